@@ -1,0 +1,24 @@
+# Both targets are complete on a fresh machine with Python 3.11+ and a C compiler.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-slow clean
+
+demo: $(VENV)/installed
+	$(BIN)/mcbits demo
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest -n 2
+
+test-slow: $(VENV)/installed
+	$(BIN)/python -m pytest -n 2 -m slow
+
+# Editable, so that the tests run the checkout; rebuilt when a Cython source or the list of packages changes.
+$(VENV)/installed: pyproject.toml setup.py constraints.txt $(shell find mcbits -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .hypothesis .pytest_cache

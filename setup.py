@@ -1,0 +1,33 @@
+"""Builds the Cython ground floor with flags that keep every IEEE operation as written, on every compiler."""
+
+import os
+from glob import glob
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+debug = bool(int(os.environ.get("MCBITS_CYTHON_DEBUG", "0")))
+
+# Contraction (a*b+c as one rounding) is the one thing compilers do by default that changes bits.
+# The other two flags only drop errno and trap bookkeeping, so that loops may be vectorised.
+exact_flags = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+
+extensions = [
+    Extension(path.removesuffix(".pyx").replace(os.sep, "."), [path], extra_compile_args=exact_flags)
+    for path in sorted(glob("mcbits/**/*.pyx", recursive=True))
+]
+
+setup(
+    ext_modules=cythonize(
+        extensions,
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": debug,
+            "wraparound": False,
+            "initializedcheck": debug,
+            "cdivision": True,
+            "embedsignature": True,
+            "freethreading_compatible": False,
+        },
+    )
+)
