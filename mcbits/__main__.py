@@ -1,0 +1,5 @@
+"""`python -m mcbits` is the command `mcbits`."""
+
+from mcbits.cli import main
+
+main()

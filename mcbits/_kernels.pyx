@@ -1,0 +1,410 @@
+"""The discretizers' loops over symbols: integer cdfs in, rANS steps out, no Python object and no GIL per symbol.
+
+Shapes: L lanes, R draws (particles) under the same parameters, M dimensions. A cdf row F holds K + 1 entries as
+uint32 with F[0] = 0 and F[K] = 2^r, r <= 31.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+
+import numpy as np
+
+from mcbits._numerics cimport CODELENGTH_FRAC, exp, log2, log2_fixed, phi
+from mcbits._rans cimport Lane, Stack, peek, pop_one, push_one
+from mcbits.errors import DataError
+
+cdef double LN2 = 6.93147180559945309417e-01
+
+cdef enum:
+    LOGIT_LIMIT = 4096  # logits are clamped to [-16, 16) in steps of 2^-8
+    BERNOULLI_SIZE = 2 * LOGIT_LIMIT
+
+
+cdef check_symbols(const int32_t[:, :, ::1] symbols, Py_ssize_t num_symbols):
+    cdef Py_ssize_t i, n = symbols.shape[0] * symbols.shape[1] * symbols.shape[2]
+    cdef const int32_t *s
+    cdef int32_t low = 0, high = 0
+    if n == 0:
+        return
+    s = &symbols[0, 0, 0]
+    with nogil:
+        for i in range(n):
+            low = s[i] if s[i] < low else low
+            high = s[i] if s[i] > high else high
+    if low < 0 or high >= num_symbols:
+        raise DataError(f"symbol {low if low < 0 else high} is outside 0 ... {num_symbols - 1}")
+
+
+cdef check_dims(Py_ssize_t lanes, Py_ssize_t dims, const int32_t[:, :, ::1] symbols):
+    if symbols.shape[0] != lanes or symbols.shape[2] != dims:
+        raise DataError(f"symbols {symbols.shape[0]} x {symbols.shape[2]} meet a distribution over {lanes} x {dims}")
+
+
+def codelengths(const uint64_t[::1] freqs, int precision):
+    result = np.empty(freqs.shape[0], np.int64)
+    cdef int64_t[::1] out = result
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(freqs.shape[0]):
+            out[i] = (<int64_t>precision << CODELENGTH_FRAC) - log2_fixed(freqs[i])
+    return result
+
+
+# Uniform: F(k) = floor(k 2^r / n), whose inverse is exact in 64 bits.
+
+def uniform_inverse(const uint64_t[::1] quantiles, const int64_t[::1] sizes, int precision):
+    result = np.empty(quantiles.shape[0], np.int64)
+    cdef int64_t[::1] out = result
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(quantiles.shape[0]):
+            out[i] = <int64_t>(((quantiles[i] + 1) * <uint64_t>sizes[i] - 1) >> precision)
+    return result
+
+
+def uniform_pop(Stack stack, const int64_t[:, ::1] sizes, int precision):
+    cdef Py_ssize_t l, m
+    cdef uint64_t n, k, start
+    stack.check(precision, sizes.shape[0])
+    result = np.empty((sizes.shape[0], sizes.shape[1]), np.int64)
+    cdef int64_t[:, ::1] out = result
+    with nogil:
+        for l in range(sizes.shape[0]):
+            for m in range(sizes.shape[1]):
+                n = sizes[l, m]
+                k = ((peek(&stack._lanes[l], precision) + 1) * n - 1) >> precision
+                start = (k << precision) // n
+                out[l, m] = k
+                pop_one(&stack._lanes[l], start, ((k + 1) << precision) // n - start, precision, stack.lprec, stack.bprec)
+    return result
+
+
+# Categorical and everything else that has its cdf in a table (L, M, K + 1).
+
+cdef inline Py_ssize_t search(const uint32_t *F, Py_ssize_t size, uint64_t quantile) noexcept nogil:
+    cdef Py_ssize_t low = 0, half
+    while size > 1:
+        half = size >> 1
+        low = low + half if F[low + half] <= quantile else low
+        size -= half
+    return low
+
+
+def table_intervals(const uint32_t[:, :, ::1] cdf, const int32_t[:, :, ::1] symbols):
+    cdef Py_ssize_t l, r, m
+    cdef const uint32_t *F
+    check_dims(cdf.shape[0], cdf.shape[1], symbols)
+    check_symbols(symbols, cdf.shape[2] - 1)
+    starts = np.empty((symbols.shape[0], symbols.shape[1], symbols.shape[2]), np.uint64)
+    freqs = np.empty_like(starts)
+    cdef uint64_t[:, :, ::1] start = starts
+    cdef uint64_t[:, :, ::1] freq = freqs
+    with nogil:
+        for l in range(symbols.shape[0]):
+            for r in range(symbols.shape[1]):
+                for m in range(symbols.shape[2]):
+                    F = &cdf[l, m, symbols[l, r, m]]
+                    start[l, r, m] = F[0]
+                    freq[l, r, m] = F[1] - F[0]
+    return starts, freqs
+
+
+def table_inverse(const uint32_t[:, :, ::1] cdf, const uint64_t[:, :, ::1] quantiles):
+    cdef Py_ssize_t l, r, m
+    result = np.empty((quantiles.shape[0], quantiles.shape[1], quantiles.shape[2]), np.int32)
+    cdef int32_t[:, :, ::1] out = result
+    with nogil:
+        for l in range(quantiles.shape[0]):
+            for r in range(quantiles.shape[1]):
+                for m in range(quantiles.shape[2]):
+                    out[l, r, m] = <int32_t>search(&cdf[l, m, 0], cdf.shape[2] - 1, quantiles[l, r, m])
+    return result
+
+
+def table_push(Stack stack, const uint32_t[:, :, ::1] cdf, const int32_t[:, :, ::1] symbols, int precision):
+    cdef Py_ssize_t l, r, m
+    cdef const uint32_t *F
+    cdef int failed = 0
+    stack.check(precision, symbols.shape[0])
+    check_dims(cdf.shape[0], cdf.shape[1], symbols)
+    check_symbols(symbols, cdf.shape[2] - 1)
+    with nogil:
+        for l in range(symbols.shape[0]):
+            for r in range(symbols.shape[1] - 1, -1, -1):
+                for m in range(symbols.shape[2] - 1, -1, -1):
+                    F = &cdf[l, m, symbols[l, r, m]]
+                    failed |= push_one(&stack._lanes[l], F[0], <uint32_t>(F[1] - F[0]), precision, stack.lprec, stack.bprec)
+    if failed:
+        raise MemoryError
+
+
+def table_pop(Stack stack, const uint32_t[:, :, ::1] cdf, Py_ssize_t draws, int precision):
+    cdef Py_ssize_t l, r, m, k
+    cdef const uint32_t *F
+    stack.check(precision, cdf.shape[0])
+    result = np.empty((cdf.shape[0], draws, cdf.shape[1]), np.int32)
+    cdef int32_t[:, :, ::1] out = result
+    with nogil:
+        for l in range(cdf.shape[0]):
+            for r in range(draws):
+                for m in range(cdf.shape[1]):
+                    F = &cdf[l, m, 0]
+                    k = search(F, cdf.shape[2] - 1, peek(&stack._lanes[l], precision))
+                    out[l, r, m] = <int32_t>k
+                    pop_one(&stack._lanes[l], F[k], <uint32_t>(F[k + 1] - F[k]), precision, stack.lprec, stack.bprec)
+    return result
+
+
+def leaky_cdf(const uint64_t[:, ::1] weights, int precision):
+    """F(k) = k + floor((2^r - K) * (w_0 + ... + w_{k-1}) / (w_0 + ... + w_{K-1})), the sums exact below 2^53."""
+    cdef Py_ssize_t i, k, K = weights.shape[1]
+    cdef double total, scale, spare = <double>(<int64_t>((<uint64_t>1 << precision) - K))
+    result = np.empty((weights.shape[0], K + 1), np.uint32)
+    cdef uint32_t[:, ::1] F = result
+    cdef bint good = True
+    with nogil:
+        for i in range(weights.shape[0]):
+            total = 0.0
+            for k in range(K):
+                total += weights[i, k]
+            good = good and 0.0 < total < 9007199254740992.0
+            scale = spare / total
+            total = 0.0
+            for k in range(K):
+                F[i, k] = <uint32_t>(k + <uint64_t>(total * scale))
+                total += weights[i, k]
+            F[i, K] = <uint32_t>(<uint64_t>1 << precision)
+    if not good:
+        raise DataError("weights of a categorical distribution must add up to more than 0 and less than 2^53")
+    return result
+
+
+def weights_from_log2(const int64_t[:, ::1] log_w):
+    """Integer weights floor(2^30 * 2^(log_w - max)), log_w in units of 2^-16 bits."""
+    cdef Py_ssize_t i, k
+    cdef int64_t largest
+    result = np.empty((log_w.shape[0], log_w.shape[1]), np.uint64)
+    cdef uint64_t[:, ::1] w = result
+    with nogil:
+        for i in range(log_w.shape[0]):
+            largest = log_w[i, 0]
+            for k in range(1, log_w.shape[1]):
+                largest = log_w[i, k] if log_w[i, k] > largest else largest
+            for k in range(log_w.shape[1]):
+                w[i, k] = <uint64_t>(1073741824.0 * exp((log_w[i, k] - largest) * (LN2 / 65536.0)))
+    return result
+
+
+def log2_mean(const int64_t[:, ::1] log_w):
+    cdef Py_ssize_t i, k
+    cdef int64_t largest
+    cdef double total
+    result = np.empty(log_w.shape[0], np.int64)
+    cdef int64_t[::1] out = result
+    with nogil:
+        for i in range(log_w.shape[0]):
+            largest = log_w[i, 0]
+            for k in range(1, log_w.shape[1]):
+                largest = log_w[i, k] if log_w[i, k] > largest else largest
+            total = 0.0
+            for k in range(log_w.shape[1]):
+                total += exp((log_w[i, k] - largest) * (LN2 / 65536.0))
+            out[i] = largest + <int64_t>(65536.0 * log2(total / log_w.shape[1]) - 0.5)
+    return result
+
+
+# Bernoulli: one table from clamped logits to the frequency of a 1; a 0 lies below it.
+
+def bernoulli_table(int precision):
+    freq = np.empty(BERNOULLI_SIZE, np.uint32)
+    length = np.empty(2 * BERNOULLI_SIZE, np.int32)
+    cdef uint32_t[::1] f = freq
+    cdef int32_t[::1] cl = length
+    cdef uint64_t whole = <uint64_t>1 << precision, one
+    cdef Py_ssize_t i
+    for i in range(BERNOULLI_SIZE):
+        one = 1 + <uint64_t>((whole - 2) * (1.0 / (1.0 + exp((LOGIT_LIMIT - i) / 256.0))))
+        f[i] = <uint32_t>one
+        cl[i] = <int32_t>((<int64_t>precision << CODELENGTH_FRAC) - log2_fixed(whole - one))
+        cl[BERNOULLI_SIZE + i] = <int32_t>((<int64_t>precision << CODELENGTH_FRAC) - log2_fixed(one))
+    return freq, length
+
+
+cdef inline int32_t logit_index(int32_t logit) noexcept nogil:
+    logit = logit if logit > -LOGIT_LIMIT else -LOGIT_LIMIT
+    logit = logit if logit < LOGIT_LIMIT - 1 else LOGIT_LIMIT - 1
+    return logit + LOGIT_LIMIT
+
+
+def bernoulli_freqs(const int32_t[::1] logits, const uint32_t[::1] freq):
+    result = np.empty(logits.shape[0], np.uint64)
+    cdef uint64_t[::1] out = result
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(logits.shape[0]):
+            out[i] = freq[logit_index(logits[i])]
+    return result
+
+
+def bernoulli_push(Stack stack, const int32_t[:, :, ::1] logits, const int32_t[:, :, ::1] symbols,
+                   const uint32_t[::1] freq, int precision):
+    cdef Py_ssize_t l, r, m
+    cdef uint64_t whole = <uint64_t>1 << precision, one
+    cdef int failed = 0
+    stack.check(precision, symbols.shape[0])
+    if logits.shape[1] != symbols.shape[1]:
+        raise DataError(f"{symbols.shape[1]} draws meet a distribution over {logits.shape[1]}")
+    check_dims(logits.shape[0], logits.shape[2], symbols)
+    check_symbols(symbols, 2)
+    with nogil:
+        for l in range(symbols.shape[0]):
+            for r in range(symbols.shape[1] - 1, -1, -1):
+                for m in range(symbols.shape[2] - 1, -1, -1):
+                    one = freq[logit_index(logits[l, r, m])]
+                    if symbols[l, r, m]:
+                        failed |= push_one(&stack._lanes[l], whole - one, one, precision, stack.lprec, stack.bprec)
+                    else:
+                        failed |= push_one(&stack._lanes[l], 0, whole - one, precision, stack.lprec, stack.bprec)
+    if failed:
+        raise MemoryError
+
+
+def bernoulli_pop(Stack stack, const int32_t[:, :, ::1] logits, const uint32_t[::1] freq, int precision):
+    cdef Py_ssize_t l, r, m
+    cdef uint64_t whole = <uint64_t>1 << precision, zero
+    stack.check(precision, logits.shape[0])
+    result = np.empty((logits.shape[0], logits.shape[1], logits.shape[2]), np.int32)
+    cdef int32_t[:, :, ::1] out = result
+    with nogil:
+        for l in range(logits.shape[0]):
+            for r in range(logits.shape[1]):
+                for m in range(logits.shape[2]):
+                    zero = whole - freq[logit_index(logits[l, r, m])]
+                    if peek(&stack._lanes[l], precision) < zero:
+                        out[l, r, m] = 0
+                        pop_one(&stack._lanes[l], 0, zero, precision, stack.lprec, stack.bprec)
+                    else:
+                        out[l, r, m] = 1
+                        pop_one(&stack._lanes[l], zero, whole - zero, precision, stack.lprec, stack.bprec)
+    return result
+
+
+def bernoulli_total(const int32_t[:, :, ::1] logits, const int32_t[:, :, ::1] symbols, const int32_t[::1] length):
+    """Codelengths summed over dimensions, (L, R); symbols (L, 1, M) are shared by all draws."""
+    cdef Py_ssize_t l, r, m, shared = 0 if symbols.shape[1] == 1 else 1
+    cdef int64_t total
+    cdef const int32_t *a
+    cdef const int32_t *x
+    if shared and symbols.shape[1] != logits.shape[1]:
+        raise DataError(f"{symbols.shape[1]} draws meet a distribution over {logits.shape[1]}")
+    check_dims(logits.shape[0], logits.shape[2], symbols)
+    check_symbols(symbols, 2)
+    result = np.empty((logits.shape[0], logits.shape[1]), np.int64)
+    cdef int64_t[:, ::1] out = result
+    with nogil:
+        for l in range(logits.shape[0]):
+            for r in range(logits.shape[1]):
+                total = 0
+                a = &logits[l, r, 0]
+                x = &symbols[l, r * shared, 0]
+                for m in range(logits.shape[2]):
+                    total += length[logit_index(a[m]) + x[m] * BERNOULLI_SIZE]
+                out[l, r] = total
+    return result
+
+
+# Gaussian over K buckets between given edges (edge 0 and K at -inf and inf): F(k) = k + floor((2^r - K) * Phi(t_k)).
+
+cdef inline uint64_t gaussian_cdf(Py_ssize_t k, Py_ssize_t K, const double *edges, double mean, double inv_scale,
+                                  double spare) noexcept nogil:
+    if k == 0:
+        return 0
+    if k == K:
+        return <uint64_t>spare + K
+    return k + <uint64_t>(spare * phi((edges[k] - mean) * inv_scale))
+
+
+cdef inline Py_ssize_t gaussian_search(uint64_t quantile, Py_ssize_t K, const double *edges, double mean,
+                                       double inv_scale, double spare) noexcept nogil:
+    cdef Py_ssize_t low = 0, half, size = K
+    while size > 1:
+        half = size >> 1
+        low = low + half if gaussian_cdf(low + half, K, edges, mean, inv_scale, spare) <= quantile else low
+        size -= half
+    return low
+
+
+def gaussian_table(const double[:, ::1] mean, const double[:, ::1] inv_scale, const double[::1] edges, int precision):
+    cdef Py_ssize_t l, m, k, K = edges.shape[0] - 1
+    cdef double spare = <double>(<int64_t>((<uint64_t>1 << precision) - K))
+    result = np.empty((mean.shape[0], mean.shape[1], K + 1), np.uint32)
+    cdef uint32_t[:, :, ::1] F = result
+    with nogil:
+        for l in range(mean.shape[0]):
+            for m in range(mean.shape[1]):
+                F[l, m, 0] = 0
+                for k in range(1, K):
+                    F[l, m, k] = <uint32_t>(k + <uint64_t>(spare * phi((edges[k] - mean[l, m]) * inv_scale[l, m])))
+                F[l, m, K] = <uint32_t>(<uint64_t>1 << precision)
+    return result
+
+
+def gaussian_intervals(const int32_t[:, :, ::1] symbols, const double[:, ::1] mean, const double[:, ::1] inv_scale,
+                       const double[::1] edges, int precision):
+    cdef Py_ssize_t l, r, m, K = edges.shape[0] - 1
+    cdef double spare = <double>(<int64_t>((<uint64_t>1 << precision) - K))
+    check_dims(mean.shape[0], mean.shape[1], symbols)
+    check_symbols(symbols, K)
+    starts = np.empty((symbols.shape[0], symbols.shape[1], symbols.shape[2]), np.uint64)
+    freqs = np.empty_like(starts)
+    cdef uint64_t[:, :, ::1] start = starts
+    cdef uint64_t[:, :, ::1] freq = freqs
+    cdef uint64_t f
+    with nogil:
+        for l in range(symbols.shape[0]):
+            for r in range(symbols.shape[1]):
+                for m in range(symbols.shape[2]):
+                    f = gaussian_cdf(symbols[l, r, m], K, &edges[0], mean[l, m], inv_scale[l, m], spare)
+                    start[l, r, m] = f
+                    freq[l, r, m] = gaussian_cdf(symbols[l, r, m] + 1, K, &edges[0], mean[l, m], inv_scale[l, m], spare) - f
+    return starts, freqs
+
+
+def gaussian_push(Stack stack, const int32_t[:, :, ::1] symbols, const double[:, ::1] mean, const double[:, ::1] inv_scale,
+                  const double[::1] edges, int precision):
+    cdef Py_ssize_t l, r, m, k, K = edges.shape[0] - 1
+    cdef double spare = <double>(<int64_t>((<uint64_t>1 << precision) - K))
+    cdef uint64_t start, stop
+    cdef int failed = 0
+    stack.check(precision, symbols.shape[0])
+    check_dims(mean.shape[0], mean.shape[1], symbols)
+    check_symbols(symbols, K)
+    with nogil:
+        for l in range(symbols.shape[0]):
+            for r in range(symbols.shape[1] - 1, -1, -1):
+                for m in range(symbols.shape[2] - 1, -1, -1):
+                    k = symbols[l, r, m]
+                    start = gaussian_cdf(k, K, &edges[0], mean[l, m], inv_scale[l, m], spare)
+                    stop = gaussian_cdf(k + 1, K, &edges[0], mean[l, m], inv_scale[l, m], spare)
+                    failed |= push_one(&stack._lanes[l], start, stop - start, precision, stack.lprec, stack.bprec)
+    if failed:
+        raise MemoryError
+
+
+def gaussian_pop(Stack stack, Py_ssize_t draws, const double[:, ::1] mean, const double[:, ::1] inv_scale,
+                 const double[::1] edges, int precision):
+    cdef Py_ssize_t l, r, m, k, K = edges.shape[0] - 1
+    cdef double spare = <double>(<int64_t>((<uint64_t>1 << precision) - K))
+    cdef uint64_t start, stop
+    stack.check(precision, mean.shape[0])
+    result = np.empty((mean.shape[0], draws, mean.shape[1]), np.int32)
+    cdef int32_t[:, :, ::1] out = result
+    with nogil:
+        for l in range(mean.shape[0]):
+            for r in range(draws):
+                for m in range(mean.shape[1]):
+                    k = gaussian_search(peek(&stack._lanes[l], precision), K, &edges[0], mean[l, m], inv_scale[l, m], spare)
+                    start = gaussian_cdf(k, K, &edges[0], mean[l, m], inv_scale[l, m], spare)
+                    stop = gaussian_cdf(k + 1, K, &edges[0], mean[l, m], inv_scale[l, m], spare)
+                    out[l, r, m] = <int32_t>k
+                    pop_one(&stack._lanes[l], start, stop - start, precision, stack.lprec, stack.bprec)
+    return result

@@ -1,0 +1,162 @@
+"""Elementary functions that give the same bits on every platform: IEEE + - * / sqrt and powers of two, nothing else."""
+
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memcpy
+from libc.math cimport sqrt
+
+import numpy as np
+
+cdef double LN2_HI = 6.93147180369123816490e-01  # the first 32 bits, so that k * LN2_HI is exact
+cdef double LN2_LO = 1.90821492927058770002e-10
+cdef double LOG2_E = 1.44269504088896338700e+00
+cdef double SQRT_HALF = 7.07106781186547524401e-01
+cdef double INV_SQRT_2PI = 3.98942280401432677940e-01
+
+
+cdef inline double _bits(uint64_t pattern) noexcept nogil:
+    cdef double x
+    memcpy(&x, &pattern, 8)
+    return x
+
+
+cdef inline double _power_of_two(int k) noexcept nogil:
+    return _bits(<uint64_t>(k + 1023) << 52)
+
+
+cdef double exp(double x) noexcept nogil:
+    cdef double k, r, s
+    cdef int n, i
+    if x != x:
+        return x
+    if x > 709.79:
+        return _bits(<uint64_t>0x7FF << 52)
+    if x < -745.2:
+        return 0.0
+    n = <int>(x * LOG2_E + (0.5 if x >= 0.0 else -0.5))
+    k = n
+    r = (x - k * LN2_HI) - k * LN2_LO
+    s = 1.0
+    for i in range(14, 0, -1):
+        s = 1.0 + s * r / i
+    # Two steps, so that neither 2^1024 nor a subnormal power is needed.
+    return s * _power_of_two(n // 2) * _power_of_two(n - n // 2)
+
+
+cdef double log2(double x) noexcept nogil:
+    cdef uint64_t pattern
+    cdef int exponent = 0, i
+    cdef double m, s, s2, t
+    if not x > 0.0:
+        return -_bits(<uint64_t>0x7FF << 52) if x == 0.0 else _bits(<uint64_t>0x7FF8 << 48)
+    if x < 2.2250738585072014e-308:
+        x = x * 18014398509481984.0
+        exponent = -54
+    memcpy(&pattern, &x, 8)
+    if pattern >> 52 == 0x7FF:
+        return x
+    exponent += <int>(pattern >> 52) - 1023
+    m = _bits(pattern & ((<uint64_t>1 << 52) - 1) | (<uint64_t>1023 << 52))
+    if m > 2.0 * SQRT_HALF:
+        m = m * 0.5
+        exponent += 1
+    s = (m - 1.0) / (m + 1.0)
+    s2 = s * s
+    t = 0.0
+    for i in range(25, 0, -2):
+        t = t * s2 + 1.0 / i
+    return exponent + 2.0 * s * t * LOG2_E
+
+
+cdef double _density(double x) noexcept nogil:
+    # exp(-x^2/2) with the square split, since rounding x^2 would be amplified in the tail.
+    cdef double high = <double>(<int64_t>(x * 16.0)) / 16.0
+    return INV_SQRT_2PI * exp(-0.5 * high * high) * exp(-0.5 * (x - high) * (x + high))
+
+
+cdef double ndtr(double x) noexcept nogil:
+    cdef double a = x if x >= 0.0 else -x
+    cdef double term, total, fraction
+    cdef int i
+    if x != x:
+        return x
+    if a > 38.6:
+        return 1.0 if x > 0.0 else 0.0
+    if a < 2.0:
+        term = total = x
+        for i in range(3, 81, 2):
+            term = term * x * x / i
+            total = total + term
+        return 0.5 + _density(x) * total
+    fraction = 0.0
+    for i in range(100, 0, -1):
+        fraction = i / (a + fraction)
+    fraction = _density(a) / (a + fraction)
+    return 1.0 - fraction if x > 0.0 else fraction
+
+
+cdef double ndtri(double p) noexcept nogil:
+    cdef double t, x, e
+    cdef int i
+    if not (p > 0.0 and p < 1.0):
+        if p == 0.0:
+            return -_bits(<uint64_t>0x7FF << 52)
+        return _bits(<uint64_t>0x7FF << 52) if p == 1.0 else _bits(<uint64_t>0x7FF8 << 48)
+    if p > 0.5:
+        return -ndtri(1.0 - p)
+    if p == 0.5:
+        return 0.0
+    # Abramowitz and Stegun 26.2.23 (4.5e-4), then Halley's iteration, which cubes the error.
+    t = sqrt(-2.0 * log2(p) / LOG2_E)
+    x = (2.515517 + t * (0.802853 + t * 0.010328)) / (1.0 + t * (1.432788 + t * (0.189269 + t * 0.001308))) - t
+    for i in range(3):
+        e = (ndtr(x) - p) / _density(x)
+        x = x - e / (1.0 + 0.5 * x * e)
+    return x
+
+
+cdef void _fill_tables() noexcept nogil:
+    cdef int k
+    cdef double scale = 281474976710656.0
+    cdef double left = 0.0, right
+    for k in range(PHI_SIZE + 1):
+        right = <double>(<int64_t>(ndtr((k + 1 - PHI_SPAN * PHI_STEPS) / <double>PHI_STEPS) * scale)) / scale
+        if k >= PHI_SIZE - 1:
+            right = 1.0
+        PHI[k][0] = left
+        PHI[k][1] = right - left
+        left = right
+    for k in range((1 << LOG2_INDEX) + 1):
+        LOG2[k] = <int64_t>(log2(1.0 + k / <double>(1 << LOG2_INDEX)) * 4294967296.0 + 0.5)
+
+_fill_tables()
+
+
+ctypedef double (*_Function)(double) noexcept nogil
+
+
+cdef object _map(_Function f, object x):
+    source = np.ascontiguousarray(x, np.float64)
+    result = np.empty_like(source)
+    cdef const double[::1] given = source.reshape(-1)
+    cdef double[::1] out = result.reshape(-1)
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(given.shape[0]):
+            out[i] = f(given[i])
+    return result.reshape(np.shape(x))
+
+
+def exp_array(x):
+    return _map(exp, x)
+
+
+def log2_array(x):
+    return _map(log2, x)
+
+
+def ndtr_array(x):
+    return _map(ndtr, x)
+
+
+def ndtri_array(p):
+    return _map(ndtri, p)

@@ -1,0 +1,193 @@
+"""A message is a stack: whatever is pushed last is popped first, and a pop undoes a push bit for bit, as a push does a pop."""
+
+from libc.stdint cimport uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcpy
+
+import numpy as np
+
+from mcbits import _numerics
+from mcbits.errors import StackError
+
+
+cdef int grow(Lane *lane) noexcept nogil:
+    cdef size_t capacity = 2 * lane.capacity if lane.capacity > 0 else 256
+    cdef uint64_t *tail = <uint64_t *>realloc(lane.tail, capacity * sizeof(uint64_t))
+    if tail == NULL:
+        return -1
+    lane.tail = tail
+    lane.capacity = capacity
+    return 0
+
+
+cdef inline uint64_t _mix(uint64_t x) noexcept nogil:
+    # The finaliser of splitmix64 (Steele, Lea and Flood 2014).
+    x = (x ^ (x >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
+    x = (x ^ (x >> 27)) * <uint64_t>0x94D049BB133111EB
+    return x ^ (x >> 31)
+
+
+cdef uint64_t initial_word(Lane *lane) noexcept nogil:
+    lane.initial_words += 1
+    return _mix(lane.key + lane.initial_words * <uint64_t>0x9E3779B97F4A7C15)
+
+
+cdef class Stack:
+    def __cinit__(self, int lanes=1, int lprec=32, int bprec=32, seed=0):
+        cdef int k
+        if lanes != -1 and not 1 <= lanes <= 1 << 20:
+            raise StackError(f"a stack has 1 to 2^20 lanes, not {lanes}")
+        if not (1 <= lprec and 1 <= bprec and lprec + bprec <= 64):
+            raise StackError(f"lprec {lprec} and bprec {bprec} must be at least 1 and together at most 64")
+        self.lanes = lanes
+        self.lprec = lprec
+        self.bprec = bprec
+        self._owner = None
+        if lanes == -1:  # a view, which select() fills in
+            return
+        self._lanes = <Lane *>calloc(lanes, sizeof(Lane))
+        if self._lanes == NULL:
+            raise MemoryError
+        for k in range(lanes):
+            self._lanes[k].head = <uint64_t>1 << lprec
+            self._lanes[k].key = _mix(_mix(<uint64_t>(seed & 0xFFFFFFFFFFFFFFFF)) + k)
+
+    def __dealloc__(self):
+        cdef int k
+        if self._owner is None and self._lanes != NULL:
+            for k in range(self.lanes):
+                free(self._lanes[k].tail)
+            free(self._lanes)
+
+    cdef int check(self, int precision, Py_ssize_t rows) except -1:
+        if not 1 <= precision <= self.lprec:
+            raise StackError(f"precision {precision} must be between 1 and lprec, which is {self.lprec}")
+        if rows != self.lanes:
+            raise StackError(f"symbols for {rows} lanes meet a stack of {self.lanes}")
+        return 0
+
+    def select(self, int start, int stop):
+        cdef Stack view
+        if not 0 <= start < stop <= self.lanes:
+            raise StackError(f"lanes {start} to {stop} are not in a stack of {self.lanes}")
+        view = Stack(-1, self.lprec, self.bprec)
+        view._lanes = self._lanes + start
+        view._owner = self
+        view.lanes = stop - start
+        return view
+
+    def noise(self):
+        cdef int k
+        cdef Stack fresh = Stack(self.lanes, self.lprec, self.bprec)
+        for k in range(self.lanes):
+            fresh._lanes[k].key = _mix(self._lanes[k].key ^ _mix(self._lanes[k].head))
+        return fresh
+
+    def push(self, starts, freqs, int precision):
+        cdef const uint64_t[:, ::1] start = np.ascontiguousarray(starts, np.uint64)
+        cdef const uint64_t[:, ::1] freq = np.ascontiguousarray(freqs, np.uint64)
+        cdef Py_ssize_t k, i
+        cdef uint64_t whole
+        cdef bint good = True
+        cdef int failed = 0
+        self.check(precision, start.shape[0])
+        whole = <uint64_t>1 << precision
+        if start.shape[0] != freq.shape[0] or start.shape[1] != freq.shape[1]:
+            raise StackError("starts and frequencies have different shapes")
+        with nogil:
+            for k in range(start.shape[0]):
+                for i in range(start.shape[1]):
+                    good = good and 0 < freq[k, i] <= whole and start[k, i] <= whole - freq[k, i]
+            if good:
+                for k in range(start.shape[0]):
+                    for i in range(start.shape[1] - 1, -1, -1):
+                        failed |= push_one(&self._lanes[k], start[k, i], freq[k, i], precision, self.lprec, self.bprec)
+        if not good:
+            raise StackError(f"a frequency is zero, or an interval leaves [0, 2^{precision})")
+        if failed:
+            raise MemoryError
+
+    def pop(self, cdf, int precision):
+        cdef const uint64_t[:, :, ::1] table = np.ascontiguousarray(cdf, np.uint64)
+        cdef Py_ssize_t k, i, low, high, middle
+        cdef uint64_t quantile, whole
+        cdef bint good = True
+        self.check(precision, table.shape[0])
+        whole = <uint64_t>1 << precision
+        symbols = np.empty((table.shape[0], table.shape[1]), np.int32)
+        cdef int[:, ::1] out = symbols
+        with nogil:
+            for k in range(table.shape[0]):
+                for i in range(table.shape[1]):
+                    good = good and table[k, i, 0] == 0 and table[k, i, table.shape[2] - 1] == whole
+                    for low in range(table.shape[2] - 1):
+                        good = good and table[k, i, low] < table[k, i, low + 1]
+            if good:
+                for k in range(table.shape[0]):
+                    for i in range(table.shape[1]):
+                        quantile = peek(&self._lanes[k], precision)
+                        low = 0
+                        high = table.shape[2] - 1
+                        while high - low > 1:
+                            middle = (low + high) // 2
+                            if table[k, i, middle] <= quantile:
+                                low = middle
+                            else:
+                                high = middle
+                        out[k, i] = <int>low
+                        pop_one(&self._lanes[k], table[k, i, low], table[k, i, low + 1] - table[k, i, low],
+                                precision, self.lprec, self.bprec)
+        if not good:
+            raise StackError(f"a cdf does not rise from 0 to 2^{precision} by at least 1 a symbol")
+        return symbols
+
+    @property
+    def heads(self):
+        return np.array([self._lanes[k].head for k in range(self.lanes)], np.uint64)
+
+    def tail(self, int lane):
+        if not 0 <= lane < self.lanes:
+            raise StackError(f"lane {lane} is not in a stack of {self.lanes}")
+        words = np.empty(self._lanes[lane].size, np.uint64)
+        cdef uint64_t[::1] out = words
+        if words.size:
+            memcpy(&out[0], self._lanes[lane].tail, words.size * sizeof(uint64_t))
+        return words
+
+    @property
+    def initial_words(self):
+        return np.array([self._lanes[k].initial_words for k in range(self.lanes)], np.uint64)
+
+    def bits(self):
+        sizes = np.array([self._lanes[k].size for k in range(self.lanes)], np.float64)
+        return _numerics.log2_array(self.heads.astype(np.float64)) - self.lprec + self.bprec * sizes
+
+    def initial_bits(self):
+        return self.bprec * self.initial_words.astype(np.float64)
+
+    def net_bits(self):
+        return self.bits() - self.initial_bits()
+
+    @classmethod
+    def from_words(cls, heads, tails, int lprec=32, int bprec=32, seed=0):
+        head = np.ascontiguousarray(heads, np.uint64)
+        words = [np.ascontiguousarray(tail, np.uint64) for tail in tails]
+        if len(head) == 0 or len(head) != len(words):
+            raise StackError(f"{len(head)} heads meet {len(words)} tails")
+        cdef Stack stack = cls(len(head), lprec, bprec, seed)
+        cdef const uint64_t[::1] tail
+        cdef Py_ssize_t k
+        for k in range(len(head)):
+            if int(head[k]) >> lprec == 0 or int(head[k]) >> (lprec + bprec):
+                raise StackError(f"the head of lane {k} is outside [2^{lprec}, 2^{lprec + bprec})")
+            tail = words[k]
+            if tail.shape[0]:
+                if int(words[k].max()) >> bprec:
+                    raise StackError(f"a tail word of lane {k} has more than {bprec} bits")
+                stack._lanes[k].tail = <uint64_t *>malloc(tail.shape[0] * sizeof(uint64_t))
+                if stack._lanes[k].tail == NULL:
+                    raise MemoryError
+                memcpy(stack._lanes[k].tail, &tail[0], tail.shape[0] * sizeof(uint64_t))
+                stack._lanes[k].size = stack._lanes[k].capacity = tail.shape[0]
+            stack._lanes[k].head = head[k]
+        return stack

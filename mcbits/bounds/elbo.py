@@ -1,0 +1,19 @@
+"""ELBO: E_q[log w], the ideal rate of bits-back coding; N particles only average away its noise."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mcbits.bounds.base import Bound
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class ELBO(Bound):
+    """Evidence lower bound (Kingma & Welling 2014)."""
+
+    name = "elbo"
+
+    def reduce(self, log_w: Tensor) -> Tensor:
+        return log_w.mean(1)

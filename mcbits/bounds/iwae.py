@@ -1,0 +1,20 @@
+"""IWAE: E[log (1/N) sum_i w_i] with independent z_i ~ q, between the ELBO (N = 1) and log p(x) (N -> infinity)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from mcbits.bounds.base import Bound
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class IWAE(Bound):
+    """Importance-weighted bound (Burda et al. 2016, eq. 8), the ideal rate of BB-IS (Ruan et al. 2021)."""
+
+    name = "iwae"
+
+    def reduce(self, log_w: Tensor) -> Tensor:
+        return log_w.logsumexp(1) - math.log(log_w.shape[1])

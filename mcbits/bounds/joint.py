@@ -1,0 +1,22 @@
+"""Joint: E_q[log p(x, z)], what a coder pays that sends z and gets no bits back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mcbits.bounds.base import Bound
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mcbits.models.vae import VAE
+
+
+class Joint(Bound):
+    """Expected joint log-likelihood under q, the ideal rate of StochasticCoder; the mean over N particles."""
+
+    name = "joint"
+
+    def __call__(self, model: VAE, x: Tensor, num_particles: int) -> Tensor:
+        z, _ = model.posterior_particles(x, num_particles)
+        return model.log_joint(x, z).mean(1)

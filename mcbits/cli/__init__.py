@@ -1,0 +1,93 @@
+"""The only place that prints; an error leaves as one line and an exit code, and a command imports only its own needs."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from mcbits import __doc__ as summary
+from mcbits import __version__
+from mcbits.errors import McbitsError
+
+COMMANDS = ("train", "evaluate", "compress", "decompress", "info", "verify", "plugins", "demo")
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line `arguments` (default: this process's) and exit: 0; 1 or 2 on error; 130 on Ctrl-C."""
+    args = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        sys.exit(_run(args))
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
+    except Exception as error:
+        if "--debug" in args:
+            traceback.print_exc()
+        if line := _line(error):  # empty where typer has printed the help instead
+            print(f"mcbits: error: {line}", file=sys.stderr)
+        sys.exit(getattr(error, "exit_code", 1))
+
+
+def _run(args: list[str]) -> int:
+    name = args[0] if args and args[0] in COMMANDS else None
+    app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+    app.callback(help=summary)(_options)
+    commands = {each: _load(each) for each in ([name] if name else COMMANDS)}
+    for each, command in commands.items():
+        app.command(each)(command)
+    flags = getattr(commands[name], "flags", frozenset()) if name else frozenset()
+    return app(_normalise(args, flags), prog_name="mcbits", standalone_mode=False) or 0
+
+
+def _load(name: str) -> Callable[..., Any]:
+    return getattr(import_module(f"mcbits.cli.{name}"), name)
+
+
+def _options(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.",
+                                          callback=lambda value: _print_version() if value else None)] = False,
+) -> None:
+    pass
+
+
+def _print_version() -> NoReturn:
+    print(f"mcbits {__version__}")
+    raise typer.Exit()
+
+
+def _normalise(args: list[str], flags: frozenset[str]) -> list[str]:
+    """Spell `--num-particles` as `--num_particles`, and a bare `--binarize` (any of `flags`) as `--binarize=true`."""
+    normal: list[str] = []
+    for i, arg in enumerate(args):
+        if arg == "--":
+            return normal + args[i:]
+        if not arg.startswith("--"):
+            normal.append(arg)
+            continue
+        option, equals, value = arg[2:].partition("=")
+        option = option.replace("-", "_")
+        if option in flags and not equals and not _is_boolean(args[i + 1 : i + 2]):
+            equals, value = "=", "true"
+        normal.append(f"--{option}{equals}{value}")
+    return normal
+
+
+def _is_boolean(following: list[str]) -> bool:
+    return bool(following) and following[0].lower() in {"true", "false", "yes", "no", "on", "off", "1", "0"}
+
+
+def _line(error: Exception) -> str:
+    """What is wrong, in one line, whatever was raised."""
+    if hasattr(error, "format_message"):  # every error of typer's parser, whose classes typer does not export
+        text = error.format_message()
+    elif isinstance(error, McbitsError):
+        text = str(error)
+    elif isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    else:
+        text = f"{type(error).__name__}: {error} (this is a bug of mcbits or of a plugin; --debug shows where)"
+    return " ".join(text.split())

@@ -1,0 +1,110 @@
+"""`mcbits compress` stores exactly what it was handed, or refuses: grey becomes binary only where that was asked for."""
+
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from mcbits.cli.flags import ConfigFile, Debug, Json, Quiet
+from mcbits.cli.inputs import test_images
+from mcbits.cli.options import config_options
+from mcbits.cli.output import as_json, show
+from mcbits.cli.progress import progress
+from mcbits.config import CompressConfig
+from mcbits.datasets import binarize, read_images
+from mcbits.datasets.images import whole_or_nothing
+from mcbits.errors import DataError, UsageError
+from mcbits.plugins import registry
+
+Input = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="INPUT", help=".npy, .npz, IDX(.gz) or a folder of PNGs; by default the dataset's test images."
+    ),
+]
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="The .mcb file to write.")]
+Model = Annotated[Path | None, typer.Option("--model", help="The model: a run directory or a frozen model file.")]
+Embed = Annotated[bool, typer.Option("--embed_model", help="Store the model in the file as well.")]
+
+
+@config_options(CompressConfig)
+def compress(
+    overrides: dict[str, str],
+    input: Input = None,
+    output: Output = None,
+    model: Model = None,
+    embed_model: Embed = False,
+    config: ConfigFile = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Compress INPUT, or test images of a dataset, into one file."""
+    checked = CompressConfig.load(config, overrides)
+    path = model or checked.train_config
+    if path is None:
+        raise UsageError("there is no model: say --model RUN, or --train_config RUN/train_config.yml")
+    if input is not None and output is None:
+        raise UsageError("there is no file to write: say -o OUT.mcb")
+    coder = checked.make_coder()
+
+    from mcbits import load_model
+    from mcbits.compression import Precisions, compress_file
+
+    with progress(quiet):
+        frozen = load_model(path)
+        images = test_images(checked) if input is None else _own_images(input, frozen.num_symbols, checked, overrides)
+        destination = output or _result_directory(checked) / "images.mcb"
+        report = compress_file(
+            images,
+            destination,
+            frozen,
+            coder=coder,
+            precisions=Precisions(**{each.name: getattr(checked, each.name) for each in fields(Precisions)}),
+            seed=checked.seed,
+            lanes=checked.lanes,
+            embed_model=embed_model,
+            verify=checked.decode_check,
+        )
+    document = {"file": destination, "coder": coder.name, **checked.coder_options, **asdict(report)}
+    if output is None:
+        with whole_or_nothing(destination.with_name("results.json")) as draft:
+            draft.write_text(as_json(document))
+    show(
+        document,
+        f"{destination}: {report.num_images} images in {report.file_bytes:,} bytes, "
+        f"{report.num_images / report.seconds:,.0f} images/s\n"
+        f"bits/dim: ideal {report.ideal:.4f}, net {report.net:.4f}, total {report.total:.4f}",
+        json,
+    )
+
+
+def _own_images(
+    path: str, num_symbols: int, config: CompressConfig, overrides: dict[str, str]
+) -> NDArray[np.uint8]:
+    for key in ("datadir", "dataset", "split", "num_compress"):
+        if key in overrides:
+            raise UsageError(f"INPUT and --{key} exclude each other: leave one out")
+    images = read_images(path)
+    if images.max(initial=0) < num_symbols:
+        return images
+    if num_symbols > 2:
+        raise DataError(f"{path}: values up to {images.max()}, but the model describes 0..{num_symbols - 1}")
+    # A config file's `binarize` is about a dataset: to change the user's own pixels takes the user's own word.
+    if not ("binarize" in overrides and config.binarize):
+        raise DataError(f"{path} is grey and the model binary: --binarize stores a binarised copy instead of it")
+    registry().hook.mcbits_notice(
+        message=f"what is stored is {path} binarised with seed {config.seed}; its grey values are not"
+    )
+    return binarize(images, 255, config.seed)
+
+
+def _result_directory(config: CompressConfig) -> Path:
+    directory = config.logdir / config.exp_name
+    directory.mkdir(parents=True, exist_ok=True)
+    with whole_or_nothing(directory / "compress_config.yml") as draft:
+        draft.write_text(config.to_yaml())
+    return directory

@@ -1,0 +1,36 @@
+"""`mcbits decompress` writes the exact images or nothing."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mcbits.cli.flags import Debug, Json, Quiet
+from mcbits.cli.output import show
+from mcbits.cli.progress import progress
+
+File = Annotated[Path, typer.Argument(metavar="FILE.mcb", help="The compressed file.")]
+Output = Annotated[
+    str, typer.Option("-o", "--output", help="RESTORED.npy, .npz, .idx, .idx.gz, or a folder for PNGs.")
+]
+Model = Annotated[Path | None, typer.Option("--model", help="The model, unless the file embeds it.")]
+
+
+def decompress(
+    file: File, output: Output, model: Model = None, json: Json = False, quiet: Quiet = False, debug: Debug = False
+) -> None:
+    """Restore the images of a .mcb file."""
+    from mcbits import load_model
+    from mcbits.compression import decompress_file
+    from mcbits.datasets.images import image_format, write_images
+
+    image_format(output)  # refuse a name that tells no format before the work, not after it
+    with progress(quiet):
+        frozen = load_model(model) if model else None
+        start = time.perf_counter()
+        images = decompress_file(file, frozen)
+        seconds = time.perf_counter() - start
+        write_images(output, images)
+    document = {"file": output, "shape": images.shape, "seconds": seconds}
+    show(document, f"{output}: {len(images)} images restored, {len(images) / seconds:,.0f} images/s", json)

@@ -1,0 +1,46 @@
+"""`mcbits evaluate` gives the rate that no coder of this model and bound can beat on average."""
+
+from mcbits.cli.flags import ConfigFile, Debug, Json, Quiet
+from mcbits.cli.inputs import test_images
+from mcbits.cli.options import config_options
+from mcbits.cli.output import show
+from mcbits.cli.progress import progress
+from mcbits.config import CompressConfig
+from mcbits.errors import UsageError
+
+
+@config_options(CompressConfig)
+def evaluate(
+    overrides: dict[str, str],
+    config: ConfigFile = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Estimate the ideal bitrate of a coder on test images, without coding."""
+    checked = CompressConfig.load(config, overrides)
+    if checked.train_config is None:
+        raise UsageError("there is no model: say --train_config RUN/train_config.yml")
+    coder = checked.make_coder()
+    images = test_images(checked)
+
+    from mcbits.evaluation import choose_device, evaluate
+    from mcbits.models.checkpoint import load_vae
+
+    with progress(quiet):
+        result = evaluate(
+            load_vae(checked.train_config),
+            images,
+            coder.bound,
+            getattr(coder, "num_particles", 1),
+            seed=checked.seed,
+            device=choose_device(checked.gpu),
+        )
+    error = result["standard_error"]
+    show(
+        {"coder": coder.name, **result},
+        f"{coder.name}: ideal {result['bits_per_dim']:.4f} bits/dim"
+        f" ({result['bound']}, {result['num_particles']} particles, {result['num_images']} images"
+        f"{'' if error is None else f', standard error {error:.4f}'})",
+        json,
+    )

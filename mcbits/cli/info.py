@@ -1,0 +1,14 @@
+"""`mcbits info` reads a header and decodes nothing."""
+
+from mcbits.cli.decompress import File
+from mcbits.cli.flags import Debug, Json
+from mcbits.cli.output import show
+
+
+def info(file: File, json: Json = False, debug: Debug = False) -> None:
+    """Show what a .mcb file holds and what it needs."""
+    from mcbits.compression import info
+
+    document = info(file)
+    width = max(map(len, document))
+    show(document, "\n".join(f"{key.ljust(width)}  {value}" for key, value in document.items()), json)

@@ -1,0 +1,18 @@
+"""`mcbits verify` decodes everything and keeps nothing."""
+
+from mcbits.cli.decompress import File, Model
+from mcbits.cli.flags import Debug, Json, Quiet
+from mcbits.cli.output import show
+from mcbits.cli.progress import progress
+
+
+def verify(
+    file: File, model: Model = None, json: Json = False, quiet: Quiet = False, debug: Debug = False
+) -> None:
+    """Check every checksum of a .mcb file, and that it decodes to the images it was made of."""
+    from mcbits import load_model
+    from mcbits.compression import verify
+
+    with progress(quiet):
+        document = verify(file, load_model(model) if model else None)
+    show(document, f"{file}: intact", json)

@@ -1,0 +1,49 @@
+"""A coder is a frozen set of options with an encode and a decode that undo each other on the stack, bit for bit."""
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcbits._rans import Stack
+from mcbits.errors import UsageError
+from mcbits.latent import LatentModel
+
+
+def option(default: Any, *, help: str, minimum: float | None = None) -> Any:
+    """A field of a coder that users can set: `--NAME` on the command line, a key in YAML and in the file's header."""
+    return field(default=default, metadata={"help": help, "minimum": minimum})
+
+
+@dataclass(frozen=True)
+class Coder(ABC):
+    """Codes one x a lane under a LatentModel. The dataclass fields of a subclass, made with `option`, are its options."""
+
+    name: ClassVar[str]
+    short: ClassVar[str]
+    bound: ClassVar[str]
+    """Name of the bound on log p(x) whose negative is the coder's ideal rate."""
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value, minimum = getattr(self, f.name), f.metadata.get("minimum")
+            if type(value) is int and f.type is float:
+                object.__setattr__(self, f.name, float(value))
+            elif type(value) is not f.type:
+                raise UsageError(f"{self.short}: {f.name} must be of type {f.type.__name__}, not {value!r}")
+            if minimum is not None and not value >= minimum:
+                raise UsageError(f"{self.short}: {f.name} must be at least {minimum}, not {value}")
+
+    def get_config(self) -> dict[str, Any]:
+        """The options by name, JSON only."""
+        return asdict(self)
+
+    @abstractmethod
+    def encode(self, stack: Stack, x: NDArray[np.int32], model: LatentModel) -> NDArray[np.int64]:
+        """Push x (lanes, dims) and return its ideal codelength (lanes,), minus the coder's bound, in units of 2^-16 bits."""
+
+    @abstractmethod
+    def decode(self, stack: Stack, model: LatentModel) -> NDArray[np.int32]:
+        """Pop x (lanes, dims) and leave the stack as it was before `encode`."""

@@ -1,0 +1,32 @@
+"""Pays for the latents in full, at the posterior's median: no initial bits, no bits back."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcbits._rans import Stack
+from mcbits.coders.base import Coder
+from mcbits.latent import LatentModel
+
+
+@dataclass(frozen=True)
+class SimpleCoder(Coder):
+    """-log2 p(x, z) bits with z the median bucket of q(z|x)."""
+
+    name: ClassVar[str] = "SimpleCoder"
+    short: ClassVar[str] = "simple"
+    bound: ClassVar[str] = "joint"
+
+    def encode(self, stack: Stack, x: NDArray[np.int32], model: LatentModel) -> NDArray[np.int64]:
+        q = model.posterior(x)
+        z = q.inverse(np.full(q.shape, 1 << q.precision - 1))
+        p_z, p_x = model.prior(len(x)), model.likelihood(z)
+        p_x.push(stack, x)
+        p_z.push(stack, z)
+        return p_x.total_codelength(x) + p_z.total_codelength(z)
+
+    def decode(self, stack: Stack, model: LatentModel) -> NDArray[np.int32]:
+        z = model.prior(stack.lanes).pop(stack)
+        return model.likelihood(z).pop(stack)

@@ -1,0 +1,212 @@
+"""A config is typed and complete before a job starts: command line over file over defaults, nothing unknown passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import Field as DataclassField
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar, get_type_hints
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from mcbits.errors import UsageError
+from mcbits.plugins import nearest_name, registry
+
+C = TypeVar("C", bound=BaseModel)
+
+__all__ = ["CompressConfig", "TrainConfig", "coder_fields"]
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True, protected_namespaces=())
+
+    @classmethod
+    def load(cls, path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Self:
+        """Read a YAML file (None: no file) and lay `overrides`, the command line, over it.
+
+        Keys may be spelt with `-` or `_`, values may be text. Raises UsageError, which names the nearest key for an
+        unknown one, and for a wrong value the key, the value, what is expected and where it stands.
+        """
+        layers = _Layers()
+        if path is not None:
+            layers.add(_read_yaml(path), f"in {path}")
+        layers.add(overrides or {}, "on the command line")
+        for key in layers.values:
+            if key not in cls.model_fields:
+                raise layers.unknown(key, cls.model_fields)
+        return layers.build(cls)
+
+    def to_yaml(self) -> str:
+        """The YAML text that `load` reads back as an equal config."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+class TrainConfig(_Config):
+    """Options of `mcbits train`."""
+
+    logdir: Path = Field(Path("runs"), description="where run directories are made")
+    seed: int = Field(42, ge=0, description="seed of weights, binarisation, batches and particles")
+    gpu: int = Field(0, ge=-1, description="CUDA device; -1, or no such device: the CPU")
+    datadir: Path = Field(Path("data"), description="where the dataset's files are, or are downloaded to")
+    dataset: str = Field("EMNIST", description="dataset: see `mcbits plugins`")
+    split: str = Field("mnist", description="the dataset's split, e.g. mnist or letters of EMNIST")
+    binarize: bool = Field(True, description="draw every grey pixel as 0 or 1, anew for every batch")
+    workers: int = Field(0, ge=0, description="of the paper's configs; no effect, since all data lies on the device")
+    model: str = Field("BinaryVAE", description="model: see `mcbits plugins`")
+    latent_dim: int = Field(50, ge=1, description="dimensions of the latent z")
+    optimizer: Literal["Adam"] = Field("Adam", description="optimizer")
+    lr: float = Field(1e-3, gt=0, description="learning rate")
+    eps: float = Field(1e-4, gt=0, description="Adam's epsilon")
+    scheduler: Literal["constant", "multi_step"] = Field(
+        "constant", description="learning rate over time: constant, or the eight steps of Burda et al. 2016"
+    )
+    epochs: int = Field(100, ge=1, description="passes over the training images; 3280 in the paper")
+    batch_size: int = Field(20, ge=1, description="images per step")
+    bound: str = Field("IWAE", description="bound on log p(x) to maximise: see `mcbits plugins`")
+    num_particles: int = Field(1, ge=1, description="particles N of the bound")
+    exp_name: str = Field(
+        default_factory=lambda given: "train_{dataset}_{split}_{bound}_{num_particles}".format_map(given),
+        min_length=1,
+        description="name of the run directory; by default made of dataset, split, bound and particles",
+    )
+
+
+class CompressConfig(_Config):
+    """Options of `mcbits compress` and `mcbits evaluate`, with those of the coder that is chosen."""
+
+    train_config: Path | None = Field(None, description="the model: a run directory or its train_config.yml")
+    logdir: Path = Field(Path("runs"), description="where result directories are made")
+    seed: int = Field(42, ge=0, description="seed of the choice of images, binarisation and initial bits")
+    gpu: int = Field(0, ge=-1, description="CUDA device for evaluate; -1, or no such device: the CPU")
+    datadir: Path = Field(Path("data"), description="where the dataset's files are (by default as in training)")
+    dataset: str = Field("EMNIST", description="dataset to take test images of (by default as in training)")
+    split: str = Field("mnist", description="the dataset's split (by default as in training)")
+    binarize: bool = Field(True, description="draw every grey pixel as 0 or 1 (by default as in training)")
+    num_compress: int = Field(0, ge=0, description="how many test images, chosen by the seed; 0 for all")
+    batch_compute: bool = Field(True, description="evaluate the network for all particles at once; same bytes")
+    decode_check: bool = Field(True, description="decode what was written and compare it")
+    coder: str = Field("bb-is", description="coder: see `mcbits plugins`")
+    lprec: int = Field(32, ge=1, le=63, description="bits a stack head keeps at least")
+    bprec: int = Field(32, ge=1, le=63, description="bits per word of the stack's tail")
+    log_num_bucket: int = Field(8, ge=1, le=31, description="log2 of the latent's buckets per dimension")
+    prior_mprec: int = Field(8, ge=1, le=31, description="precision of the prior p(z), bits")
+    prop_mprec: int = Field(16, ge=1, le=31, description="precision of the proposal q(z|x), bits")
+    cond_mprec: int = Field(16, ge=1, le=31, description="precision of the likelihood p(x|z), bits")
+    index_mprec: int = Field(24, ge=1, le=31, description="precision of the particle weights Cat(w), bits")
+    lanes: int = Field(1, ge=1, description="stacks that step together: faster, a few more initial bits each")
+    coder_options: dict[str, Any] = Field(default_factory=dict, exclude=True)
+    exp_name: str = Field(
+        default_factory=lambda given: "_".join(
+            ["compress_{dataset}_{split}_{coder}".format_map(given)]
+            + [f"{key}={value}" for key, value in given["coder_options"].items()]
+        ),
+        min_length=1,
+        description="name of the result directory; by default made of dataset, split, coder and its options",
+    )
+
+    @classmethod
+    def load(cls, path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Self:
+        """As of any config, and the coder's own options are keys beside the others.
+
+        A file may hold options of coders that are not chosen, so that one file serves several coders; the command
+        line may not. What `datadir`, `dataset`, `split` and `binarize` leave open is taken from the training.
+        """
+        layers = _Layers()
+        if path is not None:
+            layers.add(_read_yaml(path), f"in {path}")
+        ignorable = set(layers.values)
+        layers.add(overrides or {}, "on the command line")
+        ignorable -= {_key(key) for key in overrides or {}}
+        if (train_config := layers.values.get("train_config")) is not None:
+            layers.inherit(Path(train_config), ("datadir", "dataset", "split", "binarize"))
+
+        keys = [key for key in cls.model_fields if key != "coder_options"]
+        coder = registry().coder(str(layers.values.get("coder", cls.model_fields["coder"].default)))
+        types = {option.name: get_type_hints(coder)[option.name] for option in coder_fields(coder)}
+        for key in [key for key in layers.values if key not in keys and key not in types]:
+            if key not in ignorable or not _any_coder_declares(key):
+                raise layers.unknown(key, [*keys, *types], f" of {coder.name}")
+            del layers.values[key]
+        layers.values["coder_options"] = {
+            key: layers.convert(kind, key, layers.values.pop(key))
+            for key, kind in types.items()
+            if key in layers.values
+        }
+        return layers.build(cls)
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json") | self.coder_options, sort_keys=False)
+
+    def make_coder(self) -> Any:
+        """The chosen coder with its options; UsageError for a value out of range."""
+        return registry().coder(self.coder)(**self.coder_options)
+
+
+def coder_fields(coder: type) -> tuple[DataclassField[Any], ...]:
+    """The options of a coder class: its dataclass fields, with `default` and `metadata["help"]`."""
+    return fields(coder)
+
+
+@dataclass
+class _Layers:
+    """Values by key, and where each stands, for the error message."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+
+    def add(self, layer: Mapping[str, Any], source: str) -> None:
+        for key, value in layer.items():
+            self.values[_key(key)] = value
+            self.sources[_key(key)] = source
+
+    def inherit(self, train_config: Path, keys: Iterable[str]) -> None:
+        """Take `keys` that nothing has set from the config of a training."""
+        path = train_config / "train_config.yml" if train_config.is_dir() else train_config
+        layer = _read_yaml(path)
+        self.add({key: layer[key] for key in keys if key in layer and key not in self.values}, f"in {path}")
+
+    def unknown(self, key: str, known: Iterable[str], owner: str = "") -> UsageError:
+        nearest = nearest_name(key, list(known))
+        hint = f"did you mean {nearest}?" if nearest else f"there are {', '.join(known)}"
+        return UsageError(f"there is no option {key!r}{owner} ({self.sources[key]}): {hint}")
+
+    def convert(self, kind: Any, key: str, value: Any) -> Any:
+        try:
+            return TypeAdapter(kind).validate_python(value)
+        except ValidationError as error:
+            raise self._wrong(key, error) from None
+
+    def build(self, cls: type[C]) -> C:
+        try:
+            return cls(**self.values)
+        except ValidationError as error:
+            raise self._wrong(str(error.errors()[0]["loc"][0]), error) from None
+
+    def _wrong(self, key: str, error: ValidationError) -> UsageError:
+        first = error.errors()[0]
+        expected = first["msg"].removeprefix("Input ")
+        return UsageError(f"{key}: {first['input']!r} {expected} ({self.sources.get(key, 'by default')})")
+
+
+def _key(key: str) -> str:
+    return str(key).replace("-", "_")
+
+
+def _any_coder_declares(key: str) -> bool:
+    return any(option.name == key for coder in registry().classes("coder") for option in coder_fields(coder))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"config file {path} does not exist") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"config file {path} cannot be read: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsageError(f"config file {path} holds no `key: value` lines")
+    return content

@@ -1,0 +1,237 @@
+"""The .mcb file: every byte of it is covered by a checksum, and no size in it is believed beyond the bytes that are there.
+
+    magic 89 "mcb", version 1                                           5 bytes
+    length of the packed header                                         u16
+    header: canonical JSON, raw deflate with the dictionary below
+    SHA-256 of the frozen model                                        32 bytes
+    length of the embedded model (0: none), and the model               u32 + bytes
+    CRC-32 of all that                                                  u32
+    blocks: length, payload, CRC-32 of block number and payload         u32 + bytes + u32 each
+    end: u32 0xFFFFFFFF, number of images u64, SHA-256 of their bytes  32 bytes, CRC-32 of the end   u32
+
+Integers are little-endian. A payload is the number of images (LEB128), then one stack: for each lane its head and the number
+of its tail words (LEB128), then all tail words, lane after lane, bottom first; a head has ceil((lprec + bprec) / 8) bytes, a
+word ceil(bprec / 8). A block of fewer images than lanes has as many lanes as images.
+"""
+
+import json
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import sha256
+from io import BytesIO
+from math import prod
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from mcbits._rans import Stack
+from mcbits.errors import FormatError, StackError
+
+MAGIC = b"\x89mcb"
+VERSION = 1
+END = 0xFFFFFFFF
+MAX_HEADER = 1 << 16
+MAX_BLOCK = 1 << 30
+
+# What headers are mostly made of, so that they pack to a few dozen bytes. Part of the format.
+DICTIONARY = (
+    b'"num_steps":"lprec":32,"bprec":32}simplestochasticbb-cisbb-isbb-elbo'
+    b'{"block_size":2048,"coder":"bb-is","dtype":"uint8","lanes":1,"options":{"num_particles":50},"precisions":'
+    b'{"bprec":32,"cond_mprec":16,"index_mprec":24,"log_num_bucket":8,"lprec":32,"prior_mprec":8,"prop_mprec":16},'
+    b'"shape":[28,28]}'
+)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a decoder must know: `coder` and its `options`, `precisions`, `shape` and `dtype` of an image, `lanes`, `block_size`."""
+
+    coder: str
+    options: dict[str, Any]
+    precisions: dict[str, int]
+    shape: tuple[int, ...]
+    dtype: str
+    lanes: int
+    block_size: int
+    model_id: bytes = field(default=bytes(32), repr=False)
+    model: bytes = field(default=b"", repr=False)
+
+    def pack(self) -> bytes:
+        """The bytes up to the first block."""
+        document = {k: v for k, v in vars(self).items() if k not in ("model_id", "model")}
+        text = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+        deflate = zlib.compressobj(9, wbits=-15, zdict=DICTIONARY)
+        packed = deflate.compress(text) + deflate.flush()
+        if len(packed) > 0xFFFF or len(text) > MAX_HEADER:
+            raise FormatError("the coder's options are too long for a file's header")
+        start = MAGIC + struct.pack("<BH", VERSION, len(packed)) + packed
+        start += self.model_id + struct.pack("<I", len(self.model)) + self.model
+        return start + struct.pack("<I", zlib.crc32(start))
+
+
+@dataclass(frozen=True)
+class End:
+    """Number of images and SHA-256 of their bytes, in C order, one image after the other."""
+
+    num_images: int
+    digest: bytes
+
+    def pack(self) -> bytes:
+        """The bytes after the last block."""
+        end = struct.pack("<IQ", END, self.num_images) + self.digest
+        return end + struct.pack("<I", zlib.crc32(end))
+
+
+def pack_block(number: int, payload: bytes) -> bytes:
+    """A block with its length and checksum."""
+    return struct.pack("<I", len(payload)) + payload + struct.pack("<I", _block_crc(number, payload))
+
+
+def read_header(file: BinaryIO) -> Header:
+    """The header, leaving `file` at the first block; FormatError for anything but a whole, undamaged one."""
+    start = _take(file, 7)
+    if start[:4] != MAGIC:
+        raise FormatError("this is no .mcb file")
+    version, length = struct.unpack("<BH", start[4:])
+    if version != VERSION:
+        raise FormatError(f"format version {version} is not known: this mcbits reads version {VERSION}")
+    packed = _take(file, length)
+    tail = _take(file, 36)
+    model_length = struct.unpack("<I", tail[32:])[0]
+    model = _take(file, model_length)
+    (crc,) = struct.unpack("<I", _take(file, 4))
+    if crc != zlib.crc32(start + packed + tail + model):
+        raise FormatError("the header is damaged")
+    if model and sha256(model).digest() != tail[:32]:
+        raise FormatError("the embedded model is not the one the file names")
+    try:
+        inflate = zlib.decompressobj(-15, zdict=DICTIONARY)
+        text = inflate.decompress(packed, MAX_HEADER)
+        if not inflate.eof or inflate.unused_data:
+            raise ValueError
+        document = json.loads(text)
+        document["shape"] = tuple(document["shape"])
+        header = Header(**document, model_id=tail[:32], model=model)
+    except (zlib.error, ValueError, TypeError, KeyError, RecursionError):
+        raise FormatError("the header is not one that mcbits writes") from None
+    _check(header)
+    return header
+
+
+def read_blocks(file: BinaryIO) -> Iterator[bytes | End]:
+    """The payload of each block and then the End, checked; FormatError for damage, truncation or bytes beyond the end."""
+    number = 0
+    while True:
+        (length,) = struct.unpack("<I", _take(file, 4))
+        if length == END:
+            break
+        if length > MAX_BLOCK:
+            raise FormatError(f"block {number} is damaged")
+        payload = _take(file, length)
+        (crc,) = struct.unpack("<I", _take(file, 4))
+        if crc != _block_crc(number, payload):
+            raise FormatError(f"block {number} is damaged")
+        yield payload
+        number += 1
+    rest = _take(file, 40)
+    (crc,) = struct.unpack("<I", _take(file, 4))
+    if crc != zlib.crc32(struct.pack("<I", END) + rest):
+        raise FormatError("the end of the file is damaged")
+    if file.read(1):
+        raise FormatError("there are bytes beyond the end of the file's content")
+    yield End(struct.unpack("<Q", rest[:8])[0], rest[8:])
+
+
+def pack_stack(num_images: int, stack: Stack) -> bytes:
+    """A block's payload."""
+    head_bytes, word_bytes = (stack.lprec + stack.bprec + 7) // 8, (stack.bprec + 7) // 8
+    fixed, words = bytearray(_leb128(num_images)), bytearray()
+    for lane, head in enumerate(stack.heads):
+        tail = stack.tail(lane)
+        fixed += int(head).to_bytes(head_bytes, "little") + _leb128(len(tail))
+        words += tail.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :word_bytes].tobytes()
+    return bytes(fixed + words)
+
+
+def unpack_stack(payload: bytes, header: Header) -> tuple[int, Stack]:
+    """Number of images and stack of a payload; FormatError when it is not exactly that."""
+    lprec, bprec = header.precisions["lprec"], header.precisions["bprec"]
+    head_bytes, word_bytes = (lprec + bprec + 7) // 8, (bprec + 7) // 8
+    source = BytesIO(payload)
+    num_images = _read_leb128(source)
+    if not 1 <= num_images <= header.block_size:
+        raise FormatError(f"a block claims {num_images} images, and the file at most {header.block_size} a block")
+    heads, sizes = [], []
+    for _ in range(min(header.lanes, num_images)):
+        heads.append(int.from_bytes(_take(source, head_bytes), "little"))
+        sizes.append(_read_leb128(source))
+    if source.tell() + sum(sizes) * word_bytes != len(payload):
+        raise FormatError("a block's length does not fit its content")
+    raw = np.zeros((sum(sizes), 8), np.uint8)
+    raw[:, :word_bytes] = np.frombuffer(source.read(), np.uint8).reshape(-1, word_bytes)
+    words = raw.view("<u8").reshape(-1).astype(np.uint64)
+    try:
+        tails = np.split(words, np.cumsum(sizes)[:-1])
+        return num_images, Stack.from_words(np.array(heads, np.uint64), tails, lprec, bprec)
+    except (StackError, OverflowError) as error:
+        raise FormatError(f"a block holds no valid stack: {error}") from None
+
+
+def _leb128(value: int) -> bytes:
+    digits = bytearray()
+    while value >= 128:
+        digits.append(value & 127 | 128)
+        value >>= 7
+    return bytes(digits) + bytes([value])
+
+
+def _read_leb128(source: BinaryIO) -> int:
+    value = 0
+    for shift in range(0, 63, 7):
+        (digit,) = _take(source, 1)
+        value |= (digit & 127) << shift
+        if digit < 128:
+            return value
+    raise FormatError("a number in a block is longer than any that mcbits writes")
+
+
+def _check(header: Header) -> None:
+    def integer(value: Any, low: int, high: int) -> bool:
+        return type(value) is int and low <= value <= high
+
+    names = {"lprec", "bprec", "log_num_bucket", "prior_mprec", "prop_mprec", "cond_mprec", "index_mprec"}
+    good = (
+        isinstance(header.coder, str)
+        and isinstance(header.options, dict)
+        and isinstance(header.precisions, dict)
+        and set(header.precisions) == names
+        and all(integer(p, 0, 64) for p in header.precisions.values())
+        and header.precisions["lprec"] >= 1
+        and header.precisions["bprec"] >= 1
+        and header.precisions["lprec"] + header.precisions["bprec"] <= 64
+        and 1 <= len(header.shape) <= 8
+        and all(integer(d, 1, 1 << 24) for d in header.shape)
+        and header.dtype in ("uint8", "bool")
+        and integer(header.lanes, 1, 1 << 20)
+        and integer(header.block_size, 1, MAX_BLOCK)
+        and header.block_size * prod(header.shape) <= MAX_BLOCK
+    )
+    if not good:
+        raise FormatError("the header is not one that mcbits writes")
+
+
+def _block_crc(number: int, payload: bytes) -> int:
+    return zlib.crc32(payload, zlib.crc32(struct.pack("<Q", number)))
+
+
+def _take(file: BinaryIO, size: int) -> bytes:
+    # Piece by piece, so that a length that lies costs no more memory than the bytes that are there.
+    pieces, missing = [], size
+    while missing and (piece := file.read(min(missing, 1 << 20))):
+        pieces.append(piece)
+        missing -= len(piece)
+    if missing:
+        raise FormatError("the file is truncated")
+    return b"".join(pieces)

@@ -1,0 +1,29 @@
+"""Binarisation is a function of (images, levels, seed) in integers: the same bits on every machine."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcbits.errors import DataError
+
+_CHUNK = 1 << 20  # even, so that the words drawn, and with them the bits, do not depend on it
+
+
+def binarize(images: NDArray[np.uint8], levels: int, seed: int) -> NDArray[np.uint8]:
+    """Draw x ~ Bernoulli(grey / levels) for every pixel (Salakhutdinov & Murray 2008; Burda et al. 2016).
+
+    `images` is uint8 of any shape with values 0..levels; the result is uint8 0/1 of that shape. Probabilities
+    are exact to 2^-32; black stays 0 and white stays 1. Raises DataError where a value exceeds `levels`.
+    """
+    if images.max(initial=0) > levels:
+        raise DataError(f"images hold the value {images.max()}, above white ({levels}): correct `levels`")
+    # x = 1 exactly for the u < 2^32 grey / levels among the 2^32 values of u. Raw words, since numpy promises
+    # their stream for good, unlike that of Generator.integers.
+    threshold = np.array([-(-(grey << 32) // levels) for grey in range(levels + 1)], np.uint64)
+    words = np.random.PCG64(seed)
+    grey = images.reshape(-1)
+    x = np.empty(grey.shape, np.uint8)
+    for start in range(0, grey.size, _CHUNK):
+        part = grey[start : start + _CHUNK]
+        u = words.random_raw((part.size + 1) // 2).astype("<u8").view("<u4")[: part.size]
+        np.less(u, threshold[part], out=x[start : start + _CHUNK].view(bool))
+    return x.reshape(images.shape)

@@ -1,0 +1,117 @@
+"""A distribution at precision r is a strictly rising integer cdf from 0 to 2^r: whatever is in the support can be coded."""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mcbits import _kernels
+from mcbits._rans import Stack
+from mcbits.errors import DataError, UsageError
+
+CODELENGTH_UNIT = 2.0**-16
+"""Codelengths are integers in this many bits."""
+
+MAX_PRECISION = 31
+
+
+class Distribution(ABC):
+    """Independent discrete distributions, one for each lane (axis 0) and dimension.
+
+    Attributes: `shape` of the symbols, (lanes, dims) or (lanes, particles, dims); `precision` r in bits; `num_symbols` K,
+    symbols being the integers 0 ... K - 1 (int32).
+    """
+
+    shape: tuple[int, ...]
+    precision: int
+    num_symbols: int
+
+    @abstractmethod
+    def push(self, stack: Stack, symbols: ArrayLike) -> None:
+        """Encode symbols (`shape`), the last one of a lane first. DataError when one is outside the support."""
+
+    @abstractmethod
+    def pop(self, stack: Stack) -> NDArray[np.int32]:
+        """Decode symbols (`shape`), the first one of a lane first."""
+
+    @abstractmethod
+    def intervals(self, symbols: ArrayLike) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """cdf and frequency of each symbol, both in `shape`."""
+
+    @abstractmethod
+    def inverse(self, quantiles: ArrayLike) -> NDArray[np.int32]:
+        """The symbol whose interval holds each integer 0 ... 2^r - 1, in `shape`."""
+
+    def codelength(self, symbols: ArrayLike) -> NDArray[np.int64]:
+        """What pushing each symbol would cost, in `shape`, in units of 2^-16 bits."""
+        freqs = self.intervals(symbols)[1]
+        return _kernels.codelengths(freqs.reshape(-1), self.precision).reshape(freqs.shape)
+
+    def total_codelength(self, symbols: ArrayLike) -> NDArray[np.int64]:
+        """`codelength` summed over the last axis, dims."""
+        return self.codelength(symbols).sum(axis=-1)
+
+    def expand(self, num_particles: int) -> "Distribution":
+        """num_particles draws from each of these (lanes, dims): shape (lanes, num_particles, dims)."""
+        return Expanded(self, num_particles)
+
+    def cdf(self) -> NDArray[np.uint64]:
+        """The whole table, `shape` + (K + 1,): for tests and inspection, never on a coding path."""
+        rows = [self.intervals(np.full(self.shape, k, np.int32)) for k in range(self.num_symbols)]
+        return np.stack([start for start, _ in rows] + [rows[-1][0] + rows[-1][1]], axis=-1)
+
+
+class Repeatable(Distribution):
+    """A distribution (lanes, dims) whose methods also take symbols (lanes, particles, dims) and share one set of parameters."""
+
+    def pop(self, stack: Stack) -> NDArray[np.int32]:
+        return self.pop_draws(stack, 1)[:, 0]
+
+    @abstractmethod
+    def pop_draws(self, stack: Stack, draws: int) -> NDArray[np.int32]:
+        """Decode (lanes, draws, dims) symbols."""
+
+
+class Expanded(Distribution):
+    """Draws from one distribution, an axis of particles between lanes and dims."""
+
+    def __init__(self, base: Repeatable, num_particles: int):
+        self.base = base
+        self.shape = (base.shape[0], num_particles, base.shape[1])
+        self.precision = base.precision
+        self.num_symbols = base.num_symbols
+
+    def push(self, stack: Stack, symbols: ArrayLike) -> None:
+        self.base.push(stack, symbols)
+
+    def pop(self, stack: Stack) -> NDArray[np.int32]:
+        return self.base.pop_draws(stack, self.shape[1])
+
+    def intervals(self, symbols: ArrayLike) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        return self.base.intervals(symbols)
+
+    def inverse(self, quantiles: ArrayLike) -> NDArray[np.int32]:
+        return self.base.inverse(quantiles)
+
+    def total_codelength(self, symbols: ArrayLike) -> NDArray[np.int64]:
+        return self.base.total_codelength(symbols)
+
+
+def check_precision(precision: int, num_symbols: int) -> int:
+    """The precision, if num_symbols fit in 2^precision; UsageError otherwise."""
+    if not 1 <= precision <= MAX_PRECISION:
+        raise UsageError(f"precision {precision} must be between 1 and {MAX_PRECISION} bits")
+    if not 1 <= num_symbols <= 1 << precision:
+        raise UsageError(f"{num_symbols} symbols do not fit in precision {precision}: use at least {(num_symbols - 1).bit_length()}")
+    return precision
+
+
+def draws(symbols: ArrayLike, dtype: type = np.int32) -> NDArray:
+    """Symbols as a contiguous (lanes, draws, dims) array of the kernels' dtype; DataError where that would change a value."""
+    given = np.asarray(symbols)
+    if given.dtype.kind not in "iub" or given.ndim not in (2, 3):
+        raise DataError(f"symbols must be integers of shape (lanes, dims) or (lanes, particles, dims), not {given.dtype} {given.shape}")
+    cast = np.ascontiguousarray(given, dtype)
+    if cast.dtype.itemsize < given.dtype.itemsize and not np.array_equal(cast, given):
+        raise DataError("a symbol does not fit in 32 bits")
+    return cast if cast.ndim == 3 else cast[:, None]

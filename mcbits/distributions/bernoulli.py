@@ -1,0 +1,57 @@
+"""Bernoulli from fixed-point logits: one table from logits to frequencies, so that no probability is ever computed twice."""
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mcbits import _kernels
+from mcbits._rans import Stack
+from mcbits.distributions.base import Distribution, check_precision, draws
+from mcbits.errors import DataError
+
+_table = cache(_kernels.bernoulli_table)
+
+
+class Bernoulli(Distribution):
+    """p(1) = sigmoid(logit): `logits` int32 (lanes, dims) or (lanes, particles, dims) in units of 2^-8, clamped to [-16, 16)."""
+
+    num_symbols = 2
+
+    def __init__(self, logits: NDArray[np.int32], precision: int):
+        self.precision = check_precision(precision, 2)
+        self.logits = draws(logits)
+        self.shape = logits.shape
+        self._freq, self._length = _table(precision)
+
+    def push(self, stack: Stack, symbols: ArrayLike) -> None:
+        _kernels.bernoulli_push(stack, self.logits, draws(symbols), self._freq, self.precision)
+
+    def pop(self, stack: Stack) -> NDArray[np.int32]:
+        return _kernels.bernoulli_pop(stack, self.logits, self._freq, self.precision).reshape(self.shape)
+
+    def intervals(self, symbols: ArrayLike) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        x = np.broadcast_to(self._checked(symbols), self.logits.shape).reshape(self.shape)
+        one = _kernels.bernoulli_freqs(self.logits.reshape(-1), self._freq).reshape(self.shape)
+        zero = np.uint64(1 << self.precision) - one
+        return np.where(x, zero, np.uint64(0)), np.where(x, one, zero)
+
+    def inverse(self, quantiles: ArrayLike) -> NDArray[np.int32]:
+        one = _kernels.bernoulli_freqs(self.logits.reshape(-1), self._freq).reshape(self.shape)
+        return (np.asarray(quantiles, np.uint64) >= np.uint64(1 << self.precision) - one).astype(np.int32)
+
+    def total_codelength(self, symbols: ArrayLike) -> NDArray[np.int64]:
+        """Summed over dims without a probability in memory; symbols (lanes, dims) are shared by all particles."""
+        total = _kernels.bernoulli_total(self.logits, draws(symbols), self._length)
+        return total if len(self.shape) == 3 else total[:, 0]
+
+    def particle(self, j: NDArray[np.integer]) -> "Bernoulli":
+        """Of (lanes, particles, dims), the one particle j (lanes,) of each lane."""
+        return Bernoulli(self.logits[np.arange(len(j)), j], self.precision)
+
+    @staticmethod
+    def _checked(symbols: ArrayLike) -> NDArray[np.int32]:
+        x = draws(symbols)
+        if np.any((x < 0) | (x > 1)):
+            raise DataError("a symbol is outside 0 ... 1")
+        return x

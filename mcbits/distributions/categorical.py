@@ -1,0 +1,48 @@
+"""Categorical under integer weights: one count for every symbol, the other 2^r - K shared out in proportion."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mcbits import _kernels
+from mcbits._rans import Stack
+from mcbits.distributions.base import Repeatable, check_precision, draws
+from mcbits.errors import DataError
+
+
+class Categorical(Repeatable):
+    """Fast leaky rounding: F(k) = k + floor((2^r - K) * sum_{i<k} w_i / sum_i w_i).
+
+    `weights` are non-negative integers (lanes, dims, K) whose last axis adds up to more than 0 and less than 2^53.
+    """
+
+    def __init__(self, weights: ArrayLike, precision: int):
+        w = np.asarray(weights)
+        if w.ndim != 3 or w.dtype.kind not in "iu" or (w.dtype.kind == "i" and np.any(w < 0)):
+            raise DataError("weights must be non-negative integers of shape (lanes, dims, K)")
+        self._set(np.ascontiguousarray(w, np.uint64), precision)
+
+    def _set(self, w: NDArray[np.uint64], precision: int) -> None:
+        self.num_symbols = w.shape[2]
+        self.precision = check_precision(precision, self.num_symbols)
+        self.shape = w.shape[:2]
+        self._table = _kernels.leaky_cdf(w.reshape(-1, w.shape[2]), precision).reshape(*self.shape, -1)
+
+    @classmethod
+    def from_log2(cls, log_w: NDArray[np.int64], precision: int) -> "Categorical":
+        """One categorical a lane from log weights (lanes, K) in units of 2^-16 bits, shape (lanes, 1)."""
+        self = cls.__new__(cls)
+        self._set(_kernels.weights_from_log2(log_w)[:, None], precision)
+        return self
+
+    def push(self, stack: Stack, symbols: ArrayLike) -> None:
+        _kernels.table_push(stack, self._table, draws(symbols), self.precision)
+
+    def pop_draws(self, stack: Stack, draws: int) -> NDArray[np.int32]:
+        return _kernels.table_pop(stack, self._table, draws, self.precision)
+
+    def intervals(self, symbols: ArrayLike) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        start, freq = _kernels.table_intervals(self._table, draws(symbols))
+        return start.reshape(np.shape(symbols)), freq.reshape(np.shape(symbols))
+
+    def inverse(self, quantiles: ArrayLike) -> NDArray[np.int32]:
+        return _kernels.table_inverse(self._table, draws(quantiles, np.uint64)).reshape(np.shape(quantiles))

@@ -1,0 +1,99 @@
+"""Gaussians over K buckets: the normal cdf at fixed edges, scaled to integers and made leaky, rises by at least 1 a bucket."""
+
+from functools import cache, cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mcbits import _kernels, _numerics
+from mcbits._rans import Stack
+from mcbits.distributions.base import Repeatable, check_precision, draws
+from mcbits.errors import DataError
+
+MEAN_FRAC = 12
+LOG_SCALE_FRAC = 8
+CENTRE_FRAC = 8
+"""Fractional bits of fixed-point means, of log-scales (nats), and of the bucket centres that a decoder network reads."""
+
+# From this many draws on, a table of all K buckets is cheaper than evaluating the cdf for each symbol.
+_TABLE_DRAWS = 8
+
+
+@cache
+def equal_mass_edges(num_buckets: int) -> NDArray[np.float64]:
+    """The K + 1 edges of buckets that each hold 1 / K of the standard normal; the outer ones infinite."""
+    return _numerics.ndtri_array(np.arange(num_buckets + 1) / num_buckets)
+
+
+@cache
+def equal_mass_centres(num_buckets: int) -> NDArray[np.float32]:
+    """The medians of those buckets as integers in units of 2^-8, clamped to +-4 (1024 units)."""
+    medians = _numerics.ndtri_array((np.arange(num_buckets) + 0.5) / num_buckets)
+    return np.floor(np.clip(medians, -4.0, 4.0) * 2.0**CENTRE_FRAC + 0.5).astype(np.float32)
+
+
+@cache
+def grid_edges(num_buckets: int, low: float, high: float) -> NDArray[np.float64]:
+    """The K + 1 edges of equal intervals on [low, high]."""
+    return low + np.arange(num_buckets + 1) * ((high - low) / num_buckets)
+
+
+class _Gaussian(Repeatable):
+    def __init__(self, mean: NDArray[np.int32], log_scale: NDArray[np.int32], edges: NDArray[np.float64], precision: int):
+        if mean.ndim != 2 or mean.shape != log_scale.shape:
+            raise DataError(f"mean {mean.shape} and log-scale {log_scale.shape} must both be (lanes, dims)")
+        self.shape = mean.shape
+        self.num_symbols = len(edges) - 1
+        self.precision = check_precision(precision, self.num_symbols)
+        self._edges = edges
+        self._mean = np.ascontiguousarray(mean * 2.0**-MEAN_FRAC)
+        self._inv_scale = _numerics.exp_array(np.clip(log_scale, -2048, 2048) * -(2.0**-LOG_SCALE_FRAC))
+
+    @cached_property
+    def _table(self) -> NDArray[np.uint32]:
+        return _kernels.gaussian_table(self._mean, self._inv_scale, self._edges, self.precision)
+
+    def push(self, stack: Stack, symbols: ArrayLike) -> None:
+        z = draws(symbols)
+        if z.shape[1] < _TABLE_DRAWS:
+            _kernels.gaussian_push(stack, z, self._mean, self._inv_scale, self._edges, self.precision)
+        else:
+            _kernels.table_push(stack, self._table, z, self.precision)
+
+    def pop_draws(self, stack: Stack, draws: int) -> NDArray[np.int32]:
+        if draws < _TABLE_DRAWS:
+            return _kernels.gaussian_pop(stack, draws, self._mean, self._inv_scale, self._edges, self.precision)
+        return _kernels.table_pop(stack, self._table, draws, self.precision)
+
+    def intervals(self, symbols: ArrayLike) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        z = draws(symbols)
+        if z.shape[1] < _TABLE_DRAWS:
+            start, freq = _kernels.gaussian_intervals(z, self._mean, self._inv_scale, self._edges, self.precision)
+        else:
+            start, freq = _kernels.table_intervals(self._table, z)
+        return start.reshape(np.shape(symbols)), freq.reshape(np.shape(symbols))
+
+    def inverse(self, quantiles: ArrayLike) -> NDArray[np.int32]:
+        return _kernels.table_inverse(self._table, draws(quantiles, np.uint64)).reshape(np.shape(quantiles))
+
+
+class GaussianBuckets(_Gaussian):
+    """Normal(mean, e^log_scale) over 2^log_num_bucket buckets of equal mass under the standard normal (Townsend et al. 2019).
+
+    `mean` and `log_scale` are int32 (lanes, dims) in units of 2^-12 and 2^-8 (nats; clamped to +-8).
+    """
+
+    def __init__(self, mean: NDArray[np.int32], log_scale: NDArray[np.int32], log_num_bucket: int, precision: int):
+        super().__init__(mean, log_scale, equal_mass_edges(1 << log_num_bucket), precision)
+
+
+class GaussianGrid(_Gaussian):
+    """Normal(mean, e^log_scale) over num_buckets equal intervals of [low, high], the outer two taking the tails.
+
+    `mean` and `log_scale` as for GaussianBuckets.
+    """
+
+    def __init__(
+        self, mean: NDArray[np.int32], log_scale: NDArray[np.int32], num_buckets: int, low: float, high: float, precision: int
+    ):
+        super().__init__(mean, log_scale, grid_edges(num_buckets, low, high), precision)

@@ -1,0 +1,54 @@
+"""Uniform over 0 ... n - 1, n any integer up to 2^r, each frequency the floor or the ceiling of 2^r / n."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mcbits import _kernels
+from mcbits._rans import Stack
+from mcbits.distributions.base import Repeatable, check_precision, draws
+from mcbits.errors import DataError
+
+
+class Uniform(Repeatable):
+    """F(k) = floor(k 2^r / n). At r = 31 and n <= 2^16 a symbol costs at most 4.4e-5 bits more than log2 n.
+
+    `size` n is one integer or an array that broadcasts to `shape` (lanes, dims). Symbols are int64.
+    """
+
+    def __init__(self, size: ArrayLike, shape: tuple[int, int], precision: int):
+        self.shape = tuple(shape)
+        n = np.asarray(size, np.int64)
+        self.num_symbols = int(n.max(initial=1))
+        self.precision = check_precision(precision, self.num_symbols)
+        check_precision(precision, int(n.min(initial=1)))
+        self._size = np.ascontiguousarray(np.broadcast_to(n, shape))
+        # Where every n divides 2^r, all symbols cost the same.
+        self._even = n.ndim == 0 and (1 << precision) % self.num_symbols == 0
+
+    def intervals(self, symbols: ArrayLike) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        k, n = draws(symbols, np.int64), self._size[:, None]
+        if (k.shape[0], k.shape[2]) != self.shape:
+            raise DataError(f"symbols {np.shape(symbols)} meet a uniform distribution over {self.shape}")
+        if np.any(k < 0) or np.any(k >= n):
+            raise DataError("a symbol is outside the support of the uniform distribution")
+        start = (k << self.precision) // n
+        freq = ((k + 1 << self.precision) // n - start).astype(np.uint64)
+        return start.astype(np.uint64).reshape(np.shape(symbols)), freq.reshape(np.shape(symbols))
+
+    def total_codelength(self, symbols: ArrayLike) -> NDArray[np.int64]:
+        if self._even:
+            cost = self.shape[1] * ((self.num_symbols.bit_length() - 1) << 16)
+            return np.full(np.shape(symbols)[:-1], cost, np.int64)
+        return super().total_codelength(symbols)
+
+    def inverse(self, quantiles: ArrayLike) -> NDArray[np.int64]:
+        q = draws(quantiles, np.uint64)
+        n = np.ascontiguousarray(np.broadcast_to(self._size[:, None], q.shape))
+        return _kernels.uniform_inverse(q.reshape(-1), n.reshape(-1), self.precision).reshape(np.shape(quantiles))
+
+    def push(self, stack: Stack, symbols: ArrayLike) -> None:
+        start, freq = self.intervals(symbols)
+        stack.push(start.reshape(self.shape[0], -1), freq.reshape(self.shape[0], -1), self.precision)
+
+    def pop_draws(self, stack: Stack, draws: int) -> NDArray[np.int64]:
+        return _kernels.uniform_pop(stack, np.tile(self._size, (1, draws)), self.precision).reshape(-1, draws, self.shape[1])

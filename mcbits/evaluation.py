@@ -1,0 +1,124 @@
+"""The ideal rate of an image is minus a bound on its log-likelihood, estimated by the float network in large batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mcbits.errors import DataError
+from mcbits.plugins import registry
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from mcbits.bounds.base import Bound
+    from mcbits.models.vae import VAE
+
+# Decoder rows (images x particles) per call: enough to keep the matrix products busy, 26 MB of logits at 28 x 28.
+MAX_ROWS = 8192
+
+
+def evaluate(
+    model: VAE,
+    images: np.ndarray,
+    bound: str = "elbo",
+    num_particles: int = 1,
+    *,
+    batch_size: int | None = None,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+) -> dict[str, Any]:
+    """The ideal rate of images under a float model, in bits/dim; the same for the same seed, batch size and device.
+
+    images: integer (n, *model.shape) of symbols 0..K-1; bound: a registered name; batch_size: images per call of the
+    network, by default as many as MAX_ROWS decoder rows allow. The model moves to the device and stays there.
+    Returns bound, num_particles, num_images, bits_per_dim (the mean), standard_error (of the mean, over images; None for
+    a single one) and per_image (float64 (n,)). Raises DataError for images the model does not describe,
+    UnknownNameError for the bound.
+    """
+    import torch
+
+    check_images(images, model)
+    chosen: Bound = registry().bound(bound)()
+    hook = registry().hook
+    hook.mcbits_started(job="evaluate", total=len(images))
+
+    def advanced(done: int, mean: float) -> None:
+        hook.mcbits_advanced(job="evaluate", done=done, metrics={"ideal": mean})
+
+    per_image = bits_per_dim(
+        model.to(device),
+        torch.tensor(images, device=device),
+        chosen,
+        num_particles,
+        batch_size=batch_size,
+        seed=seed,
+        advanced=advanced,
+    )
+    mean = float(per_image.mean())
+    hook.mcbits_finished(job="evaluate", metrics={"ideal": mean})
+    return {
+        "bound": chosen.name,
+        "num_particles": num_particles,
+        "num_images": len(images),
+        "bits_per_dim": mean,
+        "standard_error": float(per_image.std(ddof=1)) / math.sqrt(len(images)) if len(images) > 1 else None,
+        "per_image": per_image,
+    }
+
+
+def bits_per_dim(
+    model: VAE,
+    images: Tensor,
+    bound: Bound,
+    num_particles: int,
+    *,
+    batch_size: int | None = None,
+    seed: int = 0,
+    advanced: Callable[[int, float], None] = lambda done, mean: None,
+) -> np.ndarray:
+    """`evaluate` without names, checks and hooks: the rate of each image, float64 (n,).
+
+    model and images (n, *model.shape) lie on one device; `advanced(done, mean)` is called after every batch. Leaves the
+    model in eval mode and the caller's random state as it was.
+    """
+    import torch
+
+    device = images.device
+    nats_to_rate = -1 / (math.log(2) * math.prod(model.shape))
+    rates = np.empty(len(images))
+    done = 0
+    model.eval()
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.inference_mode():
+        torch.manual_seed(seed)
+        for x in images.split(batch_size or max(1, MAX_ROWS // num_particles)):
+            nats = bound(model, x.flatten(1).float(), num_particles)
+            rates[done : done + len(x)] = nats.double().cpu().numpy() * nats_to_rate
+            done += len(x)
+            advanced(done, rates[:done].mean())
+    return rates
+
+
+def check_images(images: np.ndarray, model: VAE) -> None:
+    """DataError unless images are one or more of the model's shape, of integer symbols 0..K-1."""
+    shape, num_symbols = tuple(images.shape[1:]), model.observation.num_symbols
+    if shape != model.shape or not len(images):
+        raise DataError(f"the images are {tuple(images.shape)}, the model needs (n, {', '.join(map(str, model.shape))})")
+    if images.dtype.kind not in "biu" or images.min() < 0 or images.max() >= num_symbols:
+        hint = "; binarise them first (--binarize)" if num_symbols == 2 else ""
+        raise DataError(f"the images are not integers 0..{num_symbols - 1}, as this model needs{hint}")
+
+
+def choose_device(gpu: int) -> torch.device:
+    """CUDA device number `gpu` where there is one, else the CPU, which the listeners are told unless gpu is -1."""
+    import torch
+
+    if 0 <= gpu < torch.cuda.device_count():
+        return torch.device("cuda", gpu)
+    if gpu >= 0:
+        registry().hook.mcbits_notice(message=f"there is no GPU {gpu} here, so this runs on the CPU (as with gpu -1)")
+    return torch.device("cpu")

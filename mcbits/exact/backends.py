@@ -1,0 +1,98 @@
+"""A backend multiplies integer-valued matrices; it is used only after a product known in integers has come out exactly."""
+
+from functools import cache
+from typing import Any, Protocol
+
+import numpy as np
+
+from mcbits.errors import PlatformError, UsageError
+from mcbits.exact.fixed import SIGNIFICAND_BITS
+
+
+class Backend(Protocol):
+    """Where products are computed. `elements` is how many numbers to have in flight at once."""
+
+    elements: int
+
+    def prepare(self, weight: np.ndarray) -> Any:
+        """The (..., K, N) float32 or float64 weight, put where `product` wants it."""
+
+    def product(self, a: np.ndarray, weight: Any, out: np.ndarray) -> np.ndarray:
+        """out[...] = a @ weight, a (..., M, K) and out (..., M, N) C-contiguous and of the weight's dtype."""
+
+
+class NumpyBackend:
+    """numpy's matmul, and so whichever BLAS it was built with."""
+
+    elements = 1 << 18  # 1 MB of float32: the pass after a product finds it in cache
+
+    def prepare(self, weight: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(weight)
+
+    def product(self, a: np.ndarray, weight: np.ndarray, out: np.ndarray) -> np.ndarray:
+        return np.matmul(a, weight, out=out)
+
+
+class TorchBackend:
+    """torch on a CPU or CUDA device, in IEEE float32 and float64: no TF32, no reduced precision."""
+
+    def __init__(self, device: str) -> None:
+        try:
+            import torch
+        except ImportError:
+            raise UsageError("backend 'torch' needs torch; install mcbits[train] or use backend 'numpy'") from None
+        self._torch = torch
+        try:
+            self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise UsageError(f"backend 'torch:{device}' is not available here: {reason}") from None
+        self.elements = 1 << (18 if self.device.type == "cpu" else 24)
+
+    def prepare(self, weight: np.ndarray) -> Any:
+        return self._torch.from_numpy(np.ascontiguousarray(weight)).to(self.device)
+
+    def product(self, a: np.ndarray, weight: Any, out: np.ndarray) -> np.ndarray:
+        # The precision is a global of torch that training may have changed since.
+        before = self._torch.get_float32_matmul_precision()
+        self._torch.set_float32_matmul_precision("highest")
+        try:
+            result = self._torch.from_numpy(a).to(self.device) @ weight
+        finally:
+            self._torch.set_float32_matmul_precision(before)
+        np.copyto(out, result.cpu().numpy())
+        return out
+
+
+@cache
+def backend(name: str) -> Backend:
+    """The backend of that name: "numpy", "torch" (CUDA where there is one), or "torch:DEVICE"; UsageError if none."""
+    kind, _, device = name.partition(":")
+    if name == "numpy":
+        return NumpyBackend()
+    if kind == "torch":
+        return TorchBackend(device)
+    raise UsageError(f"unknown backend {name!r}; there are numpy, torch, torch:cpu and torch:cuda")
+
+
+@cache
+def self_test(engine: Backend, dtype: str) -> None:
+    """Raises PlatformError unless a product whose partial sums reach 2^24 - 1 (2^53 - 1) comes out exactly."""
+    limit = (1 << SIGNIFICAND_BITS[dtype]) - 1
+    generator = np.random.default_rng(24)
+    bits = SIGNIFICAND_BITS[dtype] // 2 - 4
+    magnitudes = generator.integers(1 << bits - 1, 1 << bits, 65)
+    magnitudes[-1] = 1
+    a = magnitudes * generator.choice((-1, 1), (8, 65))
+    w = generator.integers(1 << bits - 1, 1 << bits, (65, 64)) * generator.choice((-1, 1), (65, 64))
+    # The last term fills the bound up to the limit; in element (0, 0) all terms have one sign, and reach it.
+    a[0], w[:, 0] = magnitudes, np.abs(w[:, 0])
+    w[-1] = limit - magnitudes[:-1] @ np.abs(w[:-1])
+    out = np.empty((8, 64), dtype)
+    engine.product(a.astype(dtype), engine.prepare(w.astype(dtype)), out)
+    if not np.array_equal(out.astype(np.int64), a @ w):
+        raise PlatformError(
+            f"{type(engine).__name__} rounds {dtype} products of integers below 2^{SIGNIFICAND_BITS[dtype]} here; "
+            "use another backend, and turn off TF32, bfloat16 and fast-math"
+        )

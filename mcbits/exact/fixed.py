@@ -1,0 +1,76 @@
+"""A fixed-point tensor is integers a of value a * 2^-frac, with a proven bound on |a|, held exactly in floating point."""
+
+from math import prod
+from typing import Annotated
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from mcbits.errors import ModelError
+
+SIGNIFICAND_BITS = {"float32": 24, "float64": 53}
+MAX_FRAC = {"float32": 30, "float64": 44}
+"""Fractional bits a tensor may have: keeps every shift of a 24-bit (53-bit) integer within int32 (int64)."""
+
+ACTIVATION_FRAC = 8
+"""Fractional bits of what enters a product."""
+
+HEAD_LIMIT = 1 << 30
+"""Outputs and rounded activations are clamped to +-2^30, so that they fit int32 with room to add."""
+
+MAX_ELEMENTS = 1 << 26
+"""Elements that one row of a batch may have anywhere in a network: what a hostile file can make it allocate."""
+
+Dimension = Annotated[int, Field(ge=1, le=MAX_ELEMENTS)]
+
+
+class FixedPoint(BaseModel):
+    """What is known of a tensor before it is computed.
+
+    shape: without the batch axis, channels first; frac: fractional bits; bound: max|a|, in units of 2^-frac.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    shape: tuple[Dimension, ...] = Field(min_length=1, max_length=8)
+    frac: int = Field(ge=0, le=MAX_FRAC["float64"])
+    bound: int = Field(ge=0)
+
+    @property
+    def dtype(self) -> str:
+        """The floating-point type that holds these integers."""
+        return dtype_for(self.bound)
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    def checked(self) -> "FixedPoint":
+        """Itself, if it is one that the runtime can hold; raises ModelError otherwise."""
+        if self.frac > MAX_FRAC[self.dtype]:
+            raise ModelError(f"{self.frac} fractional bits are more than {self.dtype} integers may have")
+        if self.size > MAX_ELEMENTS:
+            raise ModelError(f"a tensor of shape {self.shape} is larger than {MAX_ELEMENTS} elements")
+        return self
+
+
+def dtype_for(bound: int) -> str:
+    """The narrowest floating-point type in which integers of magnitude up to `bound` are exact."""
+    for dtype, bits in SIGNIFICAND_BITS.items():
+        if bound < 1 << bits:
+            return dtype
+    raise ModelError(f"the bound 2^{bound.bit_length() - 1} of a layer is beyond 2^53")
+
+
+def shift_round(value: int, shift: int) -> int:
+    """value * 2^-shift rounded to an integer, halves upwards."""
+    return (value + (1 << shift >> 1)) >> shift
+
+
+def narrowest(integers: np.ndarray) -> np.ndarray:
+    """The same integers, C-contiguous, in the smallest of int16, int32, int64 that holds them."""
+    extent = max(-int(integers.min()), int(integers.max()) + 1)
+    for dtype in (np.int16, np.int32):
+        if extent <= -int(np.iinfo(dtype).min):
+            return integers.astype(dtype, order="C")
+    return integers.astype(np.int64, order="C")

@@ -1,0 +1,488 @@
+"""Freezing turns a torch network into integers whose every product is proven exact, or names the layer that has none."""
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import ceil, inf, log2, prod
+from typing import Any
+
+import numpy as np
+import torch
+from torch import fx, nn
+from torch.nn import functional as F
+
+from mcbits.errors import FreezeError, ModelError
+from mcbits.exact.fixed import ACTIVATION_FRAC, HEAD_LIMIT, MAX_FRAC, FixedPoint, narrowest
+from mcbits.exact.layers import (
+    Add,
+    Affine,
+    AnyLayer,
+    Conv2d,
+    ConvTranspose2d,
+    Linear,
+    Lookup,
+    Reshape,
+    Round,
+    Scale,
+    Slice,
+)
+from mcbits.exact.network import FrozenNetwork, Output
+
+INDEX_FRAC = 10
+"""Tables have one entry per 2^-10."""
+
+WEIGHT_BITS = 8
+"""A layer whose largest weight would have fewer bits than this in float32 is computed in float64."""
+
+NARROW_BITS, NARROW_FRAC = 30, 24
+"""What an accumulator is rounded to before it is added or scaled, so that the result stays far from 2^53."""
+
+BATCH = object()
+"""Stands for x.shape[0] while tracing: a frozen network works for every batch."""
+
+
+@dataclass(frozen=True)
+class _Traced:
+    """A value of the network by its index; an accumulator has more precision than may enter a product."""
+
+    index: int
+    accumulator: bool = True
+    kind: str = "linear"
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A traced call of a module, function or method; `head` is its precision if only an output reads its result."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    head: int | None
+
+    @property
+    def operands(self) -> list[_Traced]:
+        return [x for x in (*self.args, *self.kwargs.values()) if isinstance(x, _Traced)]
+
+    def at(self, points: Sequence[float] | np.ndarray) -> np.ndarray:
+        """What the call, of one operand and elementwise, gives in float64 at these points."""
+        x = torch.tensor(points, dtype=torch.float64)
+        with torch.no_grad():
+            args = [x if isinstance(a, _Traced) else a for a in self.args]
+            kwargs = {key: x if isinstance(a, _Traced) else a for key, a in self.kwargs.items()}
+            return self.function(*args, **kwargs).numpy()
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """A nonlinearity as a table over [low, high): constant below it, above it constant or the identity."""
+
+    low: int
+    high: int
+    identity_above: bool
+
+
+_CURVES = {
+    "tanh": _Curve(-4, 4, False),
+    "sigmoid": _Curve(-8, 8, False),
+    "softplus": _Curve(-8, 8, True),
+    "elu": _Curve(-8, 8, True),
+    "silu": _Curve(-12, 12, True),
+}
+
+_RULES: dict[Any, str] = {
+    nn.Identity: "identity", nn.Dropout: "identity", nn.Dropout2d: "identity", "contiguous": "identity",
+    nn.Linear: "linear", nn.Conv2d: "conv2d", nn.ConvTranspose2d: "conv_transpose2d",
+    nn.BatchNorm1d: "batch_norm", nn.BatchNorm2d: "batch_norm",
+    nn.ReLU: "clamp", nn.ReLU6: "clamp", nn.Hardtanh: "clamp",
+    torch.relu: "clamp", F.relu: "clamp", "relu": "clamp", torch.clamp: "clamp", "clamp": "clamp",
+    nn.Tanh: "tanh", torch.tanh: "tanh", F.tanh: "tanh", "tanh": "tanh",
+    nn.Sigmoid: "sigmoid", torch.sigmoid: "sigmoid", F.sigmoid: "sigmoid", "sigmoid": "sigmoid",
+    nn.Softplus: "softplus", F.softplus: "softplus",
+    nn.ELU: "elu", F.elu: "elu", nn.SiLU: "silu", F.silu: "silu",
+    torch.exp: "exp", "exp": "exp",
+    operator.add: "arithmetic", operator.iadd: "arithmetic", torch.add: "arithmetic", "add": "arithmetic",
+    operator.sub: "arithmetic", torch.sub: "arithmetic", "sub": "arithmetic",
+    operator.mul: "arithmetic", torch.mul: "arithmetic", "mul": "arithmetic",
+    operator.truediv: "arithmetic", torch.div: "arithmetic", "div": "arithmetic", operator.neg: "arithmetic",
+    nn.Flatten: "flatten", torch.flatten: "flatten", "flatten": "flatten",
+    nn.Unflatten: "unflatten", "unflatten": "unflatten",
+    torch.reshape: "reshape", "reshape": "reshape", "view": "reshape",
+    torch.chunk: "chunk", "chunk": "chunk", torch.split: "split", "split": "split",
+    getattr: "shape", "size": "shape", operator.getitem: "getitem",
+}  # fmt: skip
+"""The rule that freezes each module type, function or method name of torch; what has none is refused."""
+
+
+def freeze(
+    module: nn.Module, inputs: Sequence[FixedPoint], output_frac: Sequence[int], *, name: str = ""
+) -> FrozenNetwork:
+    """The network in integers, as it is in evaluation (no dropout, BatchNorm by its running statistics).
+
+    inputs: one per argument of `module.forward`, without the batch axis. output_frac: fractional bits of each output;
+    one that ends in exp or sigmoid is frozen up to its argument (see `Output.kind`). name: where errors say the
+    network is. Weights get the most bits that the theorem of `mcbits.exact` allows. Raises FreezeError, naming the
+    layer, if one has no exact form.
+    """
+    leaf = fx.Tracer().is_leaf_module(module, "")
+    root = nn.Sequential(module) if leaf else module
+    try:
+        graph = fx.Tracer().trace(root)
+    except Exception as error:  # tracing runs the module's own code, which may raise anything
+        raise FreezeError(f"network '{name or type(module).__name__}' cannot be traced: {_one_line(error)}") from None
+    return _Freezer(root, graph, tuple(inputs), tuple(output_frac), name).freeze()
+
+
+def _one_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+class _Freezer:
+    """Walks the traced graph, and appends for each call the layers that compute it."""
+
+    def __init__(
+        self,
+        root: nn.Module,
+        graph: fx.Graph,
+        inputs: tuple[FixedPoint, ...],
+        output_frac: tuple[int, ...],
+        name: str,
+    ) -> None:
+        self.root, self.graph, self.inputs, self.output_frac = root, graph, inputs, output_frac
+        self.name = name or type(root).__name__
+        self.values = list(inputs)
+        self.layers: list[AnyLayer] = []
+        self.tensors: dict[str, np.ndarray] = {}
+        self.tables: dict[bytes, int] = {}
+
+    def freeze(self) -> FrozenNetwork:
+        env: dict[fx.Node, Any] = {}
+        returned = self._returned()
+        heads: dict[fx.Node, int] = {}
+        for node, frac in returned:
+            if all(user.op == "output" for user in node.users):
+                heads[node] = max(frac, heads.get(node, 0))
+        indices = iter(range(len(self.inputs)))
+        for node in self.graph.nodes:
+            if node.op == "placeholder":
+                env[node] = self._argument(node, indices)
+            elif node.op != "output":
+                args = fx.node.map_arg(node.args, env.__getitem__)
+                kwargs = fx.node.map_arg(node.kwargs, env.__getitem__)
+                try:
+                    env[node] = self._apply(node, args, kwargs, heads.get(node))
+                except FreezeError:
+                    raise
+                except Exception as error:  # a call that its rule does not expect, whatever it trips over
+                    raise FreezeError(f"{self._place(node)} cannot be frozen: {_one_line(error)}") from None
+        if next(indices, None) is not None:
+            raise FreezeError(f"network '{self.name}' takes fewer than the {len(self.inputs)} inputs described")
+        outputs = tuple(self._output(env[node], frac) for node, frac in returned)
+        return FrozenNetwork(self.inputs, tuple(self.layers), outputs, self.tensors)
+
+    def _returned(self) -> list[tuple[fx.Node, int]]:
+        nodes: list[fx.Node] = []
+        fx.node.map_arg(next(node for node in self.graph.nodes if node.op == "output").args, nodes.append)
+        if len(nodes) != len(self.output_frac):
+            raise FreezeError(
+                f"network '{self.name}' has {len(nodes)} outputs, but output_frac has {len(self.output_frac)}"
+            )
+        return list(zip(nodes, self.output_frac, strict=True))
+
+    def _argument(self, node: fx.Node, indices: Iterator[int]) -> Any:
+        index = next(indices, None)
+        if index is not None:
+            return _Traced(index, accumulator=False)
+        if node.args:
+            return node.args[0]
+        raise FreezeError(f"network '{self.name}' has an argument '{node.target}' that no input describes")
+
+    def _output(self, x: _Traced, frac: int) -> Output:
+        index = self._with_frac(x, frac).index
+        return Output(value=index, kind=x.kind, frac=frac, shape=self.values[index].shape)
+
+    def _place(self, node: fx.Node) -> str:
+        if node.op == "call_module":
+            path, what = str(node.target), type(self.root.get_submodule(str(node.target))).__name__
+        else:
+            stack = list((node.meta.get("nn_module_stack") or {}).values())
+            path, what = stack[-1][0] if stack else "", getattr(node.target, "__name__", str(node.target))
+        return f"layer '{'.'.join(filter(None, (self.name, path)))}' ({what})"
+
+    def _apply(self, node: fx.Node, args: Any, kwargs: Any, head: int | None) -> Any:
+        target: Any = node.target
+        if node.op == "call_module":
+            function: Any = self.root.get_submodule(target)
+            rule = _RULES.get(type(function))
+        else:
+            function = target if node.op == "call_function" else _method(target)
+            rule = None if node.op == "get_attr" else _RULES.get(target)
+        if rule is None:
+            able = ", ".join(sorted({key.__name__ for key in _RULES if isinstance(key, type)}))
+            raise FreezeError(f"{self._place(node)} cannot be frozen; layers that can: {able}")
+        call = _Call(function, tuple(args), dict(kwargs), head)
+        if any(x.kind != "linear" for x in call.operands):
+            raise FreezeError(f"{self._place(node)} cannot be frozen: it reads exp or sigmoid, which only outputs may")
+        if rule in _CURVES:
+            return self._curve(rule, call)
+        if rule in ("exp", "clamp", "arithmetic"):
+            return getattr(self, f"_{rule}")(call)
+        if node.op == "call_module":
+            return getattr(self, f"_{rule}")(function, *call.args)
+        return getattr(self, f"_{rule}")(None, *call.args, **call.kwargs)
+
+    # Emitting layers
+
+    def _emit(self, layer: AnyLayer, tensors: dict[str, np.ndarray] | None = None) -> int:
+        tensors = tensors or {}
+        for local, stored in layer.tensor_names(len(self.layers)).items():
+            self.tensors[stored] = tensors[local]
+        value = layer.result([self.values[i] for i in layer.inputs], tensors)
+        self.layers.append(layer.model_copy(update={"bound": value.bound}))
+        self.values.append(value)
+        return len(self.values) - 1
+
+    def _with_frac(self, x: _Traced, frac: int) -> _Traced:
+        """The same value with at least `frac` fractional bits."""
+        missing = frac - self.values[x.index].frac
+        return replace(x, index=self._emit(Scale(inputs=(x.index,), bits=missing))) if missing > 0 else x
+
+    def _rounded(self, x: _Traced, frac: int) -> _Traced:
+        return _Traced(self._emit(Round(inputs=(x.index,), frac=frac)), accumulator=False)
+
+    def _activation(self, x: _Traced) -> _Traced:
+        """The same value with few enough fractional bits to enter a product."""
+        if x.accumulator and self.values[x.index].frac > ACTIVATION_FRAC:
+            return self._rounded(x, ACTIVATION_FRAC)
+        return x
+
+    def _narrow(self, x: _Traced) -> _Traced:
+        value = self.values[x.index]
+        surplus = max(value.bound.bit_length() - NARROW_BITS, value.frac - NARROW_FRAC)
+        return self._rounded(x, max(value.frac - surplus, 0)) if surplus > 0 else x
+
+    def _product(self, layer: type, x: _Traced, weight: np.ndarray, bias: np.ndarray, **fields: Any) -> _Traced:
+        """The layer with the widest weights that the theorem allows in float32, or if those are poor in float64."""
+        value = self.values[x.index]
+        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+            raise ModelError("it has weights that are NaN or infinite")
+        zeros = {"weight": np.zeros(weight.shape, np.int16), "bias": np.zeros(bias.shape, np.int16)}
+        layer(inputs=(x.index,), frac=0, **fields).result([value], zeros)  # the shapes, before the bounds
+        largest, largest_bias = np.abs(weight).max(), np.abs(bias).max()
+        for dtype, limit in MAX_FRAC.items():
+            cap = limit - value.frac
+            widest = min(cap, 31 - ceil(log2(largest))) if largest else cap
+            for frac in range(widest, -1, -1):
+                if largest_bias * 2.0 ** (frac + value.frac) >= 2.0**53:
+                    continue
+                tensors = {
+                    "weight": narrowest(np.rint(weight * 2.0**frac).astype(np.int64)),
+                    "bias": narrowest(np.rint(bias * 2.0 ** (frac + value.frac)).astype(np.int64)),
+                }
+                candidate = layer(inputs=(x.index,), frac=frac, **fields)
+                try:
+                    fits = dtype == "float64" or candidate.result([value], tensors).dtype == dtype
+                    fits = fits and candidate.result([value], tensors) is not None
+                except ModelError:
+                    fits = False
+                if fits:
+                    bits = int(np.abs(tensors["weight"].astype(np.int64)).max()).bit_length()
+                    if frac == cap or bits >= WEIGHT_BITS:
+                        return _Traced(self._emit(candidate, tensors))
+                    break
+        raise ModelError(f"its weights (up to {largest:.3g}) are too large for any exact bound")
+
+    # Rules
+
+    def _identity(self, module: Any, x: _Traced) -> _Traced:
+        return x
+
+    def _linear(self, module: nn.Linear, x: _Traced) -> _Traced:
+        return self._product(Linear, self._activation(x), _numpy(module.weight).T, _bias(module.bias, module.out_features))
+
+    def _conv2d(self, module: nn.Conv2d, x: _Traced) -> _Traced:
+        if module.padding_mode != "zeros":
+            raise ModelError(f"its padding mode is {module.padding_mode!r}, not 'zeros'")
+        padding = module.padding
+        if padding == "same":
+            spans = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
+            if any(span % 2 for span in spans):
+                raise ModelError("its 'same' padding is not the same on both sides")
+            padding = tuple(span // 2 for span in spans)
+        elif padding == "valid":
+            padding = (0, 0)
+        groups, weight = module.groups, _numpy(module.weight)
+        weight = weight.reshape(groups, -1, *weight.shape[1:]).transpose(0, 3, 4, 2, 1)
+        fields = {"stride": module.stride, "padding": padding, "dilation": module.dilation}
+        return self._product(Conv2d, self._activation(x), weight, _bias(module.bias, module.out_channels), **fields)
+
+    def _conv_transpose2d(self, module: nn.ConvTranspose2d, x: _Traced) -> _Traced:
+        if module.dilation != (1, 1):
+            raise ModelError(f"its dilation is {module.dilation}, not 1")
+        groups, weight = module.groups, _numpy(module.weight)
+        weight = weight.reshape(groups, -1, *weight.shape[1:]).transpose(0, 1, 3, 4, 2)
+        fields = {"stride": module.stride, "padding": module.padding, "output_padding": module.output_padding}
+        bias = _bias(module.bias, module.out_channels)
+        return self._product(ConvTranspose2d, self._activation(x), weight, bias, **fields)
+
+    def _batch_norm(self, module: nn.BatchNorm1d | nn.BatchNorm2d, x: _Traced) -> _Traced:
+        if module.running_mean is None or module.running_var is None:
+            raise ModelError("it keeps no running statistics")
+        weight = 1 / np.sqrt(_numpy(module.running_var) + module.eps)
+        if module.weight is not None:
+            weight = weight * _numpy(module.weight)
+        bias = _bias(module.bias, module.num_features) - _numpy(module.running_mean) * weight
+        return self._product(Affine, self._narrow(x), weight, bias)
+
+    def _arithmetic(self, call: _Call) -> _Traced:
+        if len(call.operands) == 2:
+            # a + b or a - b: what the call gives at (1, 0) and (0, 1) tells which.
+            signs = [float(call.function(a, b, *call.args[2:], **call.kwargs)) for a, b in ((1.0, 0.0), (0.0, 1.0))]
+            if signs not in ([1.0, 1.0], [1.0, -1.0]):
+                raise ModelError("two values can be added or subtracted only")
+            a, b = (self._narrow(x) for x in call.operands)
+            if signs[1] < 0:
+                b = self._narrow(self._scaled(b, -1.0, 0.0))
+            frac = max(self.values[a.index].frac, self.values[b.index].frac)
+            a, b = self._with_frac(a, frac), self._with_frac(b, frac)
+            return _Traced(self._emit(Add(inputs=(a.index, b.index))))
+        (x,) = call.operands
+        offset, one, two = call.at([0.0, 1.0, 2.0]).tolist()
+        if not abs(offset + 2 * (one - offset) - two) <= 1e-9 * (abs(offset) + abs(one)):
+            raise ModelError("it is not a linear function of its operand")
+        return self._scaled(x, one - offset, offset)
+
+    def _scaled(self, x: _Traced, scale: float, offset: float) -> _Traced:
+        channels = self.values[x.index].shape[0]
+        return self._product(Affine, self._narrow(x), np.full(channels, scale), np.full(channels, offset))
+
+    def _clamp(self, call: _Call) -> _Traced:
+        (x,) = call.operands
+        frac = min(ACTIVATION_FRAC if call.head is None else call.head, MAX_FRAC["float32"])
+        x = self._with_frac(x, frac)
+        ends = call.at([-inf, inf]) * 2.0**frac
+        low, high = np.clip(np.rint(ends), -HEAD_LIMIT, HEAD_LIMIT).astype(int).tolist()
+        return _Traced(self._emit(Round(inputs=(x.index,), frac=frac, low=low, high=high)), accumulator=False)
+
+    def _exp(self, call: _Call) -> _Traced:
+        (x,) = call.operands
+        if call.head is None:
+            raise ModelError("exp can only end an output")
+        return replace(x, kind="exp")
+
+    def _curve(self, name: str, call: _Call) -> _Traced:
+        (x,) = call.operands
+        if name == "sigmoid" and call.head is not None:
+            return replace(x, kind="sigmoid")
+        frac = ACTIVATION_FRAC if call.head is None else call.head
+        curve = _CURVES[name]
+        while not _tails_fit(curve, call, frac):
+            curve = replace(curve, low=2 * curve.low, high=2 * curve.high)
+            if curve.high > 64:
+                raise ModelError(f"{name} with these parameters is too wide for a table")
+        low, high = curve.low << INDEX_FRAC, curve.high << INDEX_FRAC
+        table = narrowest(np.rint(call.at(np.arange(low, high) / (1 << INDEX_FRAC)) * 2.0**frac).astype(np.int64))
+        number = self.tables.setdefault(table.tobytes(), len(self.tables))
+        x = self._with_frac(x, max(INDEX_FRAC, frac if curve.identity_above else 0))
+        layer = Lookup(
+            inputs=(x.index,),
+            table=number,
+            low=low,
+            index_frac=INDEX_FRAC,
+            frac=frac,
+            identity_above=curve.identity_above,
+        )
+        return _Traced(self._emit(layer, {"table": table}), accumulator=False)
+
+    def _shape_of(self, x: _Traced) -> tuple[Any, ...]:
+        return (BATCH, *self.values[x.index].shape)
+
+    def _shape(self, module: None, x: _Traced, what: Any = "shape") -> Any:
+        shape = self._shape_of(x)
+        if what == "shape":
+            return shape
+        if isinstance(what, int):
+            return shape[what]
+        raise ModelError(f"attribute '{what}' is not known")
+
+    def _getitem(self, module: None, x: Any, index: Any) -> Any:
+        if not isinstance(x, _Traced):
+            return x[index]
+        every, channels = index
+        if every != slice(None) or not isinstance(channels, slice):
+            raise ModelError("only x[:, start:stop] can be indexed")
+        start, stop, step = channels.indices(self.values[x.index].shape[0])
+        if step != 1:
+            raise ModelError("only x[:, start:stop] can be indexed")
+        return self._sliced(x, start, stop)
+
+    def _sliced(self, x: _Traced, start: int, stop: int) -> _Traced:
+        return replace(x, index=self._emit(Slice(inputs=(x.index,), start=start, stop=stop)))
+
+    def _chunk(self, module: None, x: _Traced, chunks: int, dim: int = 0) -> tuple[_Traced, ...]:
+        return self._split(module, x, -(-self.values[x.index].shape[0] // chunks), dim)
+
+    def _split(self, module: None, x: _Traced, sizes: int | Sequence[int], dim: int = 0) -> tuple[_Traced, ...]:
+        channels, rank = self.values[x.index].shape[0], len(self.values[x.index].shape) + 1
+        if dim % rank != 1:
+            raise ModelError("only dimension 1 can be split")
+        if isinstance(sizes, int):
+            sizes = [min(sizes, channels - start) for start in range(0, channels, sizes)]
+        stops = np.cumsum(sizes).tolist()
+        return tuple(self._sliced(x, stop - size, stop) for size, stop in zip(sizes, stops, strict=True))
+
+    def _flatten(self, module: nn.Flatten | None, x: _Traced, start_dim: int = 0, end_dim: int = -1) -> _Traced:
+        start, end = (module.start_dim, module.end_dim) if module else (start_dim, end_dim)
+        shape = self._shape_of(x)
+        start, end = start % len(shape), end % len(shape)
+        if start == 0:
+            raise ModelError("it would flatten the batch; use start_dim=1")
+        return self._reshaped(x, (*shape[1:start], prod(shape[start : end + 1]), *shape[end + 1 :]))
+
+    def _unflatten(
+        self, module: nn.Unflatten | None, x: _Traced, dim: int = 1, sizes: Sequence[int] = ()
+    ) -> _Traced:
+        dim, sizes = (module.dim, module.unflattened_size) if module else (dim, sizes)
+        shape = self._shape_of(x)
+        dim %= len(shape)
+        if dim == 0 or not isinstance(dim, int):
+            raise ModelError("it would unflatten the batch")
+        return self._reshaped(x, (*shape[1:dim], *_resolved(sizes, shape[dim]), *shape[dim + 1 :]))
+
+    def _reshape(self, module: None, x: _Traced, *shape: Any) -> _Traced:
+        first, *rest = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+        if first is not BATCH and first != -1 or any(size is BATCH for size in rest):
+            raise ModelError("it changes the batch size; its first size must be -1 or x.shape[0]")
+        if first == -1 and -1 in rest:
+            raise ModelError("only one size can be -1")
+        return self._reshaped(x, _resolved(rest, self.values[x.index].size))
+
+    def _reshaped(self, x: _Traced, shape: tuple[int, ...]) -> _Traced:
+        if shape == self.values[x.index].shape:
+            return x
+        return replace(x, index=self._emit(Reshape(inputs=(x.index,), shape=shape)))
+
+
+def _method(name: str) -> Callable[..., Any]:
+    return lambda x, *args, **kwargs: getattr(x, name)(*args, **kwargs)
+
+
+def _numpy(parameter: torch.Tensor) -> np.ndarray:
+    return parameter.detach().cpu().double().numpy()
+
+
+def _bias(parameter: torch.Tensor | None, channels: int) -> np.ndarray:
+    return np.zeros(channels) if parameter is None else _numpy(parameter)
+
+
+def _resolved(sizes: Sequence[int], total: int) -> tuple[int, ...]:
+    """The sizes with -1 replaced by what is left of `total`."""
+    known = prod(size for size in sizes if size != -1)
+    return tuple(total // known if size == -1 else size for size in sizes)
+
+
+def _tails_fit(curve: _Curve, call: _Call, frac: int) -> bool:
+    """Whether the table's ends are within half a unit of what the function does beyond them."""
+    below, first, last, above = call.at([64.0 * curve.low, curve.low, curve.high, 64.0 * curve.high])
+    if curve.identity_above:
+        last, above = last - curve.high, above - 64 * curve.high
+    return bool(abs(first - below) <= 0.5**frac / 2 and abs(last - above) <= 0.5**frac / 2)

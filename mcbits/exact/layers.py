@@ -1,0 +1,410 @@
+"""A layer knows two things: the bound of its result, from its stored integers, and how to compute it exactly."""
+
+from collections.abc import Callable, Mapping
+from math import prod
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from mcbits.errors import ModelError
+from mcbits.exact import _fixed
+from mcbits.exact.backends import Backend
+from mcbits.exact.fixed import (
+    HEAD_LIMIT,
+    MAX_ELEMENTS,
+    MAX_FRAC,
+    Dimension,
+    FixedPoint,
+    dtype_for,
+    shift_round,
+)
+
+Tensors = Mapping[str, np.ndarray]
+Step = Callable[..., np.ndarray]
+"""(take, *arrays) -> array. Arrays are (batch, *spatial, channels): channels last, where torch has them first."""
+
+Frac = Annotated[int, Field(ge=0, le=MAX_FRAC["float64"])]
+Pair = tuple[Annotated[int, Field(ge=0, le=1 << 12)], Annotated[int, Field(ge=0, le=1 << 12)]]
+Steps = tuple[Annotated[int, Field(ge=1, le=1 << 12)], Annotated[int, Field(ge=1, le=1 << 12)]]
+Rounded = Annotated[int, Field(ge=-HEAD_LIMIT, le=HEAD_LIMIT)]
+
+
+class _Layer(BaseModel):
+    """`inputs` are the values it reads (the network's inputs first, then each layer's result); `bound` is its result's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    inputs: tuple[Annotated[int, Field(ge=0)], ...]
+    bound: int = 0
+
+    def tensor_names(self, index: int) -> dict[str, str]:
+        """The tensors it reads: its own name for each -> the name it is stored under."""
+        return {}
+
+    def result(self, args: list[FixedPoint], tensors: Tensors) -> FixedPoint:
+        """Shape, fractional bits and proven bound of the result; raises ModelError when there is none."""
+        raise NotImplementedError
+
+    def scratch(self, args: list[FixedPoint], tensors: Tensors) -> int:
+        """Elements per row of a batch that it needs besides its result."""
+        return 0
+
+    def build(self, args: list[FixedPoint], tensors: Tensors, engine: Backend) -> Step:
+        """The step that computes the result, less any deferred bias."""
+        raise NotImplementedError
+
+
+def _integers(tensors: Tensors, name: str, ndim: int) -> np.ndarray:
+    array = tensors[name]
+    if array.dtype.kind != "i" or array.ndim != ndim or array.size == 0:
+        raise ModelError(f"tensor {name!r} is {array.dtype} of shape {array.shape}, not {ndim}-dimensional integers")
+    return array
+
+
+def _magnitudes(weight: np.ndarray) -> np.ndarray:
+    return np.abs(weight.astype(np.int64))
+
+
+class _Product(_Layer):
+    """Weight (integers with `frac` fractional bits) times activation, plus bias, held at the product's precision."""
+
+    frac: Frac
+
+    def tensor_names(self, index: int) -> dict[str, str]:
+        return {"weight": f"{index}.weight", "bias": f"{index}.bias"}
+
+    def _accumulator(self, shape: tuple[int, ...], x: FixedPoint, sums: np.ndarray, tensors: Tensors) -> FixedPoint:
+        # sum_j |w_j| max|a_j| + |bias|, the premise of the theorem, in Python's integers.
+        bias = _integers(tensors, "bias", 1)
+        if len(bias) != shape[0]:
+            raise ModelError(f"{len(bias)} biases for {shape[0]} channels")
+        bound = max(s * x.bound + abs(b) for s, b in zip(sums.ravel().tolist(), bias.tolist(), strict=True))
+        return FixedPoint(shape=shape, frac=self.frac + x.frac, bound=bound).checked()
+
+
+class Linear(_Product):
+    """torch.nn.Linear; weight (in, out)."""
+
+    op: Literal["linear"] = "linear"
+
+    def result(self, args: list[FixedPoint], tensors: Tensors) -> FixedPoint:
+        (x,) = args
+        weight = _integers(tensors, "weight", 2)
+        if x.shape != weight.shape[:1]:
+            raise ModelError(f"its input has shape {x.shape}, its weight wants {weight.shape[:1]}")
+        return self._accumulator(weight.shape[1:], x, _magnitudes(weight).sum(axis=0), tensors)
+
+    def build(self, args: list[FixedPoint], tensors: Tensors, engine: Backend) -> Step:
+        dtype = self.result(args, tensors).dtype
+        weight = engine.prepare(tensors["weight"].astype(dtype))
+        width = tensors["weight"].shape[1]
+
+        def step(take, x):
+            return engine.product(x.astype(dtype, copy=False), weight, take("product", (len(x), width), dtype))
+
+        return step
+
+
+class Conv2d(_Product):
+    """torch.nn.Conv2d with zero padding; weight (groups, height, width, in / groups, out / groups)."""
+
+    op: Literal["conv2d"] = "conv2d"
+    stride: Steps
+    padding: Pair
+    dilation: Steps
+
+    def result(self, args: list[FixedPoint], tensors: Tensors) -> FixedPoint:
+        (x,) = args
+        weight = _integers(tensors, "weight", 5)
+        groups, *kernel, depth, width = weight.shape
+        if len(x.shape) != 3 or x.shape[0] != groups * depth:
+            raise ModelError(f"its input has shape {x.shape}, its weight wants {groups * depth} channels")
+        sizes = [
+            (n + 2 * p - d * (k - 1) - 1) // s + 1
+            for n, p, d, k, s in zip(x.shape[1:], self.padding, self.dilation, kernel, self.stride, strict=True)
+        ]
+        if min(sizes) < 1:
+            raise ModelError(f"its kernel is larger than its input of shape {x.shape}")
+        if prod(sizes) * weight[..., 0].size > MAX_ELEMENTS:
+            raise ModelError(f"it needs more than {MAX_ELEMENTS} elements for one image")
+        sums = _magnitudes(weight).sum(axis=(1, 2, 3))
+        return self._accumulator((groups * width, *sizes), x, sums, tensors)
+
+    def scratch(self, args: list[FixedPoint], tensors: Tensors) -> int:
+        result = self.result(args, tensors)
+        return result.size // result.shape[0] * tensors["weight"][..., 0].size
+
+    def build(self, args: list[FixedPoint], tensors: Tensors, engine: Backend) -> Step:
+        result = self.result(args, tensors)
+        dtype, (channels, rows, cols) = result.dtype, result.shape
+        groups, high, wide, depth, width = tensors["weight"].shape
+        weight = engine.prepare(tensors["weight"].astype(dtype).reshape(groups, high * wide * depth, width))
+        (top, left), (down, across) = self.padding, self.dilation
+
+        def step(take, x):
+            n = len(x)
+            padded = take("padded", (n, x.shape[1] + 2 * top, x.shape[2] + 2 * left, x.shape[3]), dtype)
+            padded[:] = 0
+            padded[:, top : top + x.shape[1], left : left + x.shape[2]] = x
+            windows = np.lib.stride_tricks.sliding_window_view(
+                padded, (down * (high - 1) + 1, across * (wide - 1) + 1), axis=(1, 2)
+            )[:, :: self.stride[0], :: self.stride[1], :, ::down, ::across]
+            windows = windows.reshape(n, rows, cols, groups, depth, high, wide).transpose(3, 0, 1, 2, 5, 6, 4)
+            patches = take("patches", windows.shape, dtype)
+            patches[:] = windows
+            out = take("product", (groups, n * rows * cols, width), dtype)
+            engine.product(patches.reshape(groups, n * rows * cols, -1), weight, out)
+            if groups == 1:
+                return out.reshape(n, rows, cols, channels)
+            return np.ascontiguousarray(out.transpose(1, 0, 2)).reshape(n, rows, cols, channels)
+
+        return step
+
+
+class ConvTranspose2d(_Product):
+    """torch.nn.ConvTranspose2d; weight (groups, in / groups, height, width, out / groups)."""
+
+    op: Literal["conv_transpose2d"] = "conv_transpose2d"
+    stride: Steps
+    padding: Pair
+    output_padding: Pair
+
+    def result(self, args: list[FixedPoint], tensors: Tensors) -> FixedPoint:
+        (x,) = args
+        weight = _integers(tensors, "weight", 5)
+        groups, depth, *kernel, width = weight.shape
+        if len(x.shape) != 3 or x.shape[0] != groups * depth:
+            raise ModelError(f"its input has shape {x.shape}, its weight wants {groups * depth} channels")
+        full = self._full(x, kernel)
+        sizes = [n - 2 * p for n, p in zip(full, self.padding, strict=True)]
+        if min(sizes) < 1:
+            raise ModelError(f"its padding {self.padding} leaves nothing of its output")
+        if prod(full) * groups * width > MAX_ELEMENTS or self.scratch(args, tensors) > MAX_ELEMENTS:
+            raise ModelError(f"it needs more than {MAX_ELEMENTS} elements for one image")
+        # An output pixel is reached by every stride-th tap of the kernel only.
+        taps = _magnitudes(weight).sum(axis=1)
+        down, across = self.stride
+        phases = [taps[:, i::down, j::across].sum(axis=(1, 2)) for i in range(down) for j in range(across)]
+        return self._accumulator((groups * width, *sizes), x, np.max(phases, axis=0), tensors)
+
+    def _full(self, x: FixedPoint, kernel: list[int]) -> list[int]:
+        return [
+            (n - 1) * s + k + o
+            for n, s, k, o in zip(x.shape[1:], self.stride, kernel, self.output_padding, strict=True)
+        ]
+
+    def scratch(self, args: list[FixedPoint], tensors: Tensors) -> int:
+        return args[0].size // args[0].shape[0] * tensors["weight"][:, 0].size
+
+    def build(self, args: list[FixedPoint], tensors: Tensors, engine: Backend) -> Step:
+        result = self.result(args, tensors)
+        dtype, (channels, rows, cols) = result.dtype, result.shape
+        groups, depth, high, wide, width = tensors["weight"].shape
+        weight = engine.prepare(tensors["weight"].astype(dtype).reshape(groups, depth, high * wide * width))
+        full = self._full(args[0], [high, wide])
+        (top, left), (down, across) = self.padding, self.stride
+
+        def step(take, x):
+            n, h, w = x.shape[:3]
+            a = x.astype(dtype, copy=False).reshape(n * h * w, groups, depth).transpose(1, 0, 2)
+            out = take("product", (groups, n * h * w, high * wide * width), dtype)
+            taps = engine.product(np.ascontiguousarray(a), weight, out)
+            taps = taps.reshape(groups, n, h, w, high, wide, width).transpose(1, 2, 3, 0, 4, 5, 6)
+            image = take("image", (n, *full, groups, width), dtype)
+            image[:] = 0
+            for i in range(high):
+                for j in range(wide):
+                    to = image[:, i : i + down * (h - 1) + 1 : down, j : j + across * (w - 1) + 1 : across]
+                    to += taps[..., i, j, :]
+            image = image[:, top : top + rows, left : left + cols]
+            return np.ascontiguousarray(image).reshape(n, rows, cols, channels)
+
+        return step
+
+
+class Affine(_Product):
+    """A weight and a bias for every channel (BatchNorm in evaluation, or multiplication by a number)."""
+
+    op: Literal["affine"] = "affine"
+
+    def result(self, args: list[FixedPoint], tensors: Tensors) -> FixedPoint:
+        (x,) = args
+        weight = _integers(tensors, "weight", 1)
+        if len(weight) != x.shape[0]:
+            raise ModelError(f"its input has shape {x.shape}, its weight wants {len(weight)} channels")
+        return self._accumulator(x.shape, x, _magnitudes(weight), tensors)
+
+    def build(self, args: list[FixedPoint], tensors: Tensors, engine: Backend) -> Step:
+        dtype = self.result(args, tensors).dtype
+        weight = tensors["weight"].astype(dtype)
+        return lambda take, x: np.multiply(x, weight, out=take("product", x.shape, dtype), dtype=dtype)
+
+
+class Scale(_Layer):
+    """The same value with `bits` more fractional bits: exact, as a power of two is."""
+
+    op: Literal["scale"] = "scale"
+    bits: Frac
+
+    def result(self, args: list[FixedPoint], tensors: Tensors) -> FixedPoint:
+        (x,) = args
+        return FixedPoint(shape=x.shape, frac=x.frac + self.bits, bound=x.bound << self.bits).checked()
+
+    def build(self, args: list[FixedPoint], tensors: Tensors, engine: Backend) -> Step:
+        dtype, factor = self.result(args, tensors).dtype, 1 << self.bits
+        return lambda take, x: np.multiply(x, factor, out=take("scaled", x.shape, dtype), dtype=dtype)
+
+
+class Add(_Layer):
+    """The sum of two values of one shape and precision."""
+
+    op: Literal["add"] = "add"
+
+    def result(self, args: list[FixedPoint], tensors: Tensors) -> FixedPoint:
+        a, b = args
+        if (a.shape, a.frac) != (b.shape, b.frac):
+            raise ModelError(f"it adds shapes {a.shape} and {b.shape}, fractional bits {a.frac} and {b.frac}")
+        return FixedPoint(shape=a.shape, frac=a.frac, bound=a.bound + b.bound).checked()
+
+    def build(self, args: list[FixedPoint], tensors: Tensors, engine: Backend) -> Step:
+        dtype = self.result(args, tensors).dtype
+        return lambda take, a, b: np.add(a, b, out=take("sum", a.shape, dtype), dtype=dtype)
+
+
+class Reshape(_Layer):
+    """The elements of a row of the batch, in torch's order, in another shape."""
+
+    op: Literal["reshape"] = "reshape"
+    shape: tuple[Dimension, ...]
+
+    def result(self, args: list[FixedPoint], tensors: Tensors) -> FixedPoint:
+        (x,) = args
+        if prod(self.shape) != x.size:
+            raise ModelError(f"it reshapes {x.shape} to {self.shape}")
+        return FixedPoint(shape=self.shape, frac=x.frac, bound=x.bound)
+
+    def build(self, args: list[FixedPoint], tensors: Tensors, engine: Backend) -> Step:
+        def step(take, x):
+            return channels_last(channels_first(x).reshape(len(x), *self.shape))
+
+        return step
+
+
+class Slice(_Layer):
+    """Channels `start` to `stop`."""
+
+    op: Literal["slice"] = "slice"
+    start: Annotated[int, Field(ge=0)]
+    stop: Annotated[int, Field(ge=0)]
+
+    def result(self, args: list[FixedPoint], tensors: Tensors) -> FixedPoint:
+        (x,) = args
+        if not self.start < self.stop <= x.shape[0]:
+            raise ModelError(f"it takes channels {self.start} to {self.stop} of {x.shape[0]}")
+        return FixedPoint(shape=(self.stop - self.start, *x.shape[1:]), frac=x.frac, bound=x.bound)
+
+    def build(self, args: list[FixedPoint], tensors: Tensors, engine: Backend) -> Step:
+        return lambda take, x: np.ascontiguousarray(x[..., self.start : self.stop])
+
+
+class Round(_Layer):
+    """The value with `frac` fractional bits, halves rounded upwards, clamped to [low, high]; low = 0 is ReLU."""
+
+    op: Literal["round"] = "round"
+    frac: Frac
+    low: Rounded = -HEAD_LIMIT
+    high: Rounded = HEAD_LIMIT
+
+    def result(self, args: list[FixedPoint], tensors: Tensors) -> FixedPoint:
+        (x,) = args
+        if self.frac > x.frac or self.low > self.high:
+            raise ModelError(f"it rounds {x.frac} fractional bits to {self.frac} in [{self.low}, {self.high}]")
+        extent = shift_round(x.bound, x.frac - self.frac)
+        ends = [min(max(end, self.low), self.high) for end in (-extent, extent)]
+        return FixedPoint(shape=x.shape, frac=self.frac, bound=max(map(abs, ends)))
+
+    def build_with_bias(self, x: FixedPoint, tensors: Tensors, bias: np.ndarray) -> Step:
+        dtype = self.result([x], tensors).dtype
+        shift, low, high = x.frac - self.frac, self.low, self.high
+        kernel = _fixed.round_clamp[_C_NAMES[x.dtype], _C_NAMES[dtype]]
+
+        def step(take, acc):
+            out = take("rounded", acc.shape, dtype)
+            kernel(_rows(acc), bias, shift, low, high, _rows(out))
+            return out
+
+        return step
+
+
+class Lookup(_Layer):
+    """A table of outputs with `frac` fractional bits, indexed by the value rounded to `index_frac` fractional bits.
+
+    Its first entry is at index `low`. Below the table its first entry holds; above it the last one, or with
+    `identity_above` the value itself.
+    """
+
+    op: Literal["lookup"] = "lookup"
+    table: Annotated[int, Field(ge=0)]
+    low: Rounded
+    index_frac: Frac
+    frac: Frac
+    identity_above: bool
+
+    def tensor_names(self, index: int) -> dict[str, str]:
+        return {"table": f"table.{self.table}"}
+
+    def _reach(self, x: FixedPoint, table: np.ndarray) -> tuple[int, int, bool]:
+        # The indices that values within the bound can reach, and whether some are above the table.
+        if not max(self.index_frac, self.frac * self.identity_above) <= x.frac:
+            raise ModelError(f"it rounds {x.frac} fractional bits to an index with {self.index_frac}")
+        extent, last = shift_round(x.bound, x.frac - self.index_frac), self.low + len(table) - 1
+        first, top = (min(max(end, self.low), last) for end in (-extent, extent))
+        return first, top, self.identity_above and extent > last
+
+    def result(self, args: list[FixedPoint], tensors: Tensors) -> FixedPoint:
+        (x,) = args
+        table = _integers(tensors, "table", 1)
+        first, top, above = self._reach(x, table)
+        bound = int(_magnitudes(table[first - self.low : top - self.low + 1]).max())
+        if dtype_for(bound) != "float32":
+            raise ModelError(f"its table reaches {bound}, beyond 2^24")
+        if above:
+            bound = max(bound, shift_round(x.bound, x.frac - self.frac))
+        return FixedPoint(shape=x.shape, frac=self.frac, bound=bound).checked()
+
+    def build_with_bias(self, x: FixedPoint, tensors: Tensors, bias: np.ndarray) -> Step:
+        dtype = self.result([x], tensors).dtype
+        first, top, above = self._reach(x, tensors["table"])
+        table = tensors["table"][first - self.low : top - self.low + 1].astype(np.float32)
+        shift, identity_shift = x.frac - self.index_frac, x.frac - self.frac if above else 0
+        kernel = _fixed.lookup[_C_NAMES[x.dtype], _C_NAMES[dtype]]
+
+        def step(take, acc):
+            out = take("activation", acc.shape, dtype)
+            kernel(_rows(acc), bias, shift, first, table, above, identity_shift, _rows(out))
+            return out
+
+        return step
+
+
+AnyLayer = Annotated[
+    Linear | Conv2d | ConvTranspose2d | Affine | Scale | Add | Reshape | Slice | Round | Lookup,
+    Field(discriminator="op"),
+]
+
+_C_NAMES = {"float32": "float", "float64": "double"}
+
+
+def _rows(x: np.ndarray) -> np.ndarray:
+    return x.reshape(-1, x.shape[-1])
+
+
+def channels_first(x: np.ndarray) -> np.ndarray:
+    """(batch, *spatial, channels) as torch has it, C-contiguous."""
+    return np.ascontiguousarray(np.moveaxis(x, -1, 1)) if x.ndim > 2 else x
+
+
+def channels_last(x: np.ndarray) -> np.ndarray:
+    """(batch, channels, *spatial) as the layers here have it, C-contiguous."""
+    return np.ascontiguousarray(np.moveaxis(x, 1, -1)) if x.ndim > 2 else x

@@ -1,0 +1,78 @@
+"""A model file is safetensors of integers; its identity is the SHA-256 of its bytes, and nothing in it is trusted."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from mcbits.errors import ModelError
+from mcbits.exact.network import FrozenNetwork
+
+FORMAT = 1
+"""Version of the model file; any change to what the stored integers mean is a new one."""
+
+
+def dumps(networks: dict[str, FrozenNetwork], meta: dict[str, Any]) -> bytes:
+    """The model file's bytes, a function of the networks and `meta` (fit for JSON) alone."""
+    tensors: dict[str, np.ndarray] = {}
+    specs = {}
+    for name, network in networks.items():
+        own, specs[name] = network.to_tensors(f"{name}.")
+        tensors |= own
+    # One metadata key, because safetensors writes several in no particular order.
+    head = {"format": FORMAT, "networks": specs, "meta": meta}
+    text = json.dumps(head, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return safetensors.numpy.save(tensors, metadata={"mcbits": text})
+
+
+def save(path: str | os.PathLike[str], networks: dict[str, FrozenNetwork], meta: dict[str, Any]) -> None:
+    """Writes the model file whole or not at all."""
+    path = Path(path)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(dumps(networks, meta))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load(
+    source: str | os.PathLike[str] | bytes, backend_name: str = "numpy"
+) -> tuple[dict[str, FrozenNetwork], dict[str, Any], str]:
+    """(networks, meta, model id) of a model file or its bytes; model id is the SHA-256 of the bytes, in hex.
+
+    Raises ModelError unless the file is whole, holds what its specification says, and every stored bound follows
+    from the stored integers; PlatformError if the backend fails its self-test.
+    """
+    if isinstance(source, bytes):
+        data, name = source, "the model"
+    else:
+        name = str(source)
+        try:
+            data = Path(source).read_bytes()
+        except OSError as error:
+            raise ModelError(f"cannot read the model {name}: {error.strerror}") from None
+    try:
+        tensors = safetensors.numpy.load(data)
+        # safetensors has just checked the header that these eight bytes give the length of.
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        head = json.loads(header["__metadata__"]["mcbits"])
+        version, specs, meta = head["format"], dict(head["networks"]), dict(head["meta"])
+    except (SafetensorError, LookupError, TypeError, ValueError, RecursionError, MemoryError):
+        raise ModelError(f"{name} is not a frozen mcbits model, or is damaged") from None
+    if version != FORMAT:
+        raise ModelError(f"{name} has model format {version!r}; this mcbits reads format {FORMAT}")
+    if stray := [key for key in tensors if key.partition(".")[0] not in specs]:
+        raise ModelError(f"{name} holds a tensor {stray[0]!r} that belongs to no network")
+    networks = {
+        key: FrozenNetwork.from_tensors(tensors, spec, f"{key}.", backend_name) for key, spec in specs.items()
+    }
+    return networks, meta, hashlib.sha256(data).hexdigest()

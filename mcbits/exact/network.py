@@ -1,0 +1,221 @@
+"""A frozen network is a list of layers over integers; building one proves its bounds, running it needs numpy only."""
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from math import prod
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mcbits.errors import DataError, ModelError
+from mcbits.exact import _fixed
+from mcbits.exact.backends import backend, self_test
+from mcbits.exact.fixed import HEAD_LIMIT, Dimension, FixedPoint
+from mcbits.exact.layers import (
+    AnyLayer,
+    Frac,
+    Lookup,
+    Round,
+    Step,
+    Tensors,
+    _Product,
+    channels_first,
+    channels_last,
+)
+
+
+class Output(BaseModel):
+    """An output: int32 with `frac` fractional bits, clamped to +-2^30.
+
+    kind: "linear", or the function the network ends with and whose argument this is: "exp" or "sigmoid".
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    value: Annotated[int, Field(ge=0)]
+    kind: Literal["linear", "exp", "sigmoid"]
+    frac: Frac
+    shape: tuple[Dimension, ...]
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    inputs: tuple[FixedPoint, ...] = Field(min_length=1)
+    layers: tuple[AnyLayer, ...]
+    outputs: tuple[Output, ...] = Field(min_length=1)
+
+
+class FrozenNetwork:
+    """A network of integers, computed exactly (see `mcbits.exact`). May be run by several threads at once.
+
+    inputs, layers, outputs: what `to_tensors` stores as its specification; tensors: name -> integers.
+    Raises ModelError unless every bound follows from the integers, PlatformError if the backend rounds.
+    """
+
+    def __init__(
+        self,
+        inputs: tuple[FixedPoint, ...],
+        layers: tuple[AnyLayer, ...],
+        outputs: tuple[Output, ...],
+        tensors: Tensors,
+        backend_name: str = "numpy",
+    ) -> None:
+        self.inputs, self.layers, self.outputs, self.tensors = inputs, layers, outputs, dict(tensors)
+        self.backend_name = backend_name
+        self.values = self._prove()
+        self._build()
+
+    def _prove(self) -> list[FixedPoint]:
+        # What the network holds at each step: its inputs, then each layer's result.
+        values = [x.checked() for x in self.inputs]
+        if any(x.dtype != "float32" for x in values):
+            raise ModelError("an input of the frozen network has a bound beyond 2^24")
+        used = set()
+        for index, layer in enumerate(self.layers):
+            names = layer.tensor_names(index)
+            used.update(names.values())
+            try:
+                value = layer.result([values[i] for i in layer.inputs], self._own(index))
+            except ModelError as error:
+                raise ModelError(f"layer {index} ({layer.op}) of the frozen network: {error}") from None
+            except (LookupError, ValueError):
+                raise ModelError(f"layer {index} ({layer.op}) of the frozen network lacks an input") from None
+            if value.bound != layer.bound:
+                raise ModelError(
+                    f"layer {index} ({layer.op}) of the frozen network reaches {value.bound}, "
+                    f"but its stored bound is {layer.bound}; the model is damaged"
+                )
+            values.append(value)
+        if unknown := sorted(set(self.tensors) - used):
+            raise ModelError(f"the frozen network has a tensor {unknown[0]!r} that no layer reads")
+        for output in self.outputs:
+            if output.value >= len(values) or values[output.value].shape != output.shape:
+                raise ModelError(f"the frozen network has no output of shape {output.shape}; the model is damaged")
+            if output.frac > values[output.value].frac:
+                raise ModelError(f"an output of the frozen network lacks its {output.frac} fractional bits")
+        return values
+
+    def _own(self, index: int) -> dict[str, np.ndarray]:
+        own = self.layers[index].tensor_names(index)
+        if missing := sorted(set(own.values()) - set(self.tensors)):
+            raise ModelError(f"tensor {missing[0]!r} is missing")
+        return {local: self.tensors[name] for local, name in own.items()}
+
+    def _build(self) -> None:
+        engine = backend(self.backend_name)
+        for dtype in sorted({value.dtype for value in self.values}):
+            self_test(engine, dtype)
+        readers: list[list[Any]] = [[] for _ in self.values]
+        for layer in self.layers:
+            for i in layer.inputs:
+                readers[i].append(layer)
+        for output in self.outputs:
+            readers[output.value].append(output)
+        # A bias is added by the pass that rounds its product, if nothing else reads the product.
+        biases = [np.zeros(value.shape[0], value.dtype) for value in self.values]
+        self._steps: list[tuple[Step, tuple[int, ...]]] = []
+        widest = max(x.size for x in self.values)
+        for index, layer in enumerate(self.layers):
+            own, here = self._own(index), len(self.inputs) + index
+            args = [self.values[i] for i in layer.inputs]
+            if isinstance(layer, Round | Lookup):
+                step = layer.build_with_bias(args[0], own, biases[layer.inputs[0]])
+            else:
+                step = layer.build(args, own, engine)
+                widest = max(widest, layer.scratch(args, own))
+            if isinstance(layer, _Product):
+                bias = own["bias"].astype(self.values[here].dtype)
+                if all(isinstance(reader, Round | Lookup | Output) for reader in readers[here]):
+                    biases[here] = bias
+                else:
+                    step = _with_bias(step, bias)
+            self._steps.append((step, layer.inputs))
+        self._heads = [_head(self.values[o.value], o, biases[o.value]) for o in self.outputs]
+        self._rows = max(1, engine.elements // widest)
+        self._scratch = threading.local()
+
+    def with_backend(self, name: str) -> "FrozenNetwork":
+        """The same network computed by "numpy", "torch" or "torch:DEVICE": the same bits."""
+        return FrozenNetwork(self.inputs, self.layers, self.outputs, self.tensors, name)
+
+    def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        """One int32 array (batch, *shape) per output, with the fractional bits of `outputs`.
+
+        inputs: one array (batch, *shape) of integers per input, in uint8 or integer-valued float32, in units of
+        2^-frac. No row depends on its batch. Raises DataError for another shape, or an integer beyond the input's bound.
+        """
+        arrays = [self._checked(*pair) for pair in zip(self.inputs, inputs, strict=True)]
+        batch = len(arrays[0])
+        if any(len(x) != batch for x in arrays):
+            raise DataError(f"inputs of {[len(x) for x in arrays]} rows do not form one batch")
+        outs = [np.empty((batch, *o.shape[1:], o.shape[0]), np.int32) for o in self.outputs]
+        for start in range(0, batch, self._rows):
+            rows = slice(start, start + self._rows)
+            values = [x[rows] for x in arrays]
+            for index, (step, args) in enumerate(self._steps):
+                values.append(step(self._taker(index), *(values[i] for i in args)))
+            for head, output, out in zip(self._heads, self.outputs, outs, strict=True):
+                head(values[output.value], out[rows])
+        return tuple(channels_first(out) for out in outs)
+
+    def _checked(self, known: FixedPoint, x: np.ndarray) -> np.ndarray:
+        if x.shape[1:] != known.shape:
+            raise DataError(f"an input of shape {x.shape[1:]} was given to a network of shape {known.shape}")
+        x = np.ascontiguousarray(channels_last(x), np.float32)
+        if not _fixed.is_integral(x.reshape(-1), known.bound):
+            raise DataError(f"an input is not an integer within +-{known.bound}")
+        return x
+
+    def _taker(self, layer: int) -> Callable[[str, tuple[int, ...], str], np.ndarray]:
+        # Buffers live as long as their thread: fresh pages for each batch would cost more than the pass itself.
+        buffers = self._scratch.__dict__
+
+        def take(name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+            size = prod(shape)
+            buffer = buffers.get((layer, name))
+            if buffer is None or len(buffer) < size:
+                buffer = buffers[layer, name] = np.empty(size, dtype)
+            return buffer[:size].reshape(shape)
+
+        return take
+
+    def to_tensors(self, prefix: str = "") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Its integers under names that start with `prefix`, and its specification, fit for JSON."""
+        spec = _Spec(inputs=self.inputs, layers=self.layers, outputs=self.outputs)
+        return {prefix + name: x for name, x in self.tensors.items()}, spec.model_dump(mode="json")
+
+    @classmethod
+    def from_tensors(
+        cls, tensors: Mapping[str, np.ndarray], spec: dict[str, Any], prefix: str = "", backend_name: str = "numpy"
+    ) -> "FrozenNetwork":
+        """The network that `to_tensors` wrote; nothing in it is trusted. Raises ModelError."""
+        try:
+            parsed = _Spec.model_validate_json(json.dumps(spec))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise ModelError(f"the model's specification is damaged at {place}: {first['msg']}") from None
+        own = {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
+        return cls(parsed.inputs, parsed.layers, parsed.outputs, own, backend_name)
+
+
+def _with_bias(step: Step, bias: np.ndarray) -> Step:
+    def biased(take, *args):
+        out = step(take, *args)
+        out += bias
+        return out
+
+    return biased
+
+
+def _head(value: FixedPoint, output: Output, bias: np.ndarray) -> Callable[[np.ndarray, np.ndarray], None]:
+    kernel = _fixed.round_clamp["float" if value.dtype == "float32" else "double", "int32_t"]
+    shift, channels = value.frac - output.frac, value.shape[0]
+
+    def head(acc: np.ndarray, out: np.ndarray) -> None:
+        kernel(acc.reshape(-1, channels), bias, shift, -HEAD_LIMIT, HEAD_LIMIT, out.reshape(-1, channels))
+
+    return head

@@ -1,0 +1,71 @@
+"""Every hook a plugin may implement: five that register classes, four that listen; no hook changes coded bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pluggy
+
+hookspec = pluggy.HookspecMarker("mcbits")
+hookimpl = pluggy.HookimplMarker("mcbits")
+
+
+@dataclass(frozen=True)
+class Lazy:
+    """A class by its import path, so that registering it imports nothing until it is looked up.
+
+    `path` is "package.module:Class"; `names` are the class's own name and then its short form or aliases.
+    """
+
+    path: str
+    names: tuple[str, ...]
+
+    def __init__(self, path: str, *names: str) -> None:
+        object.__setattr__(self, "path", path)
+        object.__setattr__(self, "names", names)
+
+
+@hookspec
+def mcbits_coders() -> Iterable[type | Lazy]:
+    """Coders: subclasses of `mcbits.coders.base.Coder`."""
+
+
+@hookspec
+def mcbits_bounds() -> Iterable[type | Lazy]:
+    """Bounds on log p(x): subclasses of `mcbits.bounds.base.Bound`."""
+
+
+@hookspec
+def mcbits_models() -> Iterable[type | Lazy]:
+    """Models to train: subclasses of `mcbits.models.vae.VAE`; use `Lazy`, since their modules import torch."""
+
+
+@hookspec
+def mcbits_observation_models() -> Iterable[type | Lazy]:
+    """Observation models p(x|z): see `mcbits.models.bernoulli.BernoulliObservation`."""
+
+
+@hookspec
+def mcbits_datasets() -> Iterable[type | Lazy]:
+    """Datasets: classes with `name`, `splits` and `load(datadir, split, download=True) -> Dataset`."""
+
+
+@hookspec
+def mcbits_started(job: str, total: int) -> None:
+    """A job ("train", "evaluate", "compress" or "decompress") of `total` epochs or images begins."""
+
+
+@hookspec
+def mcbits_advanced(job: str, done: int, metrics: dict[str, float]) -> None:
+    """`done` of the job's `total` are finished; `metrics` is what is known by now, such as "loss" or "net"."""
+
+
+@hookspec
+def mcbits_finished(job: str, metrics: dict[str, float]) -> None:
+    """The job ended well; `metrics` is its outcome."""
+
+
+@hookspec
+def mcbits_notice(message: str) -> None:
+    """One line the user should know although nothing failed, such as a fall-back to the CPU."""

@@ -1,0 +1,1 @@
+"""Networks and observation models for training; importing this package imports no torch."""

@@ -1,0 +1,85 @@
+"""Float weights on disk are safetensors whose one metadata key "mcbits" says in JSON how to build the network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from mcbits.errors import McbitsError, ModelError
+from mcbits.models.vae import VAE
+from mcbits.plugins import registry
+
+
+def dump_tensors(tensors: dict[str, Tensor], meta: dict[str, Any]) -> bytes:
+    """A safetensors file of `tensors` (any device) and JSON-able `meta`; equal inputs give equal bytes."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    return save(tensors, metadata={"mcbits": json.dumps(meta, sort_keys=True)})
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `dump_tensors` wrote, on the CPU; ModelError if the file is missing or damaged."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta = json.loads(file.metadata()["mcbits"])
+            return {name: file.get_tensor(name) for name in file.keys()}, meta
+    except FileNotFoundError:
+        raise ModelError(f"{path} does not exist; train a model first (mcbits train)") from None
+    except Exception as error:  # safetensors and json document no common base of what damaged bytes raise
+        raise ModelError(f"{path} is damaged or was not written by mcbits train") from error
+
+
+def dump_vae(model: VAE) -> bytes:
+    """The bytes of a run directory's `model.safetensors`."""
+    return dump_tensors(model.state_dict(), {"model": model.name, "config": model.get_config()})
+
+
+def load_vae(path: str | Path) -> VAE:
+    """The float VAE of a run directory or of a directory of published checkpoints, on the CPU, in eval mode.
+
+    path: the directory, or the `train_config.yml` in it; the weights (`model.safetensors`, else `model.pt`) are looked
+    for beside the yml, wherever it says they once were. Nothing is unpickled but tensors. Raises ModelError.
+    """
+    path = Path(path)
+    directory = path if path.is_dir() else path.parent
+    if not (directory / "train_config.yml").is_file() or (path != directory and path.name != "train_config.yml"):
+        raise ModelError(f"{path} is not a model: give a run directory or its train_config.yml")
+    weights = directory / "model.safetensors"
+    model = _read_published(directory) if not weights.is_file() else _read_vae(weights)
+    return model.eval()
+
+
+def _read_vae(weights: Path) -> VAE:
+    tensors, meta = read_tensors(weights)
+    try:
+        cls = registry().model(meta["model"])
+        model = cls(**{**meta["config"], "shape": tuple(meta["config"]["shape"])})
+        model.load_state_dict(tensors)
+    except McbitsError:
+        raise
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{weights} does not hold the weights of the model it names; train it again") from error
+    return model
+
+
+def _read_published(directory: Path) -> VAE:
+    weights = directory / "model.pt"
+    if not weights.is_file():
+        raise ModelError(f"{directory} holds neither model.safetensors nor model.pt; let mcbits train end an epoch")
+    try:
+        name = yaml.safe_load((directory / "train_config.yml").read_text())["model"]
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ModelError(f"{directory / 'train_config.yml'} names no model; it needs a line like model: BinaryVAE") from error
+    try:
+        state_dict = torch.load(weights, weights_only=True, map_location="cpu")
+    except Exception as error:  # torch.load documents no closed set of what damaged bytes raise
+        raise ModelError(f"{weights} is damaged or is no checkpoint of tensors") from error
+    if not isinstance(state_dict, dict) or not all(isinstance(v, Tensor) for v in state_dict.values()):
+        raise ModelError(f"{weights} is no checkpoint of tensors (a state dict)")
+    return registry().model(name).from_published(state_dict)

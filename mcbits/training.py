@@ -1,0 +1,261 @@
+"""Training is a function of its config: killed at any moment and resumed, on the CPU it ends in the same bits.
+
+A run directory holds `train_config.yml`, `model.safetensors` (the weights with the best test loss so far),
+`metrics.jsonl` (one line per epoch), `resume.safetensors` (everything the next epoch depends on), `lock`, and at the end
+`codec.safetensors` (the frozen model). Files are replaced whole, so that a reader never sees half of one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mcbits.datasets.base import Dataset
+from mcbits.datasets.binarize import binarize
+from mcbits.errors import DataError, McbitsError, UsageError
+from mcbits.evaluation import bits_per_dim, choose_device
+from mcbits.models.checkpoint import dump_tensors, dump_vae, load_vae, read_tensors
+from mcbits.plugins import registry
+
+if TYPE_CHECKING:
+    from mcbits.bounds.base import Bound
+    from mcbits.config import TrainConfig
+    from mcbits.models.vae import VAE
+
+# Where a run and its data lie and how long it is; any other key decides what the next epoch computes.
+_MAY_DIFFER = {"epochs", "exp_name", "logdir", "datadir", "workers"}
+_SECONDS_BETWEEN_REPORTS = 0.25
+
+
+def train(config: TrainConfig) -> Path:
+    """Train, or resume, the run that a config describes, and return its run directory, logdir/exp_name.
+
+    Progress goes to the listeners of job "train": `total` and `done` count images; the metrics are epoch, loss (nats per
+    image, of the training bound) and, after an epoch, test (bits/dim of the same bound on the test images).
+
+    A run that stopped goes on after the last epoch it completed; epochs may grow. Raises UsageError if any other key that
+    matters has changed or another process is training there, DataError for missing or unsuitable data, UnknownNameError
+    for names, McbitsError when the loss diverges; KeyboardInterrupt passes and leaves the last epoch's state.
+    """
+    bound: Bound = registry().bound(config.bound)()
+    model_class = registry().model(config.model)
+    dataset = registry().dataset(config.dataset).load(config.datadir, split=config.split)
+    device = choose_device(config.gpu)
+    run = Path(config.logdir) / config.exp_name
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(config.seed)
+        model: VAE = model_class(shape=dataset.train.shape[1:], latent_dim=config.latent_dim)
+        _check_symbols(dataset, model, config)
+        levels = dataset.levels if config.binarize else None
+        images = torch.tensor(dataset.train).flatten(1)
+        model.initialise_from_data((images.sum(0, dtype=torch.float64) / (len(images) * (levels or 1))).float())
+        test = binarize(dataset.test, dataset.levels, config.seed) if config.binarize else dataset.test
+
+        run.mkdir(parents=True, exist_ok=True)
+        with _locked(run):
+            state = _State(run, config, model.to(device))
+            _write(run / "train_config.yml", config.to_yaml().encode())
+            _fit(config, state, bound, images.to(device), levels, torch.tensor(test).to(device))
+            from mcbits.exact.vae import freeze_vae
+
+            freeze_vae(load_vae(run)).save(run / "codec.safetensors")
+    return run
+
+
+def learning_rate(config: TrainConfig, epoch: int) -> float:
+    """The rate of an epoch, counted from 1: constant, or Burda et al. 2016's lr * 10^(-i/7) for 3^i epochs, i = 0..7.
+
+    Those are 3,280 epochs in all; what is trained beyond them keeps the last rate.
+    """
+    if config.scheduler == "constant":
+        return config.lr
+    i = 0
+    while i < 7 and epoch > (3 ** (i + 1) - 1) // 2:
+        i += 1
+    return config.lr * 10 ** (-i / 7)
+
+
+def batches(images: Tensor, levels: int | None, batch_size: int) -> Iterator[Tensor]:
+    """One epoch of x, float32 (B, D) on the images' device, in a new order and with a new binarisation.
+
+    images: uint8 (n, D), with grey values 0..levels, x_d = 1 with probability grey / levels; or, where levels is None,
+    symbols that pass unchanged. Each batch overwrites the one before it.
+    """
+    buffer = torch.empty(batch_size, images.shape[1], device=images.device)
+    noise = torch.empty_like(buffer)
+    for indices in torch.randperm(len(images), device=images.device).split(batch_size):
+        grey, x = images.index_select(0, indices), buffer[: len(indices)]
+        if levels is None:
+            x.copy_(grey)
+        else:
+            torch.lt(noise[: len(indices)].uniform_(0, levels), grey, out=x)
+        yield x
+
+
+class _State:
+    """What a run consists of between two epochs: weights, optimiser, random states, epoch, and the best test loss."""
+
+    def __init__(self, run: Path, config: TrainConfig, model: VAE) -> None:
+        self.run = run
+        self.config = config.model_dump(mode="json", exclude=_MAY_DIFFER)
+        self.model = model
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, eps=config.eps, fused=True)
+        self.device = next(model.parameters()).device
+        self.epoch = 0
+        self.best = math.inf
+        if self.path.exists():
+            self._load(config.epochs)
+
+    @property
+    def path(self) -> Path:
+        return self.run / "resume.safetensors"
+
+    def save(self) -> None:
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            for key, tensor in self.optimizer.state[parameter].items():
+                tensors[f"adam.{key}.{name}"] = tensor
+        tensors["rng.cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
+        meta = {"epoch": self.epoch, "best": self.best, "config": self.config}
+        _write(self.path, dump_tensors(tensors, meta))
+
+    def _load(self, epochs: int) -> None:
+        tensors, meta = read_tensors(self.path)
+        self._check_same_run(meta, epochs)
+        self.epoch, self.best = meta["epoch"], meta["best"]
+        names = [name for name, _ in self.model.named_parameters()]
+        self.model.load_state_dict(_under(tensors, "model."))
+        adam = {key: _under(tensors, f"adam.{key}.") for key in ("step", "exp_avg", "exp_avg_sq")}
+        moments = {i: {key: adam[key][name] for key in adam} for i, name in enumerate(names)}
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        torch.set_rng_state(tensors["rng.cpu"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
+
+    def _check_same_run(self, meta: dict[str, Any], epochs: int) -> None:
+        before, now = meta["config"], self.config
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key):
+                raise UsageError(
+                    f"{self.run} was trained with {key} {before.get(key)}, not {now.get(key)}: "
+                    "go on with the same or give another exp_name"
+                )
+        if epochs < meta["epoch"]:
+            raise UsageError(
+                f"{self.run} already has {meta['epoch']} epochs, more than epochs {epochs}: "
+                "give as many or another exp_name"
+            )
+
+
+def _fit(config: TrainConfig, state: _State, bound: Bound, images: Tensor, levels: int | None, test: Tensor) -> None:
+    hook = registry().hook
+    metrics_path = state.run / "metrics.jsonl"
+    _drop_metrics_after(state.epoch, metrics_path)
+    hook.mcbits_started(job="train", total=config.epochs * len(images))
+    metrics: dict[str, float] = {"epoch": state.epoch}
+    while state.epoch < config.epochs:
+        epoch = state.epoch + 1
+        lr = state.optimizer.param_groups[0]["lr"] = learning_rate(config, epoch)
+        loss = _train_epoch(config, state, bound, images, levels)
+        rates = bits_per_dim(state.model, test, bound, config.num_particles, seed=config.seed)
+        metrics = {"epoch": epoch, "lr": lr, "loss": loss, "test": float(rates.mean())}
+        if not (math.isfinite(loss) and math.isfinite(metrics["test"])):
+            raise McbitsError(f"the loss is no longer finite in epoch {epoch}: give a smaller lr")
+        # The state comes last: a kill before it repeats this epoch, to the same bits.
+        if metrics["test"] < state.best:
+            state.best = metrics["test"]
+            _write(state.run / "model.safetensors", dump_vae(state.model))
+        with open(metrics_path, "a") as file:
+            file.write(json.dumps(metrics) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        state.epoch = epoch
+        state.save()
+        hook.mcbits_advanced(job="train", done=epoch * len(images), metrics=metrics)
+    hook.mcbits_finished(job="train", metrics={**metrics, "best": state.best})
+
+
+def _train_epoch(config: TrainConfig, state: _State, bound: Bound, images: Tensor, levels: int | None) -> float:
+    """One pass over the images; returns the mean loss, nats per image."""
+    model, optimizer = state.model.train(), state.optimizer
+    total = torch.zeros((), dtype=torch.float64, device=images.device)
+    seen, reported = 0, time.monotonic()
+    for x in batches(images, levels, config.batch_size):
+        loss = -bound(model, x, config.num_particles).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total += loss.detach() * len(x)
+        seen += len(x)
+        # Reading the loss waits for the device: rarely, and never once per step.
+        if time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
+            registry().hook.mcbits_advanced(
+                job="train",
+                done=state.epoch * len(images) + seen,
+                metrics={"epoch": state.epoch + 1, "loss": total.item() / seen},
+            )
+            reported = time.monotonic()
+    return total.item() / seen
+
+
+def _check_symbols(dataset: Dataset, model: VAE, config: TrainConfig) -> None:
+    num_symbols = model.observation.num_symbols
+    if not config.binarize and max(dataset.train.max(), dataset.test.max()) >= num_symbols:
+        raise DataError(
+            f"{config.dataset} has values beyond 0..{num_symbols - 1}, which {config.model} cannot describe: "
+            "set binarize true"
+        )
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _drop_metrics_after(epoch: int, path: Path) -> None:
+    """Keep the lines of epochs 1..epoch: a killed run may have written one more, or half of it."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    _write(path, b"".join(lines[:epoch]))
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Replace a file by `data`, whole and on disk, or leave it as it is.
+
+    The draft has one name, which the lock makes safe, so that a run that is often killed leaves one draft at most.
+    """
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        with open(draft, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+@contextmanager
+def _locked(run: Path) -> Iterator[None]:
+    with open(run / "lock", "wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"another training is running in {run}: wait for it or give another exp_name") from None
+        yield

@@ -1,0 +1,291 @@
+"""Every built-in family keeps the contract of tests/contract.py, and rounds the law it stands for by no more than it must."""
+
+import hashlib
+
+import mpmath
+import numpy as np
+import pytest
+from contract import UNIT, check_distribution, frequencies
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mcbits._rans import Stack
+from mcbits.distributions import Bernoulli, Categorical, GaussianBuckets, GaussianGrid, Uniform
+from mcbits.errors import McbitsError
+
+mpmath.mp.prec = 120
+quick = settings(max_examples=30)
+shapes = st.tuples(st.integers(1, 3), st.integers(1, 5))
+seeds = st.integers(0, 2**32 - 1)
+
+
+@given(shapes, st.integers(1, 31), st.data())
+@quick
+def test_uniform_keeps_the_contract(shape, precision, data):
+    size = data.draw(st.integers(1, min(1 << precision, 300)))
+    check_distribution(lambda rows: Uniform(size, (len(rows), shape[1]), precision), shape[0])
+
+
+@given(shapes, st.integers(1, 31), seeds, st.data())
+@quick
+def test_categorical_keeps_the_contract(shape, precision, seed, data):
+    """Weights from all alike to one that has everything, many of them zero."""
+    size = data.draw(st.integers(1, min(1 << precision, 100)))
+    rng = np.random.default_rng(seed)
+    weights = np.floor(2.0 ** rng.uniform(-4, 46, (*shape, size))).astype(np.int64)
+    weights[..., rng.integers(size)] += 1
+    check_distribution(lambda rows: Categorical(weights[rows], precision), shape[0], seed)
+
+
+@given(shapes, st.integers(1, 31), seeds)
+@quick
+def test_bernoulli_keeps_the_contract(shape, precision, seed):
+    rng = np.random.default_rng(seed)
+    extremes = np.array([-(2**31), 2**31 - 1, -4097, -4096, -4095, 0, 4094, 4095, 4096])
+    logits = np.where(rng.random(shape) < 0.5, rng.integers(-4096, 4096, shape), rng.choice(extremes, shape))
+    check_distribution(lambda rows: Bernoulli(logits[rows].astype(np.int32), precision), shape[0], seed)
+
+
+def gaussian_parameters(rng: np.random.Generator, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Mostly like a posterior's; now and then as far out as an int32 goes."""
+    mean, log_scale = rng.normal(0, 2 * 4096, shape), rng.normal(-256, 512, shape)
+    far = rng.choice([-(2.0**31), -40 * 4096, 40 * 4096, 2.0**31 - 1], shape)
+    edge = rng.choice([-(2.0**31), -2049, -2048, 2047, 2048, 2.0**31 - 1], shape)
+    mean, log_scale = np.where(rng.random(shape) < 0.2, far, mean), np.where(rng.random(shape) < 0.2, edge, log_scale)
+    return mean.astype(np.int32), log_scale.astype(np.int32)
+
+
+@given(shapes, st.integers(1, 31), seeds, st.data())
+@quick
+def test_gaussian_buckets_keep_the_contract(shape, precision, seed, data):
+    log_num_bucket = data.draw(st.integers(1, min(precision, 12)))
+    mean, log_scale = gaussian_parameters(np.random.default_rng(seed), shape)
+    check_distribution(
+        lambda rows: GaussianBuckets(mean[rows], log_scale[rows], log_num_bucket, precision), shape[0], seed
+    )
+
+
+@given(shapes, st.integers(1, 31), seeds, st.data())
+@quick
+def test_gaussian_grid_keeps_the_contract(shape, precision, seed, data):
+    num_buckets = data.draw(st.integers(2, min(1 << precision, 300)))
+    low, width = data.draw(st.floats(-10, 10)), data.draw(st.floats(1e-3, 20))
+    mean, log_scale = gaussian_parameters(np.random.default_rng(seed), shape)
+    check_distribution(
+        lambda rows: GaussianGrid(mean[rows], log_scale[rows], num_buckets, low, low + width, precision), shape[0], seed
+    )
+
+
+@pytest.mark.parametrize("precision", [1, 8, 31])
+def test_one_symbol_costs_nothing_at_any_precision(precision):
+    check_distribution(lambda rows: Categorical(np.full((len(rows), 2, 1), 5), precision), 2)
+    check_distribution(lambda rows: Uniform(1, (len(rows), 2), precision), 2)
+
+
+@pytest.mark.parametrize("precision", [1, 8, 12])
+def test_as_many_symbols_as_quantiles_leaves_one_each(precision):
+    size = 1 << precision
+    mean, log_scale = np.array([[9000]], np.int32), np.array([[-700]], np.int32)
+    for distribution in (
+        Uniform(size, (1, 1), precision),
+        Categorical(np.arange(size)[None, None], precision),
+        GaussianBuckets(mean, log_scale, precision, precision),
+        GaussianGrid(mean, log_scale, size, -4.0, 4.0, precision),
+    ):
+        assert (frequencies(distribution) == 1).all()
+
+
+@given(st.integers(1, 31), seeds)
+@quick
+def test_uniform_is_the_floor_of_equal_parts(precision, seed):
+    """F(k) = floor(k 2^r / n), with a size of its own in every place."""
+    rng = np.random.default_rng(seed)
+    sizes = np.minimum(np.floor(2.0 ** rng.uniform(0, 31, (2, 3))), 1 << precision).astype(np.int64)
+    uniform, total = Uniform(sizes, (2, 3), precision), 1 << precision
+    symbols = rng.integers(0, sizes)
+    starts, freqs = uniform.intervals(symbols)
+    exact = [[k * total // n, (k + 1) * total // n] for k, n in zip(symbols.ravel().tolist(), sizes.ravel().tolist())]
+    np.testing.assert_array_equal(np.stack([starts, starts + freqs], -1).reshape(-1, 2), exact)
+    for quantiles in (starts, starts + freqs - np.uint64(1)):
+        np.testing.assert_array_equal(uniform.inverse(quantiles), symbols)
+    with pytest.raises(McbitsError):
+        uniform.intervals(sizes)
+
+
+def test_uniform_costs_log2_of_its_size():
+    """At r = 31 and n <= 2^16, at most 4.4e-5 bits more: what a bucket whose count is no power of two loses."""
+    sizes = np.array([[2, 3, 1000, 50_001, 65_535, 65_536]])
+    for symbols in (sizes * 0, sizes // 2, sizes - 1):
+        cost = Uniform(sizes, sizes.shape, 31).codelength(symbols) * UNIT
+        assert (cost - np.log2(sizes) <= 4.4e-5 + UNIT).all()
+
+
+@given(st.integers(1, 31), seeds, st.data())
+@quick
+def test_categorical_is_the_fast_leaky_rounding(precision, seed, data):
+    """F(k) = k + floor((2^r - K) S_k / S_K), S exact, so that no symbol costs over log2 1 / (1 - K 2^-r) bits extra."""
+    size = data.draw(st.integers(1, min(1 << precision, 50)))
+    rng = np.random.default_rng(seed)
+    weights = np.floor(2.0 ** rng.uniform(-3, 47, size)).astype(np.int64)
+    weights[rng.integers(size)] += 1
+    sums = [sum(weights[:k].tolist()) for k in range(size + 1)]
+    exact = [k + ((1 << precision) - size) * s // sums[-1] for k, s in enumerate(sums)]
+    assert Categorical(weights[None, None], precision).cdf()[0, 0].tolist() == exact
+
+
+@given(seeds, st.integers(-(2**40), 2**40))
+@quick
+def test_categorical_from_log_weights_sees_only_their_differences(seed, shift):
+    log_w = np.random.default_rng(seed).integers(-40 << 16, 40 << 16, (3, 50))
+    one = Categorical.from_log2(log_w, 16)
+    assert one.shape == (3, 1) and one.num_symbols == 50
+    np.testing.assert_array_equal(one.cdf(), Categorical.from_log2(log_w + shift, 16).cdf())
+
+
+def test_categorical_from_log_weights_is_their_softmax():
+    log_w = np.random.default_rng(0).integers(-12 << 16, 0, (20, 10))
+    probability = np.exp2(log_w * UNIT)
+    probability /= probability.sum(1, keepdims=True)
+    # A weight of 2^30 at most is rounded by 1, then all are by the leak.
+    np.testing.assert_allclose(frequencies(Categorical.from_log2(log_w, 24))[:, 0], probability * 2**24, atol=12, rtol=1e-5)
+
+
+@pytest.mark.parametrize("precision", [8, 16, 31])
+def test_bernoulli_is_the_sigmoid(precision):
+    logits = np.arange(-4096, 4096, dtype=np.int32)[None]
+    ones, total = frequencies(Bernoulli(logits, precision))[0, :, 1], 1 << precision
+    exact = 1 + (total - 2) / (1 + np.exp(-logits[0] / 256))  # leaky: each symbol has one to begin with
+    assert np.abs(exact - ones).max() <= 1 + total * 1e-14
+    assert (np.diff(ones) >= 0).all()
+
+
+def test_bernoulli_clamps_logits():
+    beyond = np.array([[-(2**31), -4097, 4096, 2**31 - 1]], np.int32)
+    within = np.array([[-4096, -4096, 4095, 4095]], np.int32)
+    np.testing.assert_array_equal(Bernoulli(beyond, 16).cdf(), Bernoulli(within, 16).cdf())
+
+
+def test_bernoulli_particles_share_the_symbols():
+    """x is scored under every particle's likelihood without being repeated."""
+    rng = np.random.default_rng(0)
+    logits, x = rng.integers(-5000, 5000, (3, 4, 100), dtype=np.int32), rng.integers(0, 2, (3, 100))
+    all_particles = Bernoulli(logits, 16)
+    total = all_particles.total_codelength(x)
+    assert total.shape == (3, 4)
+    for j in range(4):
+        np.testing.assert_array_equal(Bernoulli(logits[:, j], 16).total_codelength(x), total[:, j])
+    j = np.array([3, 0, 2])
+    chosen = all_particles.particle(j)
+    np.testing.assert_array_equal(chosen.cdf(), Bernoulli(logits[np.arange(3), j], 16).cdf())
+
+
+def check_gaussian_law(distribution, edges, mean: float, log_scale: float) -> None:
+    """The leaky rounding of the exact masses, up to 5e-7 in the cdf and the one unit that its floor takes."""
+    size, total = distribution.num_symbols, 1 << distribution.precision
+    cdf = distribution.cdf()[0, 0].tolist()
+    for k in range(1, size):
+        mass_below = mpmath.ncdf((edges[k] - mpmath.mpf(mean)) / mpmath.exp(log_scale))
+        assert abs(k + (total - size) * mass_below - cdf[k]) <= 1 + total * 5e-7
+
+
+laws = pytest.mark.parametrize(
+    "mean, log_scale", [(0, 0), (4096, 0), (-5000, -300), (123, -1300), (2000, 400), (9000, -800), (-20_000, 100), (7, -2048)]
+)
+
+
+@laws
+@pytest.mark.parametrize("precision", [12, 16, 31])
+def test_gaussian_buckets_hold_the_exact_mass(mean, log_scale, precision):
+    edges = [mpmath.sqrt(2) * mpmath.erfinv(mpmath.mpf(2 * k) / 64 - 1) for k in range(1, 64)]
+    distribution = GaussianBuckets(np.array([[mean]], np.int32), np.array([[log_scale]], np.int32), 6, precision)
+    check_gaussian_law(distribution, [None, *edges], mean / 4096, log_scale / 256)
+
+
+@laws
+@pytest.mark.parametrize("precision", [12, 16, 31])
+def test_gaussian_grid_holds_the_exact_mass(mean, log_scale, precision):
+    edges = [-3 + 5 * mpmath.mpf(k) / 50 for k in range(51)]
+    distribution = GaussianGrid(np.array([[mean]], np.int32), np.array([[log_scale]], np.int32), 50, -3.0, 2.0, precision)
+    check_gaussian_law(distribution, edges, mean / 4096, log_scale / 256)
+
+
+def test_gaussians_clamp_the_log_scale():
+    mean = np.array([[500, 500, -7, -7]], np.int32)
+    beyond = np.array([[-(2**31), -2049, 2049, 2**31 - 1]], np.int32)
+    within = beyond.clip(-2048, 2048)
+    for make in (lambda s: GaussianBuckets(mean, s, 8, 16), lambda s: GaussianGrid(mean, s, 100, -4.0, 4.0, 16)):
+        np.testing.assert_array_equal(make(beyond).cdf(), make(within).cdf())
+
+
+def test_prior_is_uniform_over_the_buckets():
+    zeros = np.zeros((1, 1), np.int32)
+    np.testing.assert_allclose(frequencies(GaussianBuckets(zeros, zeros, 8, 16)), 256, atol=1)
+
+
+ONE, HALF = np.ones((1, 1), np.int32), np.full((1, 1), 0.5)
+REFUSED = {
+    "uniform, more symbols than quantiles": lambda: Uniform(5, (1, 1), 2),
+    "uniform, no symbol": lambda: Uniform(0, (1, 1), 8),
+    "uniform, negative size": lambda: Uniform(-3, (1, 1), 8),
+    "uniform, sizes of another shape": lambda: Uniform(np.array([3, 4, 5]), (2, 2), 8),
+    "uniform, precision": lambda: Uniform(2, (1, 1), 32),
+    "categorical, more symbols than quantiles": lambda: Categorical(np.ones((1, 1, 5), int), 2),
+    "categorical, negative weight": lambda: Categorical(np.array([[[3, -1]]]), 8),
+    "categorical, no weight": lambda: Categorical(np.array([[[0, 0]]]), 8),
+    "categorical, sum beyond 2^53": lambda: Categorical(np.array([[[2**53, 1]]]), 8),
+    "categorical, sum beyond 2^64": lambda: Categorical(np.array([[[2**63, 2**63, 5]]], np.uint64), 8),
+    "categorical, floats": lambda: Categorical(np.array([[[0.5, 0.5]]]), 8),
+    "categorical, no lanes": lambda: Categorical(np.array([[1, 1]]), 8),
+    "categorical, precision": lambda: Categorical(np.ones((1, 1, 1), int), 0),
+    "bernoulli, floats": lambda: Bernoulli(HALF, 8),
+    "bernoulli, no lanes": lambda: Bernoulli(ONE[0], 8),
+    "bernoulli, precision": lambda: Bernoulli(ONE, 32),
+    "buckets, more symbols than quantiles": lambda: GaussianBuckets(ONE, ONE, 4, 3),
+    "buckets, negative number of bits": lambda: GaussianBuckets(ONE, ONE, -1, 8),
+    "buckets, floats": lambda: GaussianBuckets(HALF, HALF, 4, 8),
+    "buckets, shapes differ": lambda: GaussianBuckets(np.ones((1, 2), np.int32), ONE, 4, 8),
+    "buckets, precision": lambda: GaussianBuckets(ONE, ONE, 4, 32),
+    "grid, more symbols than quantiles": lambda: GaussianGrid(ONE, ONE, 9, -1.0, 1.0, 3),
+    "grid, no symbol": lambda: GaussianGrid(ONE, ONE, 0, -1.0, 1.0, 8),
+    "grid, no width": lambda: GaussianGrid(ONE, ONE, 4, 1.0, 1.0, 8),
+    "grid, upside down": lambda: GaussianGrid(ONE, ONE, 4, 2.0, 1.0, 8),
+    "grid, infinite": lambda: GaussianGrid(ONE, ONE, 4, float("-inf"), 1.0, 8),
+    "grid, not a number": lambda: GaussianGrid(ONE, ONE, 4, float("nan"), 1.0, 8),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_parameters_without_a_meaning_are_refused(case):
+    with pytest.raises(McbitsError):
+        REFUSED[case]()
+
+
+def golden_distributions() -> dict:
+    k = np.arange(600, dtype=np.int64)
+    mean = (k * 2654435761 % 32768 - 16384).astype(np.int32).reshape(3, 200)
+    log_scale = (k * 40503 % 2048 - 1536).astype(np.int32).reshape(3, 200)
+    return {
+        "uniform": Uniform((k % 37 + 1).reshape(3, 200), (3, 200), 31),
+        "categorical": Categorical((k * 2654435761 % 2**32).reshape(3, 4, 50), 16),
+        "log-weights": Categorical.from_log2((k * 2654435761 % 2**21).reshape(12, 50), 16),
+        "bernoulli": Bernoulli(mean // 4, 16),
+        "buckets": GaussianBuckets(mean, log_scale, 8, 16),
+        "fine buckets": GaussianBuckets(mean, log_scale, 12, 24),
+        "grid": GaussianGrid(mean, log_scale, 256, -4.0, 4.0, 16),
+    }
+
+
+GOLDEN = {}
+
+
+@pytest.mark.parametrize("name", golden_distributions())
+def test_golden_bits(name):
+    """A change here changes every file: it is a new format version."""
+    distribution = golden_distributions()[name]
+    stack = Stack(distribution.shape[0], seed=1)
+    symbols = distribution.pop(stack)
+    digest = hashlib.sha256(b"".join(part.astype("<i8").tobytes() for part in (symbols, distribution.codelength(symbols))))
+    distribution.push(stack, symbols // 2)
+    for lane in range(stack.lanes):
+        digest.update(stack.heads[lane : lane + 1].astype("<u8").tobytes() + stack.tail(lane).astype("<u8").tobytes())
+    assert digest.hexdigest() == GOLDEN[name]

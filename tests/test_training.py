@@ -1,0 +1,260 @@
+"""A run ends in the same bits however often it was killed, keeps its best weights, and refuses what would spoil it."""
+
+import fcntl
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mcbits import training
+from mcbits.bounds.iwae import IWAE
+from mcbits.config import TrainConfig
+from mcbits.datasets.binarize import binarize
+from mcbits.datasets.digits import Digits
+from mcbits.errors import DataError, McbitsError, ModelError, UsageError
+from mcbits.evaluation import bits_per_dim
+from mcbits.models.checkpoint import load_vae
+from mcbits.plugins import hookimpl, registry
+from mcbits.training import batches, learning_rate, train
+
+RESULTS = ("model.safetensors", "metrics.jsonl", "resume.safetensors", "codec.safetensors")
+
+
+def config(logdir: Path, **changes: Any) -> TrainConfig:
+    options = {"dataset": "digits", "gpu": -1, "epochs": 3, "batch_size": 100, "latent_dim": 4, "num_particles": 2}
+    return TrainConfig(**{"logdir": logdir, "exp_name": "run", **options, **changes})
+
+
+def results(run: Path) -> dict[str, bytes]:
+    return {name: (run / name).read_bytes() for name in RESULTS}
+
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run of three epochs; tests only read it."""
+    return train(config(tmp_path_factory.mktemp("finished")))
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("moment", range(1, 10))
+def test_a_run_stopped_before_any_file_is_renamed_ends_in_the_same_bits(
+    tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch, moment: int
+) -> None:
+    calls = 0
+    replace = os.replace
+
+    def killing_replace(source: Path, target: Path) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == moment:
+            raise Killed
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killing_replace)
+        with pytest.raises(Killed):
+            train(config(tmp_path))
+            raise Killed  # fewer renames than moments
+    assert results(train(config(tmp_path))) == results(finished)
+
+
+def test_a_run_killed_within_an_epoch_ends_in_the_same_bits(tmp_path: Path, finished: Path) -> None:
+    code = """
+import os, signal, sys
+from pathlib import Path
+from mcbits import training
+from mcbits.config import TrainConfig
+step = 0
+def dying_batches(*arguments, batches=training.batches):
+    global step
+    for x in batches(*arguments):
+        step += 1
+        if step == 25:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield x
+training.batches = dying_batches
+training.train(TrainConfig.load(Path(sys.argv[1])))
+"""
+    (tmp_path / "config.yml").write_text(config(tmp_path).to_yaml())
+    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path / "config.yml")], timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(metrics(tmp_path / "run")) == 1
+    with open(tmp_path / "run" / "metrics.jsonl", "a") as file:
+        file.write('{"epoch": 2, "lo')
+    assert results(train(config(tmp_path))) == results(finished)
+
+
+def test_a_longer_run_continues_a_shorter_one_to_the_same_bits(tmp_path: Path, finished: Path) -> None:
+    train(config(tmp_path, epochs=1))
+    run = train(config(tmp_path, epochs=3))
+    assert results(run) == results(finished)
+    assert results(train(config(tmp_path, epochs=3))) == results(finished)
+
+
+def test_interrupting_leaves_the_last_epoch_intact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: Any) -> Iterator[torch.Tensor]:
+        yield from batches(*arguments)
+        raise KeyboardInterrupt
+
+    run = train(config(tmp_path, epochs=1))
+    before = results(run)
+    monkeypatch.setattr(training, "batches", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(config(tmp_path))
+    assert results(run) == before
+
+
+def test_best_weights_are_those_of_the_best_test_loss(finished: Path) -> None:
+    digits = Digits.load()
+    test = torch.tensor(binarize(digits.test, digits.levels, 42))
+    rate = bits_per_dim(load_vae(finished), test, IWAE(), 2, seed=42).mean()
+    assert rate == min(line["test"] for line in metrics(finished))
+
+
+def test_training_improves_the_rate_and_writes_a_line_per_epoch(finished: Path) -> None:
+    lines = metrics(finished)
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert lines[-1]["test"] < lines[0]["test"] and lines[-1]["loss"] < lines[0]["loss"]
+    loss_in_bits_per_dim = lines[-1]["loss"] / math.log(2) / 64
+    assert abs(loss_in_bits_per_dim - lines[-1]["test"]) < 0.1
+
+
+def test_config_in_the_run_directory_reads_back(tmp_path: Path) -> None:
+    run = train(config(tmp_path, epochs=1))
+    assert TrainConfig.load(run / "train_config.yml") == config(tmp_path, epochs=1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"lr": 2e-3}, {"bound": "elbo"}, {"latent_dim": 5}, {"seed": 1}, {"binarize": False}, {"num_particles": 1}],
+)
+def test_a_run_is_not_continued_with_another_config(tmp_path: Path, change: dict[str, Any]) -> None:
+    run = train(config(tmp_path, epochs=1))
+    before = results(run) | {"config": (run / "train_config.yml").read_bytes()}
+    with pytest.raises((UsageError, DataError), match=next(iter(change))):
+        train(config(tmp_path, **change))
+    assert results(run) | {"config": (run / "train_config.yml").read_bytes()} == before
+
+
+def test_a_run_does_not_shrink(tmp_path: Path) -> None:
+    train(config(tmp_path, epochs=2))
+    with pytest.raises(UsageError, match="epochs"):
+        train(config(tmp_path, epochs=1))
+
+
+def test_a_second_training_in_one_run_directory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with open(tmp_path / "run" / "lock", "wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match="another training"):
+            train(config(tmp_path))
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["lock"]
+
+
+def test_damaged_state_is_one_line_of_error(tmp_path: Path) -> None:
+    run = train(config(tmp_path, epochs=1))
+    state = run / "resume.safetensors"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="resume.safetensors"):
+        train(config(tmp_path))
+
+
+def test_diverging_loss_stops_the_run_and_keeps_what_it_had(tmp_path: Path) -> None:
+    with pytest.raises(McbitsError, match="smaller lr"):
+        train(config(tmp_path, lr=1e30))
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_grey_data_is_refused_unless_binarised_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="binarize true"):
+        train(config(tmp_path, binarize=False))
+    with pytest.raises(McbitsError):
+        train(config(tmp_path, dataset="EMNIST", datadir=tmp_path / "none", split="nonesuch"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_training_leaves_the_callers_random_state_alone(tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    train(config(tmp_path, epochs=1))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_listeners_hear_of_every_epoch_and_of_a_missing_gpu(tmp_path: Path) -> None:
+    calls: list[tuple] = []
+
+    class Listener:
+        @hookimpl
+        def mcbits_started(self, job: str, total: int) -> None:
+            calls.append(("started", job, total))
+
+        @hookimpl
+        def mcbits_advanced(self, job: str, done: int, metrics: dict[str, float]) -> None:
+            if "test" in metrics:
+                calls.append(("advanced", job, done))
+
+        @hookimpl
+        def mcbits_finished(self, job: str, metrics: dict[str, float]) -> None:
+            calls.append(("finished", job, metrics["epoch"]))
+
+        @hookimpl
+        def mcbits_notice(self, message: str) -> None:
+            calls.append(("notice",))
+
+    with registry().listening(Listener()):
+        train(config(tmp_path, epochs=2, gpu=torch.cuda.device_count()))
+    n = len(Digits.load().train)
+    assert calls == [
+        ("notice",),
+        ("started", "train", 2 * n),
+        ("advanced", "train", n),
+        ("advanced", "train", 2 * n),
+        ("finished", "train", 2),
+    ]
+
+
+def test_batches_binarise_anew_with_the_greys_probabilities() -> None:
+    grey = torch.tensor([0, 4, 8, 16], dtype=torch.uint8).repeat(5000, 1)
+    torch.manual_seed(0)
+    first, second = (torch.cat([x.clone() for x in batches(grey, 16, 512)]) for _ in range(2))
+    assert first.dtype == torch.float32 and set(first.unique().tolist()) == {0, 1}
+    np.testing.assert_allclose(first.mean(0), [0, 0.25, 0.5, 1], atol=5 * 0.5 / 5000**0.5)
+    assert (first[:, 0] == 0).all() and (first[:, 3] == 1).all()
+    assert not torch.equal(first, second)
+
+
+def test_an_epoch_sees_every_image_once_in_a_new_order() -> None:
+    images = torch.arange(250, dtype=torch.uint8)[:, None]
+    epochs = [[int(value) for x in batches(images, None, 64) for value in x] for _ in range(2)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(250))
+    assert epochs[0] != epochs[1]
+
+
+def test_multi_step_schedule_is_burdas(tmp_path: Path) -> None:
+    steps = config(tmp_path, scheduler="multi_step", lr=1e-3)
+    rates = [learning_rate(steps, epoch) for epoch in range(1, 3281)]
+    assert [rates.count(1e-3 * 10 ** (-i / 7)) for i in range(8)] == [3**i for i in range(8)]
+    assert rates == sorted(rates, reverse=True)
+    assert learning_rate(steps, 4000) == rates[-1]
+    assert {learning_rate(config(tmp_path), epoch) for epoch in range(1, 3281)} == {1e-3}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_run_on_the_gpu_resumes(tmp_path: Path) -> None:
+    train(config(tmp_path, gpu=0, epochs=1))
+    assert len(metrics(train(config(tmp_path, gpu=0, epochs=3)))) == 3
