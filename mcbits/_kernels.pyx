@@ -39,6 +39,10 @@ cdef check_dims(Py_ssize_t lanes, Py_ssize_t dims, const int32_t[:, :, ::1] symb
         raise DataError(f"symbols {symbols.shape[0]} x {symbols.shape[2]} meet a distribution over {lanes} x {dims}")
 
 
+cdef raise_outside_support():
+    raise DataError("a symbol is outside the support of a distribution: its frequency is 0")
+
+
 def codelengths(const uint64_t[::1] freqs, int precision):
     result = np.empty(freqs.shape[0], np.int64)
     cdef int64_t[::1] out = result
@@ -98,6 +102,7 @@ def table_intervals(const uint32_t[:, :, ::1] cdf, const int32_t[:, :, ::1] symb
     freqs = np.empty_like(starts)
     cdef uint64_t[:, :, ::1] start = starts
     cdef uint64_t[:, :, ::1] freq = freqs
+    cdef bint good = True
     with nogil:
         for l in range(symbols.shape[0]):
             for r in range(symbols.shape[1]):
@@ -105,6 +110,9 @@ def table_intervals(const uint32_t[:, :, ::1] cdf, const int32_t[:, :, ::1] symb
                     F = &cdf[l, m, symbols[l, r, m]]
                     start[l, r, m] = F[0]
                     freq[l, r, m] = F[1] - F[0]
+                    good = good and F[1] > F[0]
+    if not good:
+        raise_outside_support()
     return starts, freqs
 
 
@@ -124,9 +132,18 @@ def table_push(Stack stack, const uint32_t[:, :, ::1] cdf, const int32_t[:, :, :
     cdef Py_ssize_t l, r, m
     cdef const uint32_t *F
     cdef int failed = 0
+    cdef bint good = True
     stack.check(precision, symbols.shape[0])
     check_dims(cdf.shape[0], cdf.shape[1], symbols)
     check_symbols(symbols, cdf.shape[2] - 1)
+    with nogil:
+        for l in range(symbols.shape[0]):
+            for r in range(symbols.shape[1]):
+                for m in range(symbols.shape[2]):
+                    F = &cdf[l, m, symbols[l, r, m]]
+                    good = good and F[1] > F[0]
+    if not good:
+        raise_outside_support()
     with nogil:
         for l in range(symbols.shape[0]):
             for r in range(symbols.shape[1] - 1, -1, -1):
@@ -312,30 +329,30 @@ def bernoulli_total(const int32_t[:, :, ::1] logits, const int32_t[:, :, ::1] sy
     return result
 
 
-# Gaussian over K buckets between given edges (edge 0 and K at -inf and inf): F(k) = k + floor((2^r - K) * Phi(t_k)).
+# Gaussian over K buckets between given edges (edge 0 and K at -inf and inf): F(k) = leak k + floor((2^r - leak K) Phi(t_k)).
 
 cdef inline uint64_t gaussian_cdf(Py_ssize_t k, Py_ssize_t K, const double *edges, double mean, double inv_scale,
-                                  double spare) noexcept nogil:
+                                  int leak, int precision) noexcept nogil:
+    cdef double spare = <double>(<int64_t>((<uint64_t>1 << precision) - leak * K))
     if k == 0:
         return 0
     if k == K:
-        return <uint64_t>spare + K
-    return k + <uint64_t>(spare * phi((edges[k] - mean) * inv_scale))
+        return <uint64_t>1 << precision
+    return leak * k + <uint64_t>(<int64_t>(spare * phi((edges[k] - mean) * inv_scale)))
 
 
 cdef inline Py_ssize_t gaussian_search(uint64_t quantile, Py_ssize_t K, const double *edges, double mean,
-                                       double inv_scale, double spare) noexcept nogil:
+                                       double inv_scale, int leak, int precision) noexcept nogil:
     cdef Py_ssize_t low = 0, half, size = K
     while size > 1:
         half = size >> 1
-        low = low + half if gaussian_cdf(low + half, K, edges, mean, inv_scale, spare) <= quantile else low
+        low = low + half if gaussian_cdf(low + half, K, edges, mean, inv_scale, leak, precision) <= quantile else low
         size -= half
     return low
 
 
-def gaussian_table(const double[:, ::1] mean, const double[:, ::1] inv_scale, const double[::1] edges, int precision):
+def gaussian_table(const double[:, ::1] mean, const double[:, ::1] inv_scale, const double[::1] edges, int leak, int precision):
     cdef Py_ssize_t l, m, k, K = edges.shape[0] - 1
-    cdef double spare = <double>(<int64_t>((<uint64_t>1 << precision) - K))
     result = np.empty((mean.shape[0], mean.shape[1], K + 1), np.uint32)
     cdef uint32_t[:, :, ::1] F = result
     with nogil:
@@ -343,57 +360,38 @@ def gaussian_table(const double[:, ::1] mean, const double[:, ::1] inv_scale, co
             for m in range(mean.shape[1]):
                 F[l, m, 0] = 0
                 for k in range(1, K):
-                    F[l, m, k] = <uint32_t>(k + <uint64_t>(spare * phi((edges[k] - mean[l, m]) * inv_scale[l, m])))
-                F[l, m, K] = <uint32_t>(<uint64_t>1 << precision)
+                    F[l, m, k] = <uint32_t>gaussian_cdf(k, K, &edges[0], mean[l, m], inv_scale[l, m], leak, precision)
+                F[l, m, K] = <uint32_t>1 << precision
     return result
 
 
 def gaussian_intervals(const int32_t[:, :, ::1] symbols, const double[:, ::1] mean, const double[:, ::1] inv_scale,
-                       const double[::1] edges, int precision):
-    cdef Py_ssize_t l, r, m, K = edges.shape[0] - 1
-    cdef double spare = <double>(<int64_t>((<uint64_t>1 << precision) - K))
+                       const double[::1] edges, int leak, int precision):
+    cdef Py_ssize_t l, r, m, k, K = edges.shape[0] - 1
     check_dims(mean.shape[0], mean.shape[1], symbols)
     check_symbols(symbols, K)
     starts = np.empty((symbols.shape[0], symbols.shape[1], symbols.shape[2]), np.uint64)
     freqs = np.empty_like(starts)
     cdef uint64_t[:, :, ::1] start = starts
     cdef uint64_t[:, :, ::1] freq = freqs
-    cdef uint64_t f
+    cdef bint good = True
     with nogil:
         for l in range(symbols.shape[0]):
             for r in range(symbols.shape[1]):
                 for m in range(symbols.shape[2]):
-                    f = gaussian_cdf(symbols[l, r, m], K, &edges[0], mean[l, m], inv_scale[l, m], spare)
-                    start[l, r, m] = f
-                    freq[l, r, m] = gaussian_cdf(symbols[l, r, m] + 1, K, &edges[0], mean[l, m], inv_scale[l, m], spare) - f
+                    k = symbols[l, r, m]
+                    start[l, r, m] = gaussian_cdf(k, K, &edges[0], mean[l, m], inv_scale[l, m], leak, precision)
+                    freq[l, r, m] = (gaussian_cdf(k + 1, K, &edges[0], mean[l, m], inv_scale[l, m], leak, precision)
+                                     - start[l, r, m])
+                    good = good and freq[l, r, m] > 0
+    if not good:
+        raise_outside_support()
     return starts, freqs
 
 
-def gaussian_push(Stack stack, const int32_t[:, :, ::1] symbols, const double[:, ::1] mean, const double[:, ::1] inv_scale,
-                  const double[::1] edges, int precision):
-    cdef Py_ssize_t l, r, m, k, K = edges.shape[0] - 1
-    cdef double spare = <double>(<int64_t>((<uint64_t>1 << precision) - K))
-    cdef uint64_t start, stop
-    cdef int failed = 0
-    stack.check(precision, symbols.shape[0])
-    check_dims(mean.shape[0], mean.shape[1], symbols)
-    check_symbols(symbols, K)
-    with nogil:
-        for l in range(symbols.shape[0]):
-            for r in range(symbols.shape[1] - 1, -1, -1):
-                for m in range(symbols.shape[2] - 1, -1, -1):
-                    k = symbols[l, r, m]
-                    start = gaussian_cdf(k, K, &edges[0], mean[l, m], inv_scale[l, m], spare)
-                    stop = gaussian_cdf(k + 1, K, &edges[0], mean[l, m], inv_scale[l, m], spare)
-                    failed |= push_one(&stack._lanes[l], start, stop - start, precision, stack.lprec, stack.bprec)
-    if failed:
-        raise MemoryError
-
-
 def gaussian_pop(Stack stack, Py_ssize_t draws, const double[:, ::1] mean, const double[:, ::1] inv_scale,
-                 const double[::1] edges, int precision):
+                 const double[::1] edges, int leak, int precision):
     cdef Py_ssize_t l, r, m, k, K = edges.shape[0] - 1
-    cdef double spare = <double>(<int64_t>((<uint64_t>1 << precision) - K))
     cdef uint64_t start, stop
     stack.check(precision, mean.shape[0])
     result = np.empty((mean.shape[0], draws, mean.shape[1]), np.int32)
@@ -402,9 +400,10 @@ def gaussian_pop(Stack stack, Py_ssize_t draws, const double[:, ::1] mean, const
         for l in range(mean.shape[0]):
             for r in range(draws):
                 for m in range(mean.shape[1]):
-                    k = gaussian_search(peek(&stack._lanes[l], precision), K, &edges[0], mean[l, m], inv_scale[l, m], spare)
-                    start = gaussian_cdf(k, K, &edges[0], mean[l, m], inv_scale[l, m], spare)
-                    stop = gaussian_cdf(k + 1, K, &edges[0], mean[l, m], inv_scale[l, m], spare)
+                    k = gaussian_search(peek(&stack._lanes[l], precision), K, &edges[0], mean[l, m], inv_scale[l, m],
+                                        leak, precision)
+                    start = gaussian_cdf(k, K, &edges[0], mean[l, m], inv_scale[l, m], leak, precision)
+                    stop = gaussian_cdf(k + 1, K, &edges[0], mean[l, m], inv_scale[l, m], leak, precision)
                     out[l, r, m] = <int32_t>k
                     pop_one(&stack._lanes[l], start, stop - start, precision, stack.lprec, stack.bprec)
     return result

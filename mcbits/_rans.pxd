@@ -8,6 +8,7 @@ ctypedef struct Lane:
     size_t capacity
     uint64_t initial_words
     uint64_t key
+    uint64_t start
 
 cdef int grow(Lane *lane) noexcept nogil
 cdef uint64_t initial_word(Lane *lane) noexcept nogil

@@ -43,9 +43,9 @@ class Stack:
     def initial_words(self) -> NDArray[np.uint64]:
         """Words drawn from the generator so far, (lanes,)."""
     def bits(self) -> NDArray[np.float64]:
-        """Information held, log2(head) - lprec + bprec * len(tail), (lanes,); 0 for a fresh stack."""
+        """Information held, log2(head) - lprec + bprec * len(tail), (lanes,); below 1 for a fresh stack."""
     def initial_bits(self) -> NDArray[np.float64]:
-        """Bits drawn from the generator, (lanes,)."""
+        """Bits of the first head, log2(head) - lprec, and of the words drawn from the generator, (lanes,)."""
     def net_bits(self) -> NDArray[np.float64]:
         """bits() - initial_bits(): what the pushes have cost, (lanes,)."""
     @classmethod

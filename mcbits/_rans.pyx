@@ -32,6 +32,11 @@ cdef uint64_t initial_word(Lane *lane) noexcept nogil:
     return _mix(lane.key + lane.initial_words * <uint64_t>0x9E3779B97F4A7C15)
 
 
+cdef inline uint64_t _fresh_head(uint64_t key, int lprec) noexcept nogil:
+    # Random low bits: were they zero, the first symbol popped would always be the first of its distribution.
+    return (<uint64_t>1 << lprec) | (_mix(key) >> (64 - lprec))
+
+
 cdef class Stack:
     def __cinit__(self, int lanes=1, int lprec=32, int bprec=32, seed=0):
         cdef int k
@@ -49,8 +54,9 @@ cdef class Stack:
         if self._lanes == NULL:
             raise MemoryError
         for k in range(lanes):
-            self._lanes[k].head = <uint64_t>1 << lprec
             self._lanes[k].key = _mix(_mix(<uint64_t>(seed & 0xFFFFFFFFFFFFFFFF)) + k)
+            self._lanes[k].start = _fresh_head(self._lanes[k].key, lprec)
+            self._lanes[k].head = self._lanes[k].start
 
     def __dealloc__(self):
         cdef int k
@@ -81,6 +87,7 @@ cdef class Stack:
         cdef Stack fresh = Stack(self.lanes, self.lprec, self.bprec)
         for k in range(self.lanes):
             fresh._lanes[k].key = _mix(self._lanes[k].key ^ _mix(self._lanes[k].head))
+            fresh._lanes[k].head = _fresh_head(fresh._lanes[k].key, self.lprec)
         return fresh
 
     def push(self, starts, freqs, int precision):
@@ -163,7 +170,8 @@ cdef class Stack:
         return _numerics.log2_array(self.heads.astype(np.float64)) - self.lprec + self.bprec * sizes
 
     def initial_bits(self):
-        return self.bprec * self.initial_words.astype(np.float64)
+        start = np.array([self._lanes[k].start for k in range(self.lanes)], np.uint64)
+        return _numerics.log2_array(start.astype(np.float64)) - self.lprec + self.bprec * self.initial_words
 
     def net_bits(self):
         return self.bits() - self.initial_bits()
@@ -189,5 +197,5 @@ cdef class Stack:
                     raise MemoryError
                 memcpy(stack._lanes[k].tail, &tail[0], tail.shape[0] * sizeof(uint64_t))
                 stack._lanes[k].size = stack._lanes[k].capacity = tail.shape[0]
-            stack._lanes[k].head = head[k]
+            stack._lanes[k].head = stack._lanes[k].start = head[k]
         return stack

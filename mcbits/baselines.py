@@ -46,8 +46,7 @@ def baselines(images: NDArray[Any]) -> list[Baseline]:
     padding rows to whole bytes. PNG (1-bit for 0/1) and lossless WebP get all images in one picture, a
     square or as wide a one as they allow. The smallest result counts. Left out are zstd where the package
     `zstandard` is missing, PNG and WebP where the shape is neither (h, w) nor (h, w, 3) or a picture would
-    be too large.
-    Raises DataError for other types and for no images.
+    be too large. Raises DataError for other types and for no images.
     """
     images = as_images(images)
     if not images.size:

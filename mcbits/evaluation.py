@@ -1,4 +1,4 @@
-"""The ideal rate of an image is minus a bound on its log-likelihood, estimated by the float network in large batches."""
+"""The ideal rate of an image is minus a bound on its log-likelihood, as the float network estimates it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mcbits.bounds.base import Bound
     from mcbits.models.vae import VAE
 
-# Decoder rows (images x particles) per call: enough to keep the matrix products busy, 26 MB of logits at 28 x 28.
+# Decoder rows (images x particles) per call: enough to keep matrix products busy, 26 MB of logits at 28 x 28.
 MAX_ROWS = 8192
 
 
@@ -32,13 +32,13 @@ def evaluate(
     seed: int = 0,
     device: str | torch.device = "cpu",
 ) -> dict[str, Any]:
-    """The ideal rate of images under a float model, in bits/dim; the same for the same seed, batch size and device.
+    """The ideal rate of images under a float model, bits/dim: a function of seed, batch size and device.
 
-    images: integer (n, *model.shape) of symbols 0..K-1; bound: a registered name; batch_size: images per call of the
-    network, by default as many as MAX_ROWS decoder rows allow. The model moves to the device and stays there.
-    Returns bound, num_particles, num_images, bits_per_dim (the mean), standard_error (of the mean, over images; None for
-    a single one) and per_image (float64 (n,)). Raises DataError for images the model does not describe,
-    UnknownNameError for the bound.
+    images: integer (n, *model.shape) of symbols 0..K-1; bound: a registered name; batch_size: images per
+    call of the network, by default as many as MAX_ROWS decoder rows allow. The model moves to the device
+    and stays there. Returns bound, num_particles, num_images, bits_per_dim (the mean), standard_error (of
+    the mean, over images; None for a single one) and per_image (float64 (n,)). Raises DataError for images
+    the model does not describe, UnknownNameError for the bound.
     """
     import torch
 
@@ -83,8 +83,8 @@ def bits_per_dim(
 ) -> np.ndarray:
     """`evaluate` without names, checks and hooks: the rate of each image, float64 (n,).
 
-    model and images (n, *model.shape) lie on one device; `advanced(done, mean)` is called after every batch. Leaves the
-    model in eval mode and the caller's random state as it was.
+    model and images (n, *model.shape) lie on one device; `advanced(done, mean)` is called after every
+    batch. Leaves the model in eval mode and the caller's random state as it was.
     """
     import torch
 
@@ -107,18 +107,20 @@ def check_images(images: np.ndarray, model: VAE) -> None:
     """DataError unless images are one or more of the model's shape, of integer symbols 0..K-1."""
     shape, num_symbols = tuple(images.shape[1:]), model.observation.num_symbols
     if shape != model.shape or not len(images):
-        raise DataError(f"the images are {tuple(images.shape)}, the model needs (n, {', '.join(map(str, model.shape))})")
+        needed = f"(n, {', '.join(map(str, model.shape))})"
+        raise DataError(f"the images are {tuple(images.shape)}, but the model needs {needed}")
     if images.dtype.kind not in "biu" or images.min() < 0 or images.max() >= num_symbols:
         hint = "; binarise them first (--binarize)" if num_symbols == 2 else ""
-        raise DataError(f"the images are not integers 0..{num_symbols - 1}, as this model needs{hint}")
+        raise DataError(f"the images are not integers 0..{num_symbols - 1}, as the model needs{hint}")
 
 
 def choose_device(gpu: int) -> torch.device:
-    """CUDA device number `gpu` where there is one, else the CPU, which the listeners are told unless gpu is -1."""
+    """CUDA device number `gpu` where there is one, else the CPU; listeners are told unless gpu is -1."""
     import torch
 
     if 0 <= gpu < torch.cuda.device_count():
         return torch.device("cuda", gpu)
     if gpu >= 0:
-        registry().hook.mcbits_notice(message=f"there is no GPU {gpu} here, so this runs on the CPU (as with gpu -1)")
+        message = f"there is no GPU {gpu} here, so this runs on the CPU (as with gpu -1)"
+        registry().hook.mcbits_notice(message=message)
     return torch.device("cpu")

@@ -95,7 +95,7 @@ class Registry:
 
     @contextmanager
     def listening(self, listener: object) -> Iterator[None]:
-        """Register an object whose methods are listener hooks, for the time of a `with` block."""
+        """Register an object whose methods are hooks, listeners as a rule, for the time of a `with` block."""
         self._manager.register(listener)
         try:
             yield
@@ -158,7 +158,8 @@ class Registry:
             if kind != "model":  # their modules import torch, which takes seconds
                 self.classes(kind)
             for entry in self._entries(kind):
-                infos[entry.plugin].provides.setdefault(kind, []).append(entry.label)
+                info = infos.setdefault(entry.plugin, PluginInfo(entry.plugin, ""))  # registered by `listening`
+                info.provides.setdefault(kind, []).append(entry.label)
             for name, claimants in self._claims(kind).items():
                 for entry in claimants:
                     for other in claimants:

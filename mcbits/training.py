@@ -1,8 +1,9 @@
-"""Training is a function of its config: killed at any moment and resumed, on the CPU it ends in the same bits.
+"""Training is a function of its config: killed anywhere and resumed, it ends on the CPU in the same bits.
 
 A run directory holds `train_config.yml`, `model.safetensors` (the weights with the best test loss so far),
-`metrics.jsonl` (one line per epoch), `resume.safetensors` (everything the next epoch depends on), `lock`, and at the end
-`codec.safetensors` (the frozen model). Files are replaced whole, so that a reader never sees half of one.
+`metrics.jsonl` (one line per epoch), `resume.safetensors` (everything the next epoch depends on), `lock`,
+and at the end `codec.safetensors` (the frozen model). Files are replaced whole, so that a reader never sees
+half of one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from mcbits.datasets.base import Dataset
 from mcbits.datasets.binarize import binarize
-from mcbits.errors import DataError, McbitsError, UsageError
+from mcbits.errors import DataError, McbitsError, ModelError, UsageError
 from mcbits.evaluation import bits_per_dim, choose_device
 from mcbits.models.checkpoint import dump_tensors, dump_vae, load_vae, read_tensors
 from mcbits.plugins import registry
@@ -40,12 +41,14 @@ _SECONDS_BETWEEN_REPORTS = 0.25
 def train(config: TrainConfig) -> Path:
     """Train, or resume, the run that a config describes, and return its run directory, logdir/exp_name.
 
-    Progress goes to the listeners of job "train": `total` and `done` count images; the metrics are epoch, loss (nats per
-    image, of the training bound) and, after an epoch, test (bits/dim of the same bound on the test images).
+    Progress goes to the listeners of job "train": `total` and `done` count images; the metrics are epoch,
+    loss (nats per image, minus the training bound) and, after an epoch, lr and test (bits/dim of that bound
+    on the test images).
 
-    A run that stopped goes on after the last epoch it completed; epochs may grow. Raises UsageError if any other key that
-    matters has changed or another process is training there, DataError for missing or unsuitable data, UnknownNameError
-    for names, McbitsError when the loss diverges; KeyboardInterrupt passes and leaves the last epoch's state.
+    A run that stopped goes on after the last epoch it completed, and epochs may grow. Raises UsageError if
+    any other key that matters has changed or another process is training there, DataError for missing or
+    unsuitable data, UnknownNameError for names, McbitsError when the loss diverges. KeyboardInterrupt
+    passes and leaves the last epoch's state.
     """
     bound: Bound = registry().bound(config.bound)()
     model_class = registry().model(config.model)
@@ -58,7 +61,8 @@ def train(config: TrainConfig) -> Path:
         _check_symbols(dataset, model, config)
         levels = dataset.levels if config.binarize else None
         images = torch.tensor(dataset.train).flatten(1)
-        model.initialise_from_data((images.sum(0, dtype=torch.float64) / (len(images) * (levels or 1))).float())
+        mean = images.sum(0, dtype=torch.float64) / (len(images) * (levels or 1))
+        model.initialise_from_data(mean.float())
         test = binarize(dataset.test, dataset.levels, config.seed) if config.binarize else dataset.test
 
         run.mkdir(parents=True, exist_ok=True)
@@ -73,9 +77,9 @@ def train(config: TrainConfig) -> Path:
 
 
 def learning_rate(config: TrainConfig, epoch: int) -> float:
-    """The rate of an epoch, counted from 1: constant, or Burda et al. 2016's lr * 10^(-i/7) for 3^i epochs, i = 0..7.
+    """The rate of an epoch, counted from 1: constant, or lr * 10^(-i/7) for 3^i epochs, i = 0..7.
 
-    Those are 3,280 epochs in all; what is trained beyond them keeps the last rate.
+    The latter is Burda et al. 2016's, 3,280 epochs in all; what is trained beyond them keeps the last rate.
     """
     if config.scheduler == "constant":
         return config.lr
@@ -88,8 +92,8 @@ def learning_rate(config: TrainConfig, epoch: int) -> float:
 def batches(images: Tensor, levels: int | None, batch_size: int) -> Iterator[Tensor]:
     """One epoch of x, float32 (B, D) on the images' device, in a new order and with a new binarisation.
 
-    images: uint8 (n, D), with grey values 0..levels, x_d = 1 with probability grey / levels; or, where levels is None,
-    symbols that pass unchanged. Each batch overwrites the one before it.
+    images: uint8 (n, D) of grey values 0..levels, x_d = 1 with probability grey / levels; or, where levels
+    is None, of symbols that pass unchanged. Each batch overwrites the one before it.
     """
     buffer = torch.empty(batch_size, images.shape[1], device=images.device)
     noise = torch.empty_like(buffer)
@@ -103,7 +107,7 @@ def batches(images: Tensor, levels: int | None, batch_size: int) -> Iterator[Ten
 
 
 class _State:
-    """What a run consists of between two epochs: weights, optimiser, random states, epoch, and the best test loss."""
+    """What a run is between two epochs: weights, optimiser, random states, epoch, best test loss."""
 
     def __init__(self, run: Path, config: TrainConfig, model: VAE) -> None:
         self.run = run
@@ -134,16 +138,19 @@ class _State:
     def _load(self, epochs: int) -> None:
         tensors, meta = read_tensors(self.path)
         self._check_same_run(meta, epochs)
-        self.epoch, self.best = meta["epoch"], meta["best"]
         names = [name for name, _ in self.model.named_parameters()]
-        self.model.load_state_dict(_under(tensors, "model."))
-        adam = {key: _under(tensors, f"adam.{key}.") for key in ("step", "exp_avg", "exp_avg_sq")}
-        moments = {i: {key: adam[key][name] for key in adam} for i, name in enumerate(names)}
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        torch.set_rng_state(tensors["rng.cpu"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
+        try:
+            self.model.load_state_dict(_under(tensors, "model."))
+            adam = {key: _under(tensors, f"adam.{key}.") for key in ("step", "exp_avg", "exp_avg_sq")}
+            moments = {i: {key: adam[key][name] for key in adam} for i, name in enumerate(names)}
+            groups = self.optimizer.state_dict()["param_groups"]
+            self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+            torch.set_rng_state(tensors["rng.cpu"])
+            if self.device.type == "cuda":
+                torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
+        except (KeyError, RuntimeError) as error:
+            raise ModelError(f"{self.path} is of another network or device: give another exp_name") from error
+        self.epoch, self.best = meta["epoch"], meta["best"]
 
     def _check_same_run(self, meta: dict[str, Any], epochs: int) -> None:
         before, now = meta["config"], self.config
@@ -160,7 +167,9 @@ class _State:
             )
 
 
-def _fit(config: TrainConfig, state: _State, bound: Bound, images: Tensor, levels: int | None, test: Tensor) -> None:
+def _fit(
+    config: TrainConfig, state: _State, bound: Bound, images: Tensor, levels: int | None, test: Tensor
+) -> None:
     hook = registry().hook
     metrics_path = state.run / "metrics.jsonl"
     _drop_metrics_after(state.epoch, metrics_path)
@@ -188,7 +197,9 @@ def _fit(config: TrainConfig, state: _State, bound: Bound, images: Tensor, level
     hook.mcbits_finished(job="train", metrics={**metrics, "best": state.best})
 
 
-def _train_epoch(config: TrainConfig, state: _State, bound: Bound, images: Tensor, levels: int | None) -> float:
+def _train_epoch(
+    config: TrainConfig, state: _State, bound: Bound, images: Tensor, levels: int | None
+) -> float:
     """One pass over the images; returns the mean loss, nats per image."""
     model, optimizer = state.model.train(), state.optimizer
     total = torch.zeros((), dtype=torch.float64, device=images.device)
@@ -215,13 +226,14 @@ def _check_symbols(dataset: Dataset, model: VAE, config: TrainConfig) -> None:
     num_symbols = model.observation.num_symbols
     if not config.binarize and max(dataset.train.max(), dataset.test.max()) >= num_symbols:
         raise DataError(
-            f"{config.dataset} has values beyond 0..{num_symbols - 1}, which {config.model} cannot describe: "
+            f"{config.dataset} has values beyond 0..{num_symbols - 1}, unknown to {config.model}: "
             "set binarize true"
         )
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    names = [name for name in tensors if name.startswith(prefix)]
+    return {name.removeprefix(prefix): tensors[name] for name in names}
 
 
 def _drop_metrics_after(epoch: int, path: Path) -> None:
@@ -233,7 +245,8 @@ def _drop_metrics_after(epoch: int, path: Path) -> None:
 def _write(path: Path, data: bytes) -> None:
     """Replace a file by `data`, whole and on disk, or leave it as it is.
 
-    The draft has one name, which the lock makes safe, so that a run that is often killed leaves one draft at most.
+    The draft has one name, which the lock makes safe, so that a run that is often killed leaves one draft
+    at most.
     """
     draft = path.with_name(f".{path.name}.draft")
     try:
@@ -257,5 +270,6 @@ def _locked(run: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UsageError(f"another training is running in {run}: wait for it or give another exp_name") from None
+            hint = "wait for it or give another exp_name"
+            raise UsageError(f"another training is running in {run}: {hint}") from None
         yield

@@ -1,4 +1,4 @@
-"""What every distribution promises a coder, checked on any family: give `check_distribution` a way to make one."""
+"""What every distribution promises a coder, checked on any family that `check_distribution` is told how to make."""
 
 from collections.abc import Callable
 
@@ -15,14 +15,11 @@ UNIT = 2.0**-16  # codelengths are in units of 2^-16 bit
 
 def noise_stack(noise: np.ndarray) -> Stack:
     """A message of random words, `noise` (lanes, n) below 2^32: its pops return quantiles as good as uniform."""
-    stack = Stack(len(noise))
-    stack.push(noise, np.ones_like(noise), 32)
-    stack.push(noise[:, :1] >> np.uint64(15), np.ones_like(noise[:, :1]), 17)  # a head away from its lower end
-    return stack
+    return Stack.from_words(noise[:, 0] | np.uint64(1 << 48), list(noise[:, 1:]))
 
 
 def make_noise(distribution: Distribution, rng: np.random.Generator) -> np.ndarray:
-    """Enough of it for one pop of the distribution."""
+    """Enough for one pop of the distribution."""
     lanes, *rest = distribution.shape
     return rng.integers(0, 1 << 32, (lanes, 8 + int(np.prod(rest))), dtype=np.uint64)
 
@@ -35,7 +32,7 @@ def oracles(stack: Stack) -> list[OracleLane]:
     def out_of_noise(k: int) -> int:
         raise AssertionError("the stack ran out of noise")
 
-    return [OracleLane.from_words(stack.lprec, stack.bprec, out_of_noise, *words) for words in state(stack)]
+    return [OracleLane(stack.lprec, stack.bprec, out_of_noise, *words) for words in state(stack)]
 
 
 def frequencies(distribution: Distribution) -> np.ndarray:

@@ -1,26 +1,22 @@
-"""The whole message of a lane is one unbounded integer M = head * 2^(bprec n) + tail, whose top digits are the head."""
+"""A lane's whole message is one unbounded integer M = head * 2^(bprec n) + tail, whose top digits are the head."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import log2
 
 
 class OracleLane:
     """One lane of a rANS stack, as plain arithmetic on M (Duda 2013; Townsend et al. 2019, appendix A).
 
-    M >= 2^lprec fixes the number n of tail words, so nothing but M is kept. `draw(k)` is the k-th initial word.
+    M >= 2^lprec fixes the number n of tail words, so nothing but M is kept. `draw(k)` is the k-th initial word; the
+    last word of the tail is its top.
     """
 
-    def __init__(self, lprec: int, bprec: int, draw: Callable[[int], int], message: int | None = None):
+    def __init__(self, lprec: int, bprec: int, draw: Callable[[int], int], head: int, tail: Sequence[int] = ()):
         self.lprec, self.bprec, self.draw = lprec, bprec, draw
-        self.message = 1 << lprec if message is None else message
-        self.initial_words = 0
-
-    @classmethod
-    def from_words(cls, lprec: int, bprec: int, draw: Callable[[int], int], head: int, tail: list[int]):
-        """The lane with this head and these tail words, the last of them the top."""
+        self.message = head
         for word in reversed(tail):
-            head = head << bprec | word
-        return cls(lprec, bprec, draw, head)
+            self.message = self.message << bprec | word
+        self.initial_words = 0
 
     @property
     def num_words(self) -> int:
@@ -40,7 +36,7 @@ class OracleLane:
         return log2(self.head) - self.lprec + self.bprec * self.num_words
 
     def push(self, start: int, freq: int, precision: int) -> None:
-        """The digits that stay above 2^lprec once multiplied by 2^precision / freq are the ones that are multiplied."""
+        """The digits multiplied by 2^precision / freq are the fewest that the product leaves above 2^lprec."""
         above = self.message // (freq << self.lprec - precision)
         low_bits = self.bprec * ((above.bit_length() - 1) // self.bprec)
         top, low = self.message >> low_bits, self.message & ((1 << low_bits) - 1)

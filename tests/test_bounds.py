@@ -1,4 +1,4 @@
-"""Bounds order themselves as theory says, meet log p(x) in the limit, and give the gradients of their papers."""
+"""Bounds lie in the order theory says, meet log p(x) in the limit, and have the gradients of their papers."""
 
 import math
 
@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mcbits.bounds.base import Bound
 from mcbits.bounds.coupled_iwae import CoupledIWAE
 from mcbits.bounds.elbo import ELBO
 from mcbits.bounds.iwae import IWAE
@@ -30,7 +31,9 @@ def x() -> Tensor:
     return torch.tensor([[0, 0, 1, 1, 0, 1], [1, 1, 1, 0, 0, 0], [0, 1, 0, 1, 0, 1]], dtype=torch.float64)
 
 
-def expectation(bound: object, model: BinaryVAE, x: Tensor, num_particles: int, draws: int) -> tuple[Tensor, Tensor]:
+def expectation(
+    bound: Bound, model: BinaryVAE, x: Tensor, num_particles: int, draws: int
+) -> tuple[Tensor, Tensor]:
     """Mean and standard error over independent draws, nats."""
     torch.manual_seed(1)
     with torch.no_grad():
@@ -87,7 +90,7 @@ def test_iwae_gradient_weighs_particles_by_their_normalised_weights() -> None:
 
 
 @pytest.mark.parametrize("bound", [ELBO(), IWAE(), CoupledIWAE(), Joint()])
-def test_bounds_move_every_parameter(bound: object, model: BinaryVAE, x: Tensor) -> None:
+def test_bounds_move_every_parameter(bound: Bound, model: BinaryVAE, x: Tensor) -> None:
     model.zero_grad()
     values = bound(model, x, 3)
     assert values.shape == (3,)
@@ -95,7 +98,9 @@ def test_bounds_move_every_parameter(bound: object, model: BinaryVAE, x: Tensor)
     assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters())
 
 
-@pytest.mark.parametrize(("name", "bound"), [("elbo", ELBO), ("IWAE", IWAE), ("ciwae", CoupledIWAE), ("joint", Joint)])
+@pytest.mark.parametrize(
+    ("name", "bound"), [("elbo", ELBO), ("IWAE", IWAE), ("ciwae", CoupledIWAE), ("joint", Joint)]
+)
 def test_bounds_are_registered_under_their_names(name: str, bound: type) -> None:
     assert registry().bound(name) is bound
     assert bound.name == name.lower()

@@ -1,4 +1,4 @@
-"""Ideal rates are those of the references, are repeatable, and are refused for images a model does not describe."""
+"""Ideal rates equal the references, are repeatable, and are refused for images a model does not describe."""
 
 import math
 from pathlib import Path
@@ -49,7 +49,9 @@ class Listener:
         self.calls.append(("notice", message))
 
 
-@pytest.mark.parametrize(("bound", "particles", "rate"), [("elbo", 1, 0.2348), ("iwae", 5, 0.2299), ("iwae", 50, 0.2260)])
+@pytest.mark.parametrize(
+    ("bound", "particles", "rate"), [("elbo", 1, 0.2348), ("iwae", 5, 0.2299), ("iwae", 50, 0.2260)]
+)
 def test_published_checkpoints_have_their_reference_rates(bound: str, particles: int, rate: float) -> None:
     checkpoint = SHARED / "checkpoints" / f"train_bin_emnist_split=mnist_num={particles}"
     digits = SHARED / "data" / "emnist" / "eval500.npy"
@@ -71,7 +73,9 @@ def test_rate_is_minus_the_bound_in_bits_per_dim(model: BinaryVAE, images: np.nd
     assert (result["bound"], result["num_particles"], result["num_images"]) == ("iwae", 3, 10)
 
 
-def test_one_seed_gives_one_result_and_leaves_the_random_state_alone(model: BinaryVAE, images: np.ndarray) -> None:
+def test_one_seed_gives_one_result_and_leaves_the_random_state_alone(
+    model: BinaryVAE, images: np.ndarray
+) -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
     first, again, other = (evaluate(model, images, "ciwae", 4, seed=seed)["per_image"] for seed in (1, 1, 2))

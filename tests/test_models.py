@@ -1,4 +1,4 @@
-"""What coders and bounds rely on in a model: its densities are right, it traces, and its files hold weights, not code."""
+"""What coders and bounds rely on in a model: right densities, traceable networks, files that hold no code."""
 
 import os
 import pickle
@@ -37,10 +37,10 @@ def test_log_weights_are_the_ratio_of_the_densities(coupled: bool) -> None:
     q = torch.distributions.Normal(mean[:, None], log_scale.exp()[:, None])
     prior = torch.distributions.Normal(torch.zeros(5), torch.ones(5))
     likelihood = torch.distributions.Bernoulli(logits=model.decoder(z))
-    expected = prior.log_prob(z).sum(-1) + likelihood.log_prob(x.flatten(1)[:, None]).sum(-1) - q.log_prob(z).sum(-1)
+    log_joint = prior.log_prob(z).sum(-1) + likelihood.log_prob(x.flatten(1)[:, None]).sum(-1)
     assert log_w.shape == (6, 3)
     torch.testing.assert_close(log_q, q.log_prob(z).sum(-1))
-    torch.testing.assert_close(log_w, expected)
+    torch.testing.assert_close(log_w, log_joint - q.log_prob(z).sum(-1))
 
 
 def test_weights_equal_the_marginal_when_the_posterior_is_exact() -> None:
@@ -135,7 +135,9 @@ class Payload:
         return os.mkdir, (os.environ["MCBITS_TEST_PAYLOAD"],)
 
 
-def test_pickled_code_in_a_checkpoint_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pickled_code_in_a_checkpoint_is_refused_and_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MCBITS_TEST_PAYLOAD", str(tmp_path / "ran"))
     (tmp_path / "train_config.yml").write_text("model: BinaryVAE\n")
     for write in (lambda f: torch.save(Payload(), f), lambda f: f.write_bytes(pickle.dumps(Payload(), 2))):
@@ -187,7 +189,7 @@ def test_a_model_that_cannot_be_read_is_one_line_of_error(tmp_path: Path, how: s
     damage(run, how)
     with pytest.raises(ModelError) as raised:
         load_vae(run)
-    assert "\n" not in str(raised.value) and str(tmp_path) in str(raised.value) or "published" in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_bounds_observation_models_and_evaluation_import_no_torch() -> None:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Bound:
     """Draws log w_1..log w_N and reduces them; a bound of this form only writes `reduce`.
 
-    name: what `--bound` calls it; aliases: other names for it; coupled: whether the N particles share one uniform.
+    name: what `--bound` calls it; aliases: other names for it; coupled: whether the particles share one
+    uniform.
     """
 
     name: str

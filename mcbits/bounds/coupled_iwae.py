@@ -1,4 +1,4 @@
-"""Coupled IWAE: the IWAE's average over particles that one shared uniform drives, each still distributed as q."""
+"""Coupled IWAE: the IWAE with particles that one shared uniform drives, each still distributed as q."""
 
 from mcbits.bounds.iwae import IWAE
 

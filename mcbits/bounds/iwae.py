@@ -1,4 +1,4 @@
-"""IWAE: E[log (1/N) sum_i w_i] with independent z_i ~ q, between the ELBO (N = 1) and log p(x) (N -> infinity)."""
+"""IWAE: E[log (1/N) sum_i w_i], independent z_i ~ q: from the ELBO (N = 1) to log p(x) (N -> infinity)."""
 
 from __future__ import annotations
 

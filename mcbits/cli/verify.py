@@ -9,10 +9,11 @@ from mcbits.cli.progress import progress
 def verify(
     file: File, model: Model = None, json: Json = False, quiet: Quiet = False, debug: Debug = False
 ) -> None:
-    """Check every checksum of a .mcb file, and that it decodes to the images it was made of."""
+    """Check every checksum of a .mcb file and, given the model, that it decodes to the original images."""
     from mcbits import load_model
     from mcbits.compression import verify
 
     with progress(quiet):
         document = verify(file, load_model(model) if model else None)
-    show(document, f"{file}: intact", json)
+    extent = "decodes to the original images" if document["decoded"] else "not decoded, which needs --model"
+    show(document, f"{file}: every checksum holds; {extent}", json)

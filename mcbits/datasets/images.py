@@ -163,7 +163,8 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _read_npz(path: Path) -> NDArray[np.uint8]:
-    with np.load(path, allow_pickle=False) as archive:
+    # Opened here, since numpy leaves open what it cannot read as an archive.
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
         names = archive.files
         if "images" not in names and len(names) != 1:
             raise DataError(f'{path} holds the arrays {names}: keep one, or call one "images"')

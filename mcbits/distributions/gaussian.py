@@ -39,36 +39,43 @@ def grid_edges(num_buckets: int, low: float, high: float) -> NDArray[np.float64]
 
 
 class _Gaussian(Repeatable):
-    def __init__(self, mean: NDArray[np.int32], log_scale: NDArray[np.int32], edges: NDArray[np.float64], precision: int):
+    def __init__(
+        self,
+        mean: NDArray[np.int32],
+        log_scale: NDArray[np.int32],
+        edges: NDArray[np.float64],
+        precision: int,
+        leaky: bool,
+    ):
         if mean.ndim != 2 or mean.shape != log_scale.shape:
             raise DataError(f"mean {mean.shape} and log-scale {log_scale.shape} must both be (lanes, dims)")
         self.shape = mean.shape
         self.num_symbols = len(edges) - 1
         self.precision = check_precision(precision, self.num_symbols)
-        self._edges = edges
-        self._mean = np.ascontiguousarray(mean * 2.0**-MEAN_FRAC)
-        self._inv_scale = _numerics.exp_array(np.clip(log_scale, -2048, 2048) * -(2.0**-LOG_SCALE_FRAC))
+        inv_scale = _numerics.exp_array(np.clip(log_scale, -2048, 2048) * -(2.0**-LOG_SCALE_FRAC))
+        self._parameters = (np.ascontiguousarray(mean * 2.0**-MEAN_FRAC), inv_scale, edges, int(leaky), precision)
 
     @cached_property
     def _table(self) -> NDArray[np.uint32]:
-        return _kernels.gaussian_table(self._mean, self._inv_scale, self._edges, self.precision)
+        return _kernels.gaussian_table(*self._parameters)
 
     def push(self, stack: Stack, symbols: ArrayLike) -> None:
         z = draws(symbols)
         if z.shape[1] < _TABLE_DRAWS:
-            _kernels.gaussian_push(stack, z, self._mean, self._inv_scale, self._edges, self.precision)
+            start, freq = _kernels.gaussian_intervals(z, *self._parameters)
+            stack.push(start.reshape(len(z), -1), freq.reshape(len(z), -1), self.precision)
         else:
             _kernels.table_push(stack, self._table, z, self.precision)
 
     def pop_draws(self, stack: Stack, draws: int) -> NDArray[np.int32]:
         if draws < _TABLE_DRAWS:
-            return _kernels.gaussian_pop(stack, draws, self._mean, self._inv_scale, self._edges, self.precision)
+            return _kernels.gaussian_pop(stack, draws, *self._parameters)
         return _kernels.table_pop(stack, self._table, draws, self.precision)
 
     def intervals(self, symbols: ArrayLike) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         z = draws(symbols)
         if z.shape[1] < _TABLE_DRAWS:
-            start, freq = _kernels.gaussian_intervals(z, self._mean, self._inv_scale, self._edges, self.precision)
+            start, freq = _kernels.gaussian_intervals(z, *self._parameters)
         else:
             start, freq = _kernels.table_intervals(self._table, z)
         return start.reshape(np.shape(symbols)), freq.reshape(np.shape(symbols))
@@ -80,20 +87,37 @@ class _Gaussian(Repeatable):
 class GaussianBuckets(_Gaussian):
     """Normal(mean, e^log_scale) over 2^log_num_bucket buckets of equal mass under the standard normal (Townsend et al. 2019).
 
-    `mean` and `log_scale` are int32 (lanes, dims) in units of 2^-12 and 2^-8 (nats; clamped to +-8).
+    `mean` and `log_scale` are int32 (lanes, dims) in units of 2^-12 and 2^-8 (nats; clamped to +-8). With `leaky=False` the
+    support is the buckets that round to at least one count, which is enough for a proposal that is asked only for what was
+    popped from it: at r = 16 the 256 counts that leaking gives away are drawn in one of five images of 50 latents, and cost
+    BB-ELBO 0.004 bits/dim on EMNIST.
     """
 
-    def __init__(self, mean: NDArray[np.int32], log_scale: NDArray[np.int32], log_num_bucket: int, precision: int):
-        super().__init__(mean, log_scale, equal_mass_edges(1 << log_num_bucket), precision)
+    def __init__(
+        self,
+        mean: NDArray[np.int32],
+        log_scale: NDArray[np.int32],
+        log_num_bucket: int,
+        precision: int,
+        leaky: bool = True,
+    ):
+        super().__init__(mean, log_scale, equal_mass_edges(1 << log_num_bucket), precision, leaky)
 
 
 class GaussianGrid(_Gaussian):
     """Normal(mean, e^log_scale) over num_buckets equal intervals of [low, high], the outer two taking the tails.
 
-    `mean` and `log_scale` as for GaussianBuckets.
+    `mean`, `log_scale` and `leaky` as for GaussianBuckets.
     """
 
     def __init__(
-        self, mean: NDArray[np.int32], log_scale: NDArray[np.int32], num_buckets: int, low: float, high: float, precision: int
+        self,
+        mean: NDArray[np.int32],
+        log_scale: NDArray[np.int32],
+        num_buckets: int,
+        low: float,
+        high: float,
+        precision: int,
+        leaky: bool = True,
     ):
-        super().__init__(mean, log_scale, grid_edges(num_buckets, low, high), precision)
+        super().__init__(mean, log_scale, grid_edges(num_buckets, low, high), precision, leaky)

@@ -56,28 +56,32 @@ def lookup(const accumulator[:, ::1] acc, const accumulator[::1] bias, int shift
            const float[::1] table, bint identity_above, int identity_shift, activation[:, ::1] out):
     # Adding half - (low << shift) before the shift makes the shifted value an index into the table.
     cdef int64_t offset = ((<int64_t>1 << shift) >> 1) - low * (<int64_t>1 << shift)
-    cdef int64_t identity_half = (<int64_t>1 << identity_shift) >> 1
-    cdef int32_t offset32 = <int32_t>offset, last32 = <int32_t>(table.shape[0] - 1), v32, k32
-    cdef int64_t last = table.shape[0] - 1, v, k
-    cdef Py_ssize_t i, j, rows = acc.shape[0], channels = acc.shape[1]
+    cdef int64_t half = (<int64_t>1 << identity_shift) >> 1
+    cdef int32_t offset32 = <int32_t>offset, last = <int32_t>(table.shape[0] - 1), k32
+    cdef int64_t k
+    cdef int32_t index[256]
+    cdef Py_ssize_t i, j, start, width, rows = acc.shape[0], channels = acc.shape[1]
     with nogil:
         for i in range(rows):
-            for j in range(channels):
-                if accumulator is float:
-                    v32 = <int32_t>(acc[i, j] + bias[j])
-                    k32 = (v32 + offset32) >> shift
-                    if identity_above and k32 > last32:
-                        out[i, j] = <activation>((v32 + <int32_t>identity_half) >> identity_shift)
-                    else:
+            # Indices first, a block at a time: that loop is vectorised, the one that reads the table cannot be.
+            for start in range(0, channels, 256):
+                width = min(<Py_ssize_t>256, channels - start)
+                for j in range(width):
+                    if accumulator is float:
+                        k32 = (<int32_t>(acc[i, start + j] + bias[start + j]) + offset32) >> shift
                         k32 = 0 if k32 < 0 else k32
-                        k32 = last32 if k32 > last32 else k32
-                        out[i, j] = table[k32]
-                else:
-                    v = <int64_t>(acc[i, j] + bias[j])
-                    k = (v + offset) >> shift
-                    if identity_above and k > last:
-                        out[i, j] = <activation>((v + identity_half) >> identity_shift)
+                        index[j] = last + 1 if k32 > last else k32
                     else:
+                        k = (<int64_t>(acc[i, start + j] + bias[start + j]) + offset) >> shift
                         k = 0 if k < 0 else k
-                        k = last if k > last else k
-                        out[i, j] = table[k]
+                        index[j] = <int32_t>(last + 1 if k > last else k)
+                if identity_above:
+                    for j in range(width):
+                        if index[j] <= last:
+                            out[i, start + j] = table[index[j]]
+                        else:
+                            k = <int64_t>(acc[i, start + j] + bias[start + j])
+                            out[i, start + j] = <activation>((k + half) >> identity_shift)
+                else:
+                    for j in range(width):
+                        out[i, start + j] = table[min(index[j], last)]

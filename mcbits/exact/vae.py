@@ -123,7 +123,7 @@ class LatentVAE:
         return mean.reshape(len(x), -1), log_scale.reshape(len(x), -1)
 
     def _gaussian(self, mean: NDArray[np.int32], log_scale: NDArray[np.int32]) -> GaussianBuckets:
-        return GaussianBuckets(mean, log_scale, self.precisions.log_num_bucket, self.precisions.prop_mprec)
+        return GaussianBuckets(mean, log_scale, self.precisions.log_num_bucket, self.precisions.prop_mprec, leaky=False)
 
 
 def freeze_vae(vae: "VAE") -> FrozenVAE:

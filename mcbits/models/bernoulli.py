@@ -27,10 +27,11 @@ class BernoulliObservation:
         """log p(x|z) in nats, float (...), for logits (..., D) and x in {0, 1} broadcastable to (..., D)."""
         from torch.nn.functional import binary_cross_entropy_with_logits
 
-        return -binary_cross_entropy_with_logits(parameters, x.expand_as(parameters), reduction="none").sum(-1)
+        x = x.expand_as(parameters)
+        return -binary_cross_entropy_with_logits(parameters, x, reduction="none").sum(-1)
 
     def distribution(self, parameters_int: NDArray[np.int32], precision: int) -> Bernoulli:
-        """The discretised p(x|z) of logits (..., D) in units of 2^-frac_bits, frequencies of `precision` bits."""
+        """The discretised p(x|z) of logits (..., D) in units of 2^-frac_bits, `precision` bits."""
         from mcbits.distributions import Bernoulli
 
         return Bernoulli(parameters_int, precision)

@@ -1,4 +1,4 @@
-"""The paper's VAE for binary images: an MLP of two tanh layers each way, x -> 200 -> 200 -> 50 and back to logits."""
+"""The paper's VAE for binary images: two tanh layers each way, x -> 200 -> 200 -> z and back to logits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,12 @@ class GaussianEncoder(nn.Module):
 
     def __init__(self, num_dims: int, hidden: int, latent_dim: int) -> None:
         super().__init__()
-        self.trunk = nn.Sequential(nn.Linear(num_dims, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh())
+        self.trunk = nn.Sequential(
+            nn.Linear(num_dims, hidden),
+            nn.Tanh(),
+            nn.Linear(hidden, hidden),
+            nn.Tanh(),
+        )
         self.mean = nn.Linear(hidden, latent_dim)
         self.log_scale = nn.Linear(hidden, latent_dim)
 
@@ -39,7 +44,7 @@ class GaussianEncoder(nn.Module):
 
 
 class BinaryVAE(VAE):
-    """Burda et al. 2016's one-layer model as in Ruan et al. 2021, appendix; the decoder returns Bernoulli logits."""
+    """The one-layer model of Burda et al. 2016, as in Ruan et al. 2021; its decoder returns logits."""
 
     name = "BinaryVAE"
 
@@ -65,14 +70,14 @@ class BinaryVAE(VAE):
 
     @torch.no_grad()
     def initialise_from_data(self, mean: Tensor) -> None:
-        """The output bias becomes the logit of the mean image, clipped to [0.001, 0.999] (Burda et al. 2016)."""
+        """The output bias becomes the logit of the mean image within [0.001, 0.999] (Burda et al. 2016)."""
         output = self.decoder[-1]
         assert isinstance(output, nn.Linear)
         output.bias.copy_(torch.logit(mean, eps=0.001))
 
     @classmethod
     def from_published(cls, state_dict: dict[str, Tensor]) -> Self:
-        """The model of a published checkpoint: 28 x 28 pixels, hidden and latent sizes as the tensors have them."""
+        """The model of a published checkpoint: 28 x 28 pixels, the other sizes as the tensors say."""
         renamed = {}
         for key, tensor in state_dict.items():
             layer, _, kind = key.rpartition(".")

@@ -1,4 +1,4 @@
-"""Float weights on disk are safetensors whose one metadata key "mcbits" says in JSON how to build the network."""
+"""Float weights lie on disk as safetensors, whose metadata key "mcbits" says how to build the network."""
 
 from __future__ import annotations
 
@@ -43,12 +43,14 @@ def dump_vae(model: VAE) -> bytes:
 def load_vae(path: str | Path) -> VAE:
     """The float VAE of a run directory or of a directory of published checkpoints, on the CPU, in eval mode.
 
-    path: the directory, or the `train_config.yml` in it; the weights (`model.safetensors`, else `model.pt`) are looked
-    for beside the yml, wherever it says they once were. Nothing is unpickled but tensors. Raises ModelError.
+    path: the directory, or the `train_config.yml` in it; the weights (`model.safetensors`, else `model.pt`)
+    are looked for beside the yml, wherever it says they once were. Nothing is unpickled but tensors. Raises
+    ModelError.
     """
     path = Path(path)
     directory = path if path.is_dir() else path.parent
-    if not (directory / "train_config.yml").is_file() or (path != directory and path.name != "train_config.yml"):
+    config = directory / "train_config.yml"
+    if path not in (directory, config) or not config.is_file():
         raise ModelError(f"{path} is not a model: give a run directory or its train_config.yml")
     weights = directory / "model.safetensors"
     model = _read_published(directory) if not weights.is_file() else _read_vae(weights)
@@ -64,18 +66,19 @@ def _read_vae(weights: Path) -> VAE:
     except McbitsError:
         raise
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ModelError(f"{weights} does not hold the weights of the model it names; train it again") from error
+        raise ModelError(f"{weights} does not hold the weights of the model it names; train again") from error
     return model
 
 
 def _read_published(directory: Path) -> VAE:
     weights = directory / "model.pt"
     if not weights.is_file():
-        raise ModelError(f"{directory} holds neither model.safetensors nor model.pt; let mcbits train end an epoch")
+        raise ModelError(f"{directory} holds no model.safetensors or model.pt; let mcbits train end an epoch")
+    config = directory / "train_config.yml"
     try:
-        name = yaml.safe_load((directory / "train_config.yml").read_text())["model"]
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ModelError(f"{directory / 'train_config.yml'} names no model; it needs a line like model: BinaryVAE") from error
+        name = str(yaml.safe_load(config.read_text())["model"])
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ModelError(f"{config} names no model; it needs a line such as model: BinaryVAE") from error
     try:
         state_dict = torch.load(weights, weights_only=True, map_location="cpu")
     except Exception as error:  # torch.load documents no closed set of what damaged bytes raise

@@ -1,4 +1,4 @@
-"""An observation model turns a decoder's outputs into p(x|z), twice: as densities to train and as frequencies to code."""
+"""An observation model reads p(x|z) off a decoder's outputs: densities to train, frequencies to code."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class ObservationModel(Protocol):
     """What a model's `observation` offers, built in or from a plugin; its file imports no torch at the top.
 
-    name: what the frozen model file calls it; num_symbols: K, where symbols are 0..K-1; frac_bits: fixed-point fractional
-    bits of the parameters that it wants from the frozen decoder.
+    name: what the frozen model file calls it; num_symbols: K, where symbols are 0..K-1; frac_bits:
+    fixed-point fractional bits of the parameters that it wants from the frozen decoder.
     """
 
     name: str
@@ -28,8 +28,8 @@ class ObservationModel(Protocol):
     def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
         """log p(x|z) in nats, summed over the dimensions of x.
 
-        parameters: float (..., num_parameters); x: float (..., num_dims) of symbols, leading axes broadcastable to those
-        of parameters. Returns float (...).
+        parameters: float (..., num_parameters); x: float (..., num_dims) of symbols, leading axes
+        broadcastable to those of parameters. Returns float (...).
         """
         ...
 

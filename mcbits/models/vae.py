@@ -1,4 +1,4 @@
-"""A VAE is p(z) = N(0, I), a decoder for p(x|z) and an encoder for q(z|x) = N(mean, exp(log_scale)^2), all in nats."""
+"""A VAE is p(z) = N(0, I), a decoder for p(x|z), and an encoder for q(z|x) = N(mean, exp(log_scale)^2)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mcbits.errors import ModelError
 from mcbits.models.observation import ObservationModel
+
 
 class VAE(nn.Module):
     """Variational auto-encoder (Kingma & Welling 2014) with a diagonal Gaussian posterior.
@@ -49,27 +50,32 @@ class VAE(nn.Module):
         raise ModelError(f"there are no published checkpoints of {cls.name}; train one with mcbits train")
 
     def initialise_from_data(self, mean: Tensor) -> None:
-        """Start from the data: mean is float (prod(shape),), the average x. By default nothing depends on it."""
+        """Start from the data: mean is float (prod(shape),), the average x. By default nothing uses it."""
 
-    def posterior_particles(self, x: Tensor, num_particles: int, coupled: bool = False) -> tuple[Tensor, Tensor]:
+    def posterior_particles(
+        self, x: Tensor, num_particles: int, coupled: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """z_1..z_N ~ q(z|x), reparameterised: (z (B, N, latent_dim), log q(z|x) (B, N)).
 
-        coupled: z_i = mean + scale * Phi^-1((u + s_i) mod 1) with one u ~ U(0, 1)^latent_dim per image and the fixed
-        shifts s_i of `mcbits.coders.coupling`, so that each z_i alone is a draw from q (Ruan et al. 2021, coupled IS).
+        coupled: z_i = mean + scale * Phi^-1((u + s_i) mod 1) with one u ~ U(0, 1)^latent_dim per image and
+        the fixed shifts s_i of `mcbits.coders.coupling`, so that each z_i alone is a draw from q (Ruan et
+        al. 2021, coupled importance sampling).
         """
         mean, log_scale = self.encoder(x.flatten(1))
         if coupled:
             noise = _coupled_noise(len(x), num_particles, self.latent_dim, mean)
         else:
-            noise = torch.randn(len(x), num_particles, self.latent_dim, dtype=mean.dtype, device=mean.device)
+            size = (len(x), num_particles, self.latent_dim)
+            noise = torch.randn(size, dtype=mean.dtype, device=mean.device)
         z = mean.unsqueeze(1) + log_scale.exp().unsqueeze(1) * noise
         log_q = _standard_normal_log_prob(noise) - log_scale.sum(1, keepdim=True)
         return z, log_q
 
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x, z) in nats, (B, N), for x (B, *shape) and z (B, N, latent_dim): one call of the decoder."""
+        """log p(x, z) in nats, (B, N), for x (B, *shape), z (B, N, latent_dim): one call of the decoder."""
         parameters = self.decoder(z.flatten(0, 1)).unflatten(0, z.shape[:2])
-        return self.observation.log_prob(parameters, x.flatten(1).unsqueeze(1)) + _standard_normal_log_prob(z)
+        log_likelihood = self.observation.log_prob(parameters, x.flatten(1).unsqueeze(1))
+        return log_likelihood + _standard_normal_log_prob(z)
 
     def log_weights(self, x: Tensor, num_particles: int, coupled: bool = False) -> Tensor:
         """log w_i = log p(x, z_i) - log q(z_i|x) in nats, (B, N), differentiable; Burda et al. 2016, eq. 8.
@@ -89,6 +95,6 @@ def _coupled_noise(batch: int, num_particles: int, num_dims: int, like: Tensor) 
 
     s = torch.as_tensor(shifts(num_particles, num_dims), dtype=torch.float64, device=like.device)
     u = torch.rand(batch, 1, num_dims, dtype=torch.float64, device=like.device)
-    # Half a step of the float64 uniform's grid, so that its 0 has a finite quantile; its largest value has one.
+    # Half a step of the float64 uniform's grid, so that 0 has a finite quantile; the largest value has one.
     shifted = ((u + s) % 1.0).clamp(min=2.0**-54)
     return torch.special.ndtri(shifted).to(like.dtype)
