@@ -21,6 +21,7 @@ from mcbits.distributions import CODELENGTH_UNIT
 from mcbits.errors import DataError, FormatError, ModelError, UsageError
 from mcbits.exact.vae import FrozenVAE, LatentVAE, Precisions
 from mcbits.plugins import nearest_name, registry
+from mcbits.ramp import UNIT, coder_at, parse_ramp
 
 BLOCK_SIZE = 2048
 
@@ -83,6 +84,7 @@ def compress(
     *,
     seed: int = 0,
     lanes: int = 1,
+    ramp: str = "auto",
     embed_model: bool = False,
     verify: bool = True,
     **options: Any,
@@ -95,7 +97,7 @@ def compress(
     names = [f.name for f in fields(Precisions)]
     precisions = Precisions(**{k: options.pop(k) for k in names if k in options})
     file = BytesIO()
-    job = _Encoding(images, _loaded(model), make_coder(coder, options), precisions, seed, lanes, embed_model)
+    job = _Encoding(images, _loaded(model), make_coder(coder, options), precisions, seed, lanes, ramp, embed_model)
     job.write(file)
     if verify:
         file.seek(0)
@@ -120,11 +122,12 @@ def compress_file(
     precisions: Precisions = Precisions(),
     seed: int = 0,
     lanes: int = 1,
+    ramp: str = "auto",
     embed_model: bool = False,
     verify: bool = True,
 ) -> Report:
     """As `compress`, into a file that appears whole or not at all, after it has been decoded again if `verify`."""
-    job = _Encoding(images, _loaded(model), coder, precisions, seed, lanes, embed_model)
+    job = _Encoding(images, _loaded(model), coder, precisions, seed, lanes, ramp, embed_model)
     with whole_or_nothing(Path(destination)) as draft:
         begin = time.perf_counter()
         with open(draft, "wb") as file:
@@ -163,6 +166,7 @@ def info(source: str | Path) -> dict[str, Any]:
         "lanes": header.lanes,
         "blocks": blocks - 1,
         "block_size": header.block_size,
+        "ramp": header.ramp / UNIT,
         "model_id": header.model_id.hex(),
         "embedded_model_bytes": len(header.model),
         "sha256": end.digest.hex(),
@@ -201,7 +205,7 @@ def decode(file: BinaryIO, model: FrozenVAE | str | Path | None = None) -> Itera
                 raise FormatError("the decoded images do not have the checksum of the original ones")
             return
         num_images, stack = unpack_stack(piece, header)
-        images = decode_block(coder, latent, stack, num_images, dims).astype(header.dtype).reshape(-1, *header.shape)
+        images = decode_block(coder, header.ramp, latent, stack, num_images, dims).astype(header.dtype).reshape(-1, *header.shape)
         digest.update(images.tobytes())
         count += num_images
         registry().hook.mcbits_advanced(job="decompress", done=count, metrics={})
@@ -209,20 +213,22 @@ def decode(file: BinaryIO, model: FrozenVAE | str | Path | None = None) -> Itera
 
 
 def encode_block(
-    coder: Coder, model: LatentVAE, x: NDArray[np.int32], stack: Stack
+    coder: Coder, ramp: int, model: LatentVAE, x: NDArray[np.int32], stack: Stack
 ) -> Iterator[tuple[int, NDArray[np.int64]]]:
     """Push x (n, dims), `stack.lanes` images a step; yields the number pushed so far and their ideal codelengths, step by step."""
-    for first, step in zip(range(0, len(x), stack.lanes), model.ahead(x, stack.lanes), strict=True):
-        images = x[first : first + stack.lanes]
-        yield first + len(images), coder.encode(stack.select(0, len(images)), images, step)
+    lanes = stack.lanes
+    for step, model_ahead in enumerate(model.ahead(x, lanes)):
+        images = x[step * lanes : (step + 1) * lanes]
+        ideal = coder_at(coder, ramp, step).encode(stack.select(0, len(images)), images, model_ahead)
+        yield step * lanes + len(images), ideal
 
 
-def decode_block(coder: Coder, model: LatentVAE, stack: Stack, num_images: int, dims: int) -> NDArray[np.uint8]:
+def decode_block(coder: Coder, ramp: int, model: LatentVAE, stack: Stack, num_images: int, dims: int) -> NDArray[np.uint8]:
     """Pop what `encode_block` pushed, the last step first: (num_images, dims)."""
-    x = np.empty((num_images, dims), np.uint8)
-    for first in reversed(range(0, num_images, stack.lanes)):
-        last = min(first + stack.lanes, num_images)
-        x[first:last] = coder.decode(stack.select(0, last - first), model)
+    x, lanes = np.empty((num_images, dims), np.uint8), stack.lanes
+    for step in reversed(range(-(-num_images // lanes))):
+        first, last = step * lanes, min((step + 1) * lanes, num_images)
+        x[first:last] = coder_at(coder, ramp, step).decode(stack.select(0, last - first), model)
     return x
 
 
@@ -230,7 +236,15 @@ class _Encoding:
     """One job: checks everything before the first byte is written, then writes block after block."""
 
     def __init__(
-        self, images: NDArray, vae: FrozenVAE, coder: Coder, precisions: Precisions, seed: int, lanes: int, embed_model: bool
+        self,
+        images: NDArray,
+        vae: FrozenVAE,
+        coder: Coder,
+        precisions: Precisions,
+        seed: int,
+        lanes: int,
+        ramp: str,
+        embed_model: bool,
     ):
         self.images, self.vae, self.coder, self.seed = _checked(images, vae), vae, coder, seed
         if not 1 <= lanes <= 1 << 16:
@@ -244,6 +258,7 @@ class _Encoding:
             dtype=str(self.images.dtype),
             lanes=lanes,
             block_size=BLOCK_SIZE,
+            ramp=parse_ramp(ramp, coder, self.model, _flat(self.images[:BLOCK_SIZE])),
             model_id=bytes.fromhex(vae.model_id),
             model=vae.data if embed_model else b"",
         )
@@ -259,8 +274,7 @@ class _Encoding:
             lanes = min(self.header.lanes, len(block))
             p = self.model.precisions
             stack = Stack(lanes, p.lprec, p.bprec, self.seed ^ number << 32)
-            x = block.reshape(len(block), -1).astype(np.int32)
-            for done, ideal in encode_block(self.coder, self.model, x, stack):
+            for done, ideal in encode_block(self.coder, self.header.ramp, self.model, _flat(block), stack):
                 self.ideal += float(ideal.sum()) * CODELENGTH_UNIT
                 if time.monotonic() - shown > 0.1:
                     shown = time.monotonic()
@@ -292,6 +306,10 @@ class _Encoding:
             net, initial = net + float(stack.net_bits().sum()), initial + float(stack.initial_bits().sum())
         dims = num_images * prod(self.images.shape[1:])
         return {"ideal": self.ideal / dims, "net": net / dims, "total": (net + initial) / dims}
+
+
+def _flat(images: NDArray) -> NDArray[np.int32]:
+    return images.reshape(len(images), -1).astype(np.int32)
 
 
 def _checked(images: NDArray, vae: FrozenVAE) -> NDArray:

@@ -1,9 +1,9 @@
-"""A config is typed and complete before a job starts: command line over file over defaults, nothing unknown passes."""
+"""A config is typed and complete before a job starts: command line over file over defaults, no other key."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import Field as DataclassField
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, get_type_hints
@@ -11,23 +11,25 @@ from typing import Any, Literal, Self, TypeVar, get_type_hints
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from mcbits.errors import UsageError
+from mcbits.errors import PluginError, UsageError
 from mcbits.plugins import nearest_name, registry
 
 C = TypeVar("C", bound=BaseModel)
 
-__all__ = ["CompressConfig", "TrainConfig", "coder_fields"]
+__all__ = ["CompressConfig", "TrainConfig", "all_coder_options", "coder_options"]
 
 
 class _Config(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True, protected_namespaces=()
+    )
 
     @classmethod
     def load(cls, path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Self:
         """Read a YAML file (None: no file) and lay `overrides`, the command line, over it.
 
-        Keys may be spelt with `-` or `_`, values may be text. Raises UsageError, which names the nearest key for an
-        unknown one, and for a wrong value the key, the value, what is expected and where it stands.
+        Keys may be spelt with `-` or `_`, values may be text. Raises UsageError, which names the nearest key
+        for an unknown one, and for a wrong value the key, the value, what is expected and where it stands.
         """
         layers = _Layers()
         if path is not None:
@@ -40,32 +42,37 @@ class _Config(BaseModel):
 
     def to_yaml(self) -> str:
         """The YAML text that `load` reads back as an equal config."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return _dump_yaml(self.model_dump(mode="json"))
 
 
 class TrainConfig(_Config):
     """Options of `mcbits train`."""
 
-    logdir: Path = Field(Path("runs"), description="where run directories are made")
-    seed: int = Field(42, ge=0, description="seed of weights, binarisation, batches and particles")
-    gpu: int = Field(0, ge=-1, description="CUDA device; -1, or no such device: the CPU")
-    datadir: Path = Field(Path("data"), description="where the dataset's files are, or are downloaded to")
-    dataset: str = Field("EMNIST", description="dataset: see `mcbits plugins`")
-    split: str = Field("mnist", description="the dataset's split, e.g. mnist or letters of EMNIST")
-    binarize: bool = Field(True, description="draw every grey pixel as 0 or 1, anew for every batch")
-    workers: int = Field(0, ge=0, description="of the paper's configs; no effect, since all data lies on the device")
-    model: str = Field("BinaryVAE", description="model: see `mcbits plugins`")
-    latent_dim: int = Field(50, ge=1, description="dimensions of the latent z")
-    optimizer: Literal["Adam"] = Field("Adam", description="optimizer")
-    lr: float = Field(1e-3, gt=0, description="learning rate")
-    eps: float = Field(1e-4, gt=0, description="Adam's epsilon")
-    scheduler: Literal["constant", "multi_step"] = Field(
-        "constant", description="learning rate over time: constant, or the eight steps of Burda et al. 2016"
+    logdir: Path = Field(default=Path("runs"), description="where run directories are made")
+    seed: int = Field(default=42, ge=0, description="seed of weights, binarisation, batches and particles")
+    gpu: int = Field(default=0, ge=-1, description="CUDA device; -1, or no such device: the CPU")
+    datadir: Path = Field(
+        default=Path("data"), description="where the dataset's files are, or are downloaded to"
     )
-    epochs: int = Field(100, ge=1, description="passes over the training images; 3280 in the paper")
-    batch_size: int = Field(20, ge=1, description="images per step")
-    bound: str = Field("IWAE", description="bound on log p(x) to maximise: see `mcbits plugins`")
-    num_particles: int = Field(1, ge=1, description="particles N of the bound")
+    dataset: str = Field(default="EMNIST", description="dataset: see `mcbits plugins`")
+    split: str = Field(default="mnist", description="the dataset's split, e.g. mnist or letters of EMNIST")
+    binarize: bool = Field(default=True, description="draw every grey pixel as 0 or 1, anew for every batch")
+    workers: int = Field(
+        default=0, ge=0, description="of the paper's configs; no effect, since all data lies on the device"
+    )
+    model: str = Field(default="BinaryVAE", description="model: see `mcbits plugins`")
+    latent_dim: int = Field(default=50, ge=1, description="dimensions of the latent z")
+    optimizer: Literal["Adam"] = Field(default="Adam", description="optimizer")
+    lr: float = Field(default=1e-3, gt=0, description="learning rate")
+    eps: float = Field(default=1e-4, gt=0, description="Adam's epsilon")
+    scheduler: Literal["constant", "multi_step"] = Field(
+        default="constant",
+        description="learning rate over time: constant, or the eight steps of Burda et al. 2016",
+    )
+    epochs: int = Field(default=100, ge=1, description="passes over the training images; 3280 in the paper")
+    batch_size: int = Field(default=20, ge=1, description="images per step")
+    bound: str = Field(default="IWAE", description="bound on log p(x) to maximise: see `mcbits plugins`")
+    num_particles: int = Field(default=1, ge=1, description="particles N of the bound")
     exp_name: str = Field(
         default_factory=lambda given: "train_{dataset}_{split}_{bound}_{num_particles}".format_map(given),
         min_length=1,
@@ -76,26 +83,47 @@ class TrainConfig(_Config):
 class CompressConfig(_Config):
     """Options of `mcbits compress` and `mcbits evaluate`, with those of the coder that is chosen."""
 
-    train_config: Path | None = Field(None, description="the model: a run directory or its train_config.yml")
-    logdir: Path = Field(Path("runs"), description="where result directories are made")
-    seed: int = Field(42, ge=0, description="seed of the choice of images, binarisation and initial bits")
-    gpu: int = Field(0, ge=-1, description="CUDA device for evaluate; -1, or no such device: the CPU")
-    datadir: Path = Field(Path("data"), description="where the dataset's files are (by default as in training)")
-    dataset: str = Field("EMNIST", description="dataset to take test images of (by default as in training)")
-    split: str = Field("mnist", description="the dataset's split (by default as in training)")
-    binarize: bool = Field(True, description="draw every grey pixel as 0 or 1 (by default as in training)")
-    num_compress: int = Field(0, ge=0, description="how many test images, chosen by the seed; 0 for all")
-    batch_compute: bool = Field(True, description="evaluate the network for all particles at once; same bytes")
-    decode_check: bool = Field(True, description="decode what was written and compare it")
-    coder: str = Field("bb-is", description="coder: see `mcbits plugins`")
-    lprec: int = Field(32, ge=1, le=63, description="bits a stack head keeps at least")
-    bprec: int = Field(32, ge=1, le=63, description="bits per word of the stack's tail")
-    log_num_bucket: int = Field(8, ge=1, le=31, description="log2 of the latent's buckets per dimension")
-    prior_mprec: int = Field(8, ge=1, le=31, description="precision of the prior p(z), bits")
-    prop_mprec: int = Field(16, ge=1, le=31, description="precision of the proposal q(z|x), bits")
-    cond_mprec: int = Field(16, ge=1, le=31, description="precision of the likelihood p(x|z), bits")
-    index_mprec: int = Field(24, ge=1, le=31, description="precision of the particle weights Cat(w), bits")
-    lanes: int = Field(1, ge=1, description="stacks that step together: faster, a few more initial bits each")
+    train_config: Path | None = Field(
+        default=None, description="the model: a run directory or its train_config.yml"
+    )
+    logdir: Path = Field(default=Path("runs"), description="where result directories are made")
+    seed: int = Field(
+        default=42, ge=0, description="seed of the choice of images, binarisation and initial bits"
+    )
+    gpu: int = Field(default=0, ge=-1, description="CUDA device for evaluate; -1, or no such device: the CPU")
+    datadir: Path = Field(
+        default=Path("data"), description="where the dataset's files are (by default as in training)"
+    )
+    dataset: str = Field(
+        default="EMNIST", description="dataset to take test images of (by default as in training)"
+    )
+    split: str = Field(default="mnist", description="the dataset's split (by default as in training)")
+    binarize: bool = Field(
+        default=True, description="draw every grey pixel as 0 or 1 (by default as in training)"
+    )
+    num_compress: int = Field(
+        default=0, ge=0, description="how many test images, chosen by the seed; 0 for all"
+    )
+    batch_compute: bool = Field(
+        default=True,
+        description="of the paper's configs; no effect, since all particles are always evaluated at once",
+    )
+    decode_check: bool = Field(default=True, description="decode what was written and compare it")
+    coder: str = Field(default="bb-is", description="coder: see `mcbits plugins`")
+    lprec: int = Field(default=32, ge=1, le=63, description="bits a stack head keeps at least")
+    bprec: int = Field(default=32, ge=1, le=63, description="bits per word of the stack's tail")
+    log_num_bucket: int = Field(
+        default=8, ge=1, le=31, description="log2 of the latent's buckets per dimension"
+    )
+    prior_mprec: int = Field(default=8, ge=1, le=31, description="precision of the prior p(z), bits")
+    prop_mprec: int = Field(default=16, ge=1, le=31, description="precision of the proposal q(z|x), bits")
+    cond_mprec: int = Field(default=16, ge=1, le=31, description="precision of the likelihood p(x|z), bits")
+    index_mprec: int = Field(
+        default=24, ge=1, le=31, description="precision of the particle weights Cat(w), bits"
+    )
+    lanes: int = Field(
+        default=1, ge=1, description="stacks that step together: faster, a few more initial bits each"
+    )
     coder_options: dict[str, Any] = Field(default_factory=dict, exclude=True)
     exp_name: str = Field(
         default_factory=lambda given: "_".join(
@@ -110,8 +138,8 @@ class CompressConfig(_Config):
     def load(cls, path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Self:
         """As of any config, and the coder's own options are keys beside the others.
 
-        A file may hold options of coders that are not chosen, so that one file serves several coders; the command
-        line may not. What `datadir`, `dataset`, `split` and `binarize` leave open is taken from the training.
+        A file may hold options of coders that are not chosen, so that one file serves several coders; the
+        command line may not. `datadir`, `dataset`, `split`, `binarize` are by default those of the training.
         """
         layers = _Layers()
         if path is not None:
@@ -124,29 +152,54 @@ class CompressConfig(_Config):
 
         keys = [key for key in cls.model_fields if key != "coder_options"]
         coder = registry().coder(str(layers.values.get("coder", cls.model_fields["coder"].default)))
-        types = {option.name: get_type_hints(coder)[option.name] for option in coder_fields(coder)}
-        for key in [key for key in layers.values if key not in keys and key not in types]:
+        options = coder_options(coder)
+        for key in [key for key in layers.values if key not in keys and key not in options]:
             if key not in ignorable or not _any_coder_declares(key):
-                raise layers.unknown(key, [*keys, *types], f" of {coder.name}")
+                raise layers.unknown(key, [*keys, *options], f" of {coder.name}")
             del layers.values[key]
         layers.values["coder_options"] = {
-            key: layers.convert(kind, key, layers.values.pop(key))
-            for key, kind in types.items()
+            key: layers.convert(option.type, key, layers.values.pop(key))
+            for key, option in options.items()
             if key in layers.values
         }
         return layers.build(cls)
 
     def to_yaml(self) -> str:
-        return yaml.safe_dump(self.model_dump(mode="json") | self.coder_options, sort_keys=False)
+        return _dump_yaml(self.model_dump(mode="json") | self.coder_options)
 
     def make_coder(self) -> Any:
         """The chosen coder with its options; UsageError for a value out of range."""
         return registry().coder(self.coder)(**self.coder_options)
 
 
-def coder_fields(coder: type) -> tuple[DataclassField[Any], ...]:
-    """The options of a coder class: its dataclass fields, with `default` and `metadata["help"]`."""
-    return fields(coder)
+@dataclass(frozen=True)
+class CoderOption:
+    """One field of a coder class."""
+
+    type: Any
+    default: Any
+    help: str
+
+
+def coder_options(coder: Any) -> dict[str, CoderOption]:
+    """The options of a coder class by name; PluginError where one has no type or the name of another."""
+    try:
+        types = get_type_hints(coder)
+        options = {
+            f.name: CoderOption(types[f.name], f.default, f.metadata.get("help", "")) for f in fields(coder)
+        }
+    except Exception as error:
+        raise PluginError(
+            f"coder {coder.name} declares no proper options: {' '.join(str(error).split())}"
+        ) from error
+    if taken := sorted({*CompressConfig.model_fields, *_OF_THE_COMMANDS}.intersection(options)):
+        raise PluginError(
+            f"coder {coder.name} must call its option {taken[0]} otherwise: mcbits has one of that name"
+        )
+    return options
+
+
+_OF_THE_COMMANDS = ("input", "output", "model", "embed_model", "config", "json", "quiet", "debug", "help")
 
 
 @dataclass
@@ -195,7 +248,19 @@ def _key(key: str) -> str:
 
 
 def _any_coder_declares(key: str) -> bool:
-    return any(option.name == key for coder in registry().classes("coder") for option in coder_fields(coder))
+    return any(key in options for _, options in all_coder_options())
+
+
+def all_coder_options() -> Iterator[tuple[Any, dict[str, CoderOption]]]:
+    """Every coder class with its options; one that fails is left out, and says so when it is chosen."""
+    for coder in registry().classes("coder"):
+        with suppress(PluginError):
+            yield coder, coder_options(coder)
+
+
+def _dump_yaml(content: dict[str, Any]) -> str:
+    text: str = yaml.safe_dump(content, sort_keys=False)
+    return text
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -40,13 +40,16 @@ DICTIONARY = (
     b'"num_steps":"lprec":32,"bprec":32}simplestochasticbb-cisbb-isbb-elbo'
     b'{"block_size":2048,"coder":"bb-is","dtype":"uint8","lanes":1,"options":{"num_particles":50},"precisions":'
     b'{"bprec":32,"cond_mprec":16,"index_mprec":24,"log_num_bucket":8,"lprec":32,"prior_mprec":8,"prop_mprec":16},'
-    b'"shape":[28,28]}'
+    b'"ramp":100,"shape":[28,28]}'
 )
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a decoder must know: `coder` and its `options`, `precisions`, `shape` and `dtype` of an image, `lanes`, `block_size`."""
+    """What a decoder must know: `coder` and its `options`, `precisions`, `shape` and `dtype` of an image, `lanes`, `block_size`.
+
+    `ramp`: step t of a block is coded with min(N, 1 + floor(t * ramp / 256)) particles; 0 for N from the start.
+    """
 
     coder: str
     options: dict[str, Any]
@@ -55,6 +58,7 @@ class Header:
     dtype: str
     lanes: int
     block_size: int
+    ramp: int
     model_id: bytes = field(default=bytes(32), repr=False)
     model: bytes = field(default=b"", repr=False)
 
@@ -216,6 +220,7 @@ def _check(header: Header) -> None:
         and header.dtype in ("uint8", "bool")
         and integer(header.lanes, 1, 1 << 20)
         and integer(header.block_size, 1, MAX_BLOCK)
+        and integer(header.ramp, 0, 1 << 32)
         and header.block_size * prod(header.shape) <= MAX_BLOCK
     )
     if not good:

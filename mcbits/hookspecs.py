@@ -1,4 +1,4 @@
-"""Every hook a plugin may implement: five that register classes, four that listen; no hook changes coded bytes."""
+"""Every hook a plugin may implement: five register classes, four listen, and none can change coded bytes."""
 
 from __future__ import annotations
 
@@ -29,26 +29,31 @@ class Lazy:
 @hookspec
 def mcbits_coders() -> Iterable[type | Lazy]:
     """Coders: subclasses of `mcbits.coders.base.Coder`."""
+    return ()
 
 
 @hookspec
 def mcbits_bounds() -> Iterable[type | Lazy]:
     """Bounds on log p(x): subclasses of `mcbits.bounds.base.Bound`."""
+    return ()
 
 
 @hookspec
 def mcbits_models() -> Iterable[type | Lazy]:
-    """Models to train: subclasses of `mcbits.models.vae.VAE`; use `Lazy`, since their modules import torch."""
+    """Models to train: subclasses of `mcbits.models.vae.VAE`, as `Lazy`, since their modules import torch."""
+    return ()
 
 
 @hookspec
 def mcbits_observation_models() -> Iterable[type | Lazy]:
     """Observation models p(x|z): see `mcbits.models.bernoulli.BernoulliObservation`."""
+    return ()
 
 
 @hookspec
 def mcbits_datasets() -> Iterable[type | Lazy]:
     """Datasets: classes with `name`, `splits` and `load(datadir, split, download=True) -> Dataset`."""
+    return ()
 
 
 @hookspec
@@ -58,7 +63,7 @@ def mcbits_started(job: str, total: int) -> None:
 
 @hookspec
 def mcbits_advanced(job: str, done: int, metrics: dict[str, float]) -> None:
-    """`done` of the job's `total` are finished; `metrics` is what is known by now, such as "loss" or "net"."""
+    """`done` of the job's `total` are finished; `metrics` is what is known by now, such as "loss", "net"."""
 
 
 @hookspec

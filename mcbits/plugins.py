@@ -1,4 +1,4 @@
-"""A name stands for one class of one plugin or is an error, and a plugin that fails costs nothing but itself."""
+"""A name stands for one class of one plugin or is an error; a plugin that fails costs nothing but itself."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ class _Entry:
         return f"{canonical} ({', '.join(others)})" if others else canonical
 
     def resolve(self) -> Any:
-        found = self._import() if isinstance(self.target, Lazy) else self.target
+        found = self._import(self.target) if isinstance(self.target, Lazy) else self.target
         missing = [attribute for attribute in KINDS[self.kind][1] if not hasattr(found, attribute)]
         if missing:
             raise PluginError(f"{self.kind} {self.label} of plugin {self.plugin} lacks {', '.join(missing)}")
         return found
 
-    def _import(self) -> Any:
-        module, _, attribute = self.target.path.partition(":")
+    def _import(self, lazy: Lazy) -> Any:
+        module, _, attribute = lazy.path.partition(":")
         try:
             return getattr(import_module(module), attribute)
         except Exception as error:
@@ -76,7 +76,7 @@ class _Entry:
 class Registry:
     """All plugins of this environment: the built-ins, and every entry point of the group "mcbits".
 
-    `hook` calls the listeners: `registry().hook.mcbits_advanced(job="train", done=3, metrics={"loss": 88.1})`.
+    `hook` calls the listeners: `registry().hook.mcbits_notice(message="...")`; the hooks are in hookspecs.py.
     """
 
     def __init__(self) -> None:
@@ -86,8 +86,10 @@ class Registry:
         self._failures: dict[str, str] = {}
         self._add("mcbits", __version__, lambda: _builtins)
         for entry_point in entry_points(group="mcbits"):
-            package, name = entry_point.dist.name, entry_point.name
-            self._add(package if name == package else f"{package}:{name}", entry_point.dist.version, entry_point.load)
+            package, name = entry_point.dist, entry_point.name
+            assert package is not None  # only entry points made by hand belong to no package
+            full_name = name if name == package.name else f"{package.name}:{name}"
+            self._add(full_name, package.version, entry_point.load)
 
     @property
     def hook(self) -> Any:
@@ -158,7 +160,9 @@ class Registry:
             if kind != "model":  # their modules import torch, which takes seconds
                 self.classes(kind)
             for entry in self._entries(kind):
-                info = infos.setdefault(entry.plugin, PluginInfo(entry.plugin, ""))  # registered by `listening`
+                info = infos.setdefault(
+                    entry.plugin, PluginInfo(entry.plugin, "")
+                )  # registered by `listening`
                 info.provides.setdefault(kind, []).append(entry.label)
             for name, claimants in self._claims(kind).items():
                 for entry in claimants:
@@ -191,7 +195,9 @@ class Registry:
         for implementation in reversed(getattr(self.hook, KINDS[kind][0]).get_hookimpls()):
             name = implementation.plugin_name
             try:
-                entries += [_Entry(kind, name, _names(target), target) for target in implementation.function()]
+                entries += [
+                    _Entry(kind, name, _names(target), target) for target in implementation.function()
+                ]
             except Exception as error:
                 self._fail(name, error)
         return entries

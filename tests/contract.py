@@ -1,4 +1,4 @@
-"""What every distribution promises a coder, checked on any family that `check_distribution` is told how to make."""
+"""What every distribution promises a coder, asserted of any family that check_distribution can make."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ UNIT = 2.0**-16  # codelengths are in units of 2^-16 bit
 
 
 def noise_stack(noise: np.ndarray) -> Stack:
-    """A message of random words, `noise` (lanes, n) below 2^32: its pops return quantiles as good as uniform."""
+    """A message of random words, `noise` (lanes, n) below 2^32: its quantiles are as good as uniform."""
     return Stack.from_words(noise[:, 0] | np.uint64(1 << 48), list(noise[:, 1:]))
 
 
@@ -74,7 +74,7 @@ def check_quantiles(distribution: Distribution, quantiles: np.ndarray) -> None:
 
 
 def check_push(distribution: Distribution, symbols: np.ndarray, noise: np.ndarray) -> None:
-    """A push codes symbols last to first with the intervals of the table, at their codelength; a pop undoes it."""
+    """A push codes last to first by the intervals of the table, at the codelength; a pop undoes it."""
     stack = noise_stack(noise)
     before, bits, expected = state(stack), stack.bits(), oracles(stack)
     starts = take(distribution.cdf(), symbols).reshape(len(noise), -1)
@@ -136,9 +136,9 @@ def check_refusals(distribution: Distribution, noise: np.ndarray) -> None:
 def check_distribution(make: Callable[[np.ndarray], Distribution], lanes: int, seed: int = 0) -> None:
     """Asserts the whole contract of a family for one choice of its parameters.
 
-    `make(rows)` builds the distribution on the lanes `rows`, an integer array with values in 0 ... lanes - 1; the
-    parameters of a lane must not depend on which other lanes there are. All quantiles are tried where the precision
-    is at most 8, else 64 random ones and the ends.
+    `make(rows)` builds the distribution on the lanes `rows`, an integer array of values in 0 ... lanes - 1;
+    a lane's parameters must not depend on which other lanes there are. All quantiles are tried where the
+    precision is at most 8, else 64 random ones and the ends.
     """
     rng = np.random.default_rng(seed)
     whole = make(np.arange(lanes))
@@ -147,7 +147,8 @@ def check_distribution(make: Callable[[np.ndarray], Distribution], lanes: int, s
 
     freqs = frequencies(whole)
     last = np.full(whole.shape, whole.num_symbols - 1)
-    for symbols in [freqs.argmin(-1), freqs.argmax(-1), last, rng.integers(0, whole.num_symbols, whole.shape)]:
+    mixed = rng.integers(0, whole.num_symbols, whole.shape)
+    for symbols in (freqs.argmin(-1), freqs.argmax(-1), last, mixed):
         check_symbols(whole, symbols)
         check_push(whole, symbols, make_noise(whole, rng))
     for _ in range(4):

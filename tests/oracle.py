@@ -1,4 +1,4 @@
-"""A lane's whole message is one unbounded integer M = head * 2^(bprec n) + tail, whose top digits are the head."""
+"""A lane's message is one unbounded integer M = head 2^(bprec n) + tail, whose top digits are the head."""
 
 from collections.abc import Callable, Sequence
 from math import log2
@@ -7,11 +7,13 @@ from math import log2
 class OracleLane:
     """One lane of a rANS stack, as plain arithmetic on M (Duda 2013; Townsend et al. 2019, appendix A).
 
-    M >= 2^lprec fixes the number n of tail words, so nothing but M is kept. `draw(k)` is the k-th initial word; the
-    last word of the tail is its top.
+    M >= 2^lprec fixes the number n of tail words, so nothing but M is kept. `draw(k)` is the k-th initial
+    word; the last word of the tail is its top.
     """
 
-    def __init__(self, lprec: int, bprec: int, draw: Callable[[int], int], head: int, tail: Sequence[int] = ()):
+    def __init__(
+        self, lprec: int, bprec: int, draw: Callable[[int], int], head: int, tail: Sequence[int] = ()
+    ):
         self.lprec, self.bprec, self.draw = lprec, bprec, draw
         self.message = head
         for word in reversed(tail):
@@ -36,7 +38,7 @@ class OracleLane:
         return log2(self.head) - self.lprec + self.bprec * self.num_words
 
     def push(self, start: int, freq: int, precision: int) -> None:
-        """The digits multiplied by 2^precision / freq are the fewest that the product leaves above 2^lprec."""
+        """Multiplies the fewest top digits by 2^precision / freq that leave a head of at least 2^lprec."""
         above = self.message // (freq << self.lprec - precision)
         low_bits = self.bprec * ((above.bit_length() - 1) // self.bprec)
         top, low = self.message >> low_bits, self.message & ((1 << low_bits) - 1)

@@ -1,4 +1,4 @@
-"""Frozen networks: close to the float ones, exact in any order, the same bits in any batch, and refused by name."""
+"""Frozen networks are close to the float ones, exact in any order, the same in any batch, or refused by name."""
 
 import subprocess
 import sys
@@ -12,8 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mcbits.errors import DataError, FreezeError, PlatformError, UsageError
-from mcbits.exact import FixedPoint, FrozenNetwork
-from mcbits.exact import backends
+from mcbits.exact import FixedPoint, FrozenNetwork, Output, backends
 from mcbits.exact.fixed import SIGNIFICAND_BITS
 from mcbits.exact.freeze import freeze
 from mcbits.exact.layers import Conv2d, ConvTranspose2d, Linear
@@ -138,7 +137,9 @@ def test_frozen_network_is_close_to_float_network(case):
         want = module.double()(torch.tensor(x, dtype=torch.float64) / 2**known.frac)
     want = want if isinstance(want, tuple) else (want,)
     for got, expected, output in zip(frozen.run(x), want, frozen.outputs, strict=True):
-        expected = {"linear": lambda t: t, "exp": torch.log, "sigmoid": torch.logit}[output.kind](expected).numpy()
+        expected = {"linear": lambda t: t, "exp": torch.log, "sigmoid": torch.logit}[output.kind](
+            expected
+        ).numpy()
         assert got.dtype == np.int32 and got.shape == expected.shape == (64, *output.shape)
         assert np.abs(expected).max() > 0.1
         assert np.abs(got / 2**output.frac - expected).max() < 0.03
@@ -170,66 +171,48 @@ def test_cuda_returns_the_same_bits(case):
         assert np.array_equal(a, b)
 
 
-def columns(layer, weight: np.ndarray) -> np.ndarray:
-    """The layer's weight as a matrix whose columns are the terms of one output each."""
+def sums_of(layer, weight: np.ndarray) -> list[np.ndarray]:
+    """The weights that add up in each output of the layer."""
     if isinstance(layer, Linear):
-        return weight
+        return list(weight.T)
     if isinstance(layer, Conv2d):
-        return np.concatenate([w.reshape(-1, w.shape[-1]) for w in weight], axis=1)
+        return [column for w in weight for column in w.reshape(-1, w.shape[-1]).T]
     high, wide = layer.stride
-    return np.concatenate(
-        [
-            w[:, i::high, j::wide].reshape(-1, w.shape[-1])
-            for w in weight
-            for i in range(min(high, w.shape[1]))
-            for j in range(min(wide, w.shape[2]))
-            if w[:, i::high, j::wide].size == w[:, ::high, ::wide].size
-        ],
-        axis=1,
-    )
+    phases = [w[:, i::high, j::wide] for w in weight for i in range(high) for j in range(wide)]
+    return [column for w in phases for column in w.reshape(-1, w.shape[-1]).T]
+
+
+def products_of(frozen: FrozenNetwork) -> list[tuple[int, Linear | Conv2d | ConvTranspose2d]]:
+    return [(i, x) for i, x in enumerate(frozen.layers) if isinstance(x, Linear | Conv2d | ConvTranspose2d)]
 
 
 def test_every_product_is_exact_at_its_bound_in_any_order(case):
     _, _, frozen = case
     generator = np.random.default_rng(3)
-    products = [
-        (i, layer) for i, layer in enumerate(frozen.layers) if isinstance(layer, Linear | Conv2d | ConvTranspose2d)
-    ]
-    assert products
-    for i, layer in products:
+    for i, layer in products_of(frozen):
         dtype = frozen.values[len(frozen.inputs) + i].dtype
         bias = np.abs(frozen.tensors[f"{i}.bias"].astype(np.int64)).max()
-        w = columns(layer, frozen.tensors[f"{i}.weight"].astype(np.int64))
-        column = w[:, np.abs(w).sum(axis=0).argmax()]
-        # The inputs that reach the bound: every term of one sign, at full magnitude; and its alternation.
-        reach = frozen.values[layer.inputs[0]].bound * np.where(column < 0, -1, 1)
-        assert np.abs(column) @ np.abs(reach) <= layer.bound <= np.abs(column) @ np.abs(reach) + bias
+        w = max(sums_of(layer, frozen.tensors[f"{i}.weight"].astype(np.int64)), key=lambda w: np.abs(w).sum())
+        # The inputs that reach the bound have full magnitude, and the sign that makes every term positive.
+        reach = frozen.values[layer.inputs[0]].bound * np.where(w < 0, -1, 1)
+        assert w @ reach <= layer.bound <= w @ reach + bias
         for _ in range(20):
-            order = generator.permutation(len(column))
-            for a in (reach[order], reach[order] * generator.choice((-1, 1), len(column))):
-                terms = a.astype(dtype) * column[order].astype(dtype)
-                exact = int(a @ column[order])
-                assert int(np.cumsum(terms, dtype=dtype)[-1]) == exact
-                assert int(a.astype(dtype) @ column[order].astype(dtype)) == exact
+            order = generator.permutation(len(w))
+            for a in (reach[order], reach[order] * generator.choice((-1, 1), len(w))):
+                exact = int(a @ w[order])
+                assert int(np.cumsum(a.astype(dtype) * w[order].astype(dtype), dtype=dtype)[-1]) == exact
+                assert int(a.astype(dtype) @ w[order].astype(dtype)) == exact
 
 
-def test_every_layer_is_computed_exactly(case):
-    """Each product and its bias, driven to its extremes, against torch in float64 on the stored integers."""
+def test_every_product_equals_float64_on_the_stored_integers(case):
     _, _, frozen = case
-    for i, layer in enumerate(frozen.layers):
-        if not isinstance(layer, Linear | Conv2d | ConvTranspose2d):
-            continue
-        known = frozen.values[layer.inputs[0]]
-        alone = FrozenNetwork(
-            (known,),
-            (layer.model_copy(update={"inputs": (0,)}),),
-            (frozen.outputs[0].model_copy(update={"value": 1, "kind": "linear", "shape": frozen.values[len(frozen.inputs) + i].shape,
-                                                  "frac": known.frac + layer.frac}),),
-            {name.replace(f"{i}.", "0."): x for name, x in frozen.tensors.items() if name.startswith(f"{i}.")},
-        )  # fmt: skip
+    for i, layer in products_of(frozen):
+        known, value = frozen.values[layer.inputs[0]], frozen.values[len(frozen.inputs) + i]
+        tensors = {f"0.{name}": frozen.tensors[f"{i}.{name}"] for name in ("weight", "bias")}
+        output = Output(value=1, kind="linear", frac=value.frac, shape=value.shape)
+        alone = FrozenNetwork((known,), (layer.model_copy(update={"inputs": (0,)}),), (output,), tensors)
         x = known.bound * np.random.default_rng(5).choice((-1, 1), (16, *known.shape))
-        w, b = (torch.tensor(alone.tensors[f"0.{name}"].astype(np.float64)) for name in ("weight", "bias"))
-        a = torch.tensor(x, dtype=torch.float64)
+        a, w, b = (torch.tensor(t.astype(np.float64)) for t in (x, tensors["0.weight"], tensors["0.bias"]))
         if isinstance(layer, Linear):
             want = a @ w + b
         elif isinstance(layer, Conv2d):
@@ -238,28 +221,35 @@ def test_every_layer_is_computed_exactly(case):
         else:
             kernel = w.permute(0, 1, 4, 2, 3).flatten(0, 1)
             want = F.conv_transpose2d(a, kernel, b, layer.stride, layer.padding, layer.output_padding, len(w))
-        want = np.clip(want.numpy(), -(2**30), 2**30)
-        assert np.array_equal(alone.run(x.astype(np.float32))[0], want)
+        assert np.array_equal(alone.run(x.astype(np.float32))[0], np.clip(want.numpy(), -(2**30), 2**30))
 
 
 def test_weights_get_the_most_bits_that_the_bound_allows():
     torch.manual_seed(0)
-    frozen = freeze(nn.Linear(200, 784), [FixedPoint(shape=(200,), frac=8, bound=256)], [8])
-    (layer,) = frozen.layers
-    assert 2**22 < layer.bound < 2**24
-    w = torch.nn.Linear(200, 784)
+    module = nn.Linear(200, 784)
+    (layer,) = freeze(module, [FixedPoint(shape=(200,), frac=8, bound=256)], [8]).layers
+    assert layer.bound < 2**24
+    one_more = np.rint(module.weight.detach().double().numpy() * 2 ** (layer.frac + 1))
+    assert (np.abs(one_more).sum(axis=1) * 256).max() >= 2**24
 
 
-def test_layer_poor_in_float32_alone_goes_to_float64():
+def test_a_layer_poor_in_float32_goes_to_float64_alone():
     torch.manual_seed(0)
-    module = nn.Sequential(nn.Linear(30, 30), nn.Tanh(), nn.Linear(30, 30), nn.Tanh(), nn.Linear(30, 3))
+    module = nn.Sequential(nn.Linear(30, 1024), nn.Tanh(), nn.Linear(1024, 30), nn.Tanh(), nn.Linear(30, 3))
     with torch.no_grad():
-        module[2].weight[0] = 40.0
-        module[2].weight[1:] *= 0.001
-        module[2].weight[0, 1:] = 2.0**-6 * 700
+        module[2].weight[:] = 0.03 * module[2].weight.sign()  # 1024 equal weights leave each 7 bits
     frozen = freeze(module, [FixedPoint(shape=(30,), frac=0, bound=1)], [8])
-    dtypes = [value.dtype for value in frozen.values[1:]]
-    assert dtypes == ["float32"] * 5 or dtypes == ["float32", "float32", "float64", "float32", "float32"]
+    assert [value.dtype for value in frozen.values[1:]] == [
+        "float32",
+        "float32",
+        "float64",
+        "float32",
+        "float32",
+    ]
+    x = integers(frozen.inputs[0], 50)
+    with torch.no_grad():
+        want = module.double()(torch.tensor(x, dtype=torch.float64)).numpy()
+    assert np.abs(frozen.run(x)[0] / 256 - want).max() < 0.01
 
 
 def test_threads_share_a_network():
@@ -442,4 +432,4 @@ def test_published_decoder_stays_close_to_float64(name):
     with torch.no_grad():
         want = decoder.double()(torch.tensor(z) / 256).numpy()
     error = frozen.run(z.astype(np.float32))[0] / 256 - want
-    assert np.abs(error).max() < 0.25 and np.sqrt(np.mean(error**2)) < 0.02
+    assert np.abs(error).max() < 0.25 and np.sqrt(np.mean(error**2)) < 0.04

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from mcbits.errors import PluginError, UnknownNameError
-from mcbits.plugins import KINDS, Lazy, Registry, hookimpl, registry
+from mcbits.plugins import KINDS, Registry, hookimpl, registry
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -24,13 +25,20 @@ def install(directory: Path, name: str, code: str) -> None:
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.5\n")
     (info / "entry_points.txt").write_text(f"[mcbits]\n{name} = {module}\n")
-    (directory / f"{module}.py").write_text("from mcbits.plugins import Lazy, hookimpl\n" + code)
+    (directory / f"{module}.py").write_text(
+        code.replace("@hookimpl", "from mcbits.plugins import Lazy, hookimpl\n\n@hookimpl", 1)
+    )
+
+
+def python_m(*arguments: object, path: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """`python -m ARGUMENTS` with what is installed in `path`."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *([str(path)] if path else [])])}
+    command = [sys.executable, "-m", *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
 
 
 def mcbits(*arguments: object, path: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *([str(path)] if path else [])])}
-    command = [sys.executable, "-m", "mcbits", *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True)
+    return python_m("mcbits", *arguments, path=path)
 
 
 TOY = """
@@ -82,7 +90,10 @@ def test_plugin_that_raises_on_import_is_listed_and_breaks_nothing(tmp_path, mon
         ("@hookimpl\ndef mcbits_coders():\n    1 / 0", "ZeroDivisionError: division by zero"),
         ("@hookimpl\ndef mcbits_coders():\n    return [int]", "has no attribute 'name'"),
         ("@hookimpl\ndef mcbits_codres():\n    return []", "unknown hook 'mcbits_codres'"),
-        ("@hookimpl\ndef mcbits_coders():\n    return [Lazy('nowhere:Toy', 'toy')]", "No module named 'nowhere'"),
+        (
+            "@hookimpl\ndef mcbits_coders():\n    return [Lazy('nowhere:Toy', 'toy')]",
+            "No module named 'nowhere'",
+        ),
         ("@hookimpl\ndef mcbits_bounds():\n    return [type('B', (), {'name': 'b'})]", "lacks coupled"),
     ],
 )
@@ -97,7 +108,9 @@ def test_plugin_that_breaks_the_contract_is_listed_and_breaks_nothing(tmp_path, 
     assert found.coder("bb-is").short == "bb-is" and found.bound("iwae").name == "iwae"
 
 
-def test_name_claimed_by_two_plugins_is_an_error_that_names_both_and_leaves_the_rest_alone(tmp_path, monkeypatch):
+def test_name_claimed_by_two_plugins_is_an_error_that_names_both_and_leaves_the_rest_alone(
+    tmp_path, monkeypatch
+):
     install(tmp_path, "mcbits-one", TOY.format(name="same", hook="coders"))
     install(tmp_path, "mcbits-two", TOY.format(name="SAME", hook="coders"))
     monkeypatch.syspath_prepend(tmp_path)
@@ -109,8 +122,24 @@ def test_name_claimed_by_two_plugins_is_an_error_that_names_both_and_leaves_the_
     assert problems["mcbits"] == [] and "mcbits-two" in problems["mcbits-one"][0]
 
 
+def test_coder_with_unusable_options_is_an_error_for_those_who_choose_it_only(tmp_path):
+    coder = "from dataclasses import dataclass\nfrom mcbits.coders.bits_back import BitsBackCoder\n"
+    for short, field in (("untyped", "steps: Nowhere = 1"), ("shadowing", "seed: int = 1")):
+        coder += f"@dataclass(frozen=True)\nclass {short}(BitsBackCoder):\n    short = name = '{short}'\n"
+        coder += f"    {field}\n"
+    code = "from __future__ import annotations\n" + coder
+    install(tmp_path, "mcbits-odd", code + "@hookimpl\ndef mcbits_coders():\n    return [untyped, shadowing]")
+    shown = mcbits("compress", "--help", path=tmp_path)
+    assert shown.returncode == 0 and "num_particles" in shown.stdout, shown.stderr
+    for short in ("untyped", "shadowing"):
+        refused = mcbits("compress", "--coder", short, "--model", "nowhere", path=tmp_path)
+        assert refused.returncode == 1 and short in refused.stderr and refused.stderr.count("\n") == 1
+
+
 def test_lazy_class_is_imported_only_when_looked_up(tmp_path, monkeypatch):
-    install(tmp_path, "mcbits-lazy", "@hookimpl\ndef mcbits_models():\n    return [Lazy('lazily:Toy', 'toy')]")
+    install(
+        tmp_path, "mcbits-lazy", "@hookimpl\ndef mcbits_models():\n    return [Lazy('lazily:Toy', 'toy')]"
+    )
     (tmp_path / "lazily.py").write_text("class Toy:\n    name = 'toy'\n")
     monkeypatch.syspath_prepend(tmp_path)
     found = Registry()
@@ -161,11 +190,20 @@ def test_guide_runs_as_written(model):
 @pytest.fixture(scope="module")
 def example(tmp_path_factory) -> Path:
     """plugins/mcbits-example, pip-installed into a directory of its own."""
-    import shutil
-
-    source = shutil.copytree(ROOT / "plugins" / "mcbits-example", tmp_path_factory.mktemp("source") / "example")
+    source = shutil.copytree(
+        ROOT / "plugins" / "mcbits-example", tmp_path_factory.mktemp("source") / "example"
+    )
     target = tmp_path_factory.mktemp("prefix")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+    ]
     installed = subprocess.run([*pip, "--target", str(target), str(source)], capture_output=True, text=True)
     assert installed.returncode == 0, installed.stderr
     return target
@@ -176,6 +214,13 @@ def test_installed_example_is_listed(example):
     (found,) = [info for info in listed if info["name"] == "mcbits-example"]
     assert found["provides"] == {"coder": ["BestOfCoder (best-of)"], "bound": ["best-joint"]}
     assert found["problems"] == []
+
+
+def test_installed_example_passes_its_own_tests(example):
+    pytest.importorskip("torch")
+    tests = ROOT / "plugins" / "mcbits-example" / "tests"
+    process = python_m("pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=", tests, path=example)
+    assert process.returncode == 0, process.stdout
 
 
 def test_coder_option_of_the_command_line_runs_the_installed_example(example, model, tmp_path):

@@ -1,4 +1,4 @@
-"""The only place that prints; an error leaves as one line and an exit code, and a command imports only its own needs."""
+"""Only here is printed; an error leaves as one line and an exit code; commands import what they need."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMMANDS = ("train", "evaluate", "compress", "decompress", "info", "verify", "pl
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line `arguments` (default: this process's) and exit: 0; 1 or 2 on error; 130 on Ctrl-C."""
+    """Run the command line (default: this process's) and exit: 0, 1 or 2 on error, 130 on Ctrl-C."""
     args = list(sys.argv[1:] if arguments is None else arguments)
     try:
         sys.exit(_run(args))
@@ -39,28 +39,32 @@ def _run(args: list[str]) -> int:
     commands = {each: _load(each) for each in ([name] if name else COMMANDS)}
     for each, command in commands.items():
         app.command(each)(command)
-    flags = getattr(commands[name], "flags", frozenset()) if name else frozenset()
+    flags: frozenset[str] = getattr(commands[name], "flags", frozenset()) if name else frozenset()
     return app(_normalise(args, flags), prog_name="mcbits", standalone_mode=False) or 0
 
 
 def _load(name: str) -> Callable[..., Any]:
-    return getattr(import_module(f"mcbits.cli.{name}"), name)
+    command: Callable[..., Any] = getattr(import_module(f"mcbits.cli.{name}"), name)
+    return command
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"mcbits {__version__}")
+        raise typer.Exit()
 
 
 def _options(
-    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and exit.",
-                                          callback=lambda value: _print_version() if value else None)] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit."),
+    ] = False,
 ) -> None:
     pass
 
 
-def _print_version() -> NoReturn:
-    print(f"mcbits {__version__}")
-    raise typer.Exit()
-
-
 def _normalise(args: list[str], flags: frozenset[str]) -> list[str]:
-    """Spell `--num-particles` as `--num_particles`, and a bare `--binarize` (any of `flags`) as `--binarize=true`."""
+    """Spell `--num-particles` with `_`, and a bare `--binarize` (any of `flags`) as `--binarize=true`."""
     normal: list[str] = []
     for i, arg in enumerate(args):
         if arg == "--":
@@ -89,5 +93,7 @@ def _line(error: Exception) -> str:
     elif isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     else:
-        text = f"{type(error).__name__}: {error} (this is a bug of mcbits or of a plugin; --debug shows where)"
+        text = (
+            f"{type(error).__name__}: {error} (this is a bug of mcbits or of a plugin; --debug shows where)"
+        )
     return " ".join(text.split())

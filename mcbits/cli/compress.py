@@ -1,4 +1,4 @@
-"""`mcbits compress` stores exactly what it was handed, or refuses: grey becomes binary only where that was asked for."""
+"""`mcbits compress` stores exactly what it is handed, or refuses: grey becomes binary only on request."""
 
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -22,11 +22,14 @@ from mcbits.plugins import registry
 Input = Annotated[
     str | None,
     typer.Argument(
-        metavar="INPUT", help=".npy, .npz, IDX(.gz) or a folder of PNGs; by default the dataset's test images."
+        metavar="INPUT",
+        help=".npy, .npz, IDX(.gz) or a folder of PNGs; by default the dataset's test images.",
     ),
 ]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="The .mcb file to write.")]
-Model = Annotated[Path | None, typer.Option("--model", help="The model: a run directory or a frozen model file.")]
+Model = Annotated[
+    Path | None, typer.Option("--model", help="The model: a run directory or a frozen model file.")
+]
 Embed = Annotated[bool, typer.Option("--embed_model", help="Store the model in the file as well.")]
 
 
@@ -45,18 +48,25 @@ def compress(
     """Compress INPUT, or test images of a dataset, into one file."""
     checked = CompressConfig.load(config, overrides)
     path = model or checked.train_config
-    if path is None:
-        raise UsageError("there is no model: say --model RUN, or --train_config RUN/train_config.yml")
+    if path is None or (input is None and checked.train_config is None):
+        raise UsageError(
+            "say INPUT -o OUT.mcb --model RUN, or --train_config RUN/train_config.yml for test images"
+        )
     if input is not None and output is None:
         raise UsageError("there is no file to write: say -o OUT.mcb")
     coder = checked.make_coder()
 
     from mcbits import load_model
-    from mcbits.compression import Precisions, compress_file
+    from mcbits.compression import compress_file
+    from mcbits.exact.vae import Precisions
 
     with progress(quiet):
         frozen = load_model(path)
-        images = test_images(checked) if input is None else _own_images(input, frozen.num_symbols, checked, overrides)
+        images = (
+            test_images(checked)
+            if input is None
+            else _own_images(input, frozen.num_symbols, checked, overrides)
+        )
         destination = output or _result_directory(checked) / "images.mcb"
         report = compress_file(
             images,
@@ -93,9 +103,11 @@ def _own_images(
         return images
     if num_symbols > 2:
         raise DataError(f"{path}: values up to {images.max()}, but the model describes 0..{num_symbols - 1}")
-    # A config file's `binarize` is about a dataset: to change the user's own pixels takes the user's own word.
+    # A config file's `binarize` is about a dataset: to change the user's own pixels takes their own word.
     if not ("binarize" in overrides and config.binarize):
-        raise DataError(f"{path} is grey and the model binary: --binarize stores a binarised copy instead of it")
+        raise DataError(
+            f"{path} is grey and the model binary: --binarize stores a binarised copy instead of it"
+        )
     registry().hook.mcbits_notice(
         message=f"what is stored is {path} binarised with seed {config.seed}; its grey values are not"
     )

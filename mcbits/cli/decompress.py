@@ -18,7 +18,12 @@ Model = Annotated[Path | None, typer.Option("--model", help="The model, unless t
 
 
 def decompress(
-    file: File, output: Output, model: Model = None, json: Json = False, quiet: Quiet = False, debug: Debug = False
+    file: File,
+    output: Output,
+    model: Model = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
 ) -> None:
     """Restore the images of a .mcb file."""
     from mcbits import load_model

@@ -1,4 +1,4 @@
-"""`mcbits demo` claims nothing that it did not just measure: every row was restored by another process and compared."""
+"""`mcbits demo` claims only what it just measured: every row was restored by another process and compared."""
 
 from __future__ import annotations
 
@@ -39,7 +39,12 @@ def demo(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None
     with progress(quiet), tempfile.TemporaryDirectory(prefix="mcbits-demo-") as directory:
         run = train(
             TrainConfig(
-                dataset="digits", gpu=-1, latent_dim=20, epochs=EPOCHS, num_particles=10, logdir=Path(directory)
+                dataset="digits",
+                gpu=-1,
+                latent_dim=20,
+                epochs=EPOCHS,
+                num_particles=10,
+                logdir=Path(directory),
             )
         )
         rows = [_code(CompressConfig.load(None, {"train_config": run, **options})) for options in CODERS]
@@ -61,7 +66,9 @@ def _code(config: CompressConfig) -> dict[str, Any]:
     file, restored = run / f"{config.coder}.mcb", run / f"{config.coder}.npy"
     report = compress_file(images, file, load_model(run), coder=coder, seed=config.seed, verify=False)
     command = [sys.executable, "-m", "mcbits", "decompress", str(file), "-o", str(restored)]
-    process = subprocess.run([*command, "--model", str(run), "--json", "--quiet"], capture_output=True, text=True)
+    process = subprocess.run(
+        [*command, "--model", str(run), "--json", "--quiet"], capture_output=True, text=True
+    )
     if process.returncode:
         raise DataError(f"{config.coder}: decompressing failed: {process.stderr}")
     if _sha256(np.load(restored)) != _sha256(images):
@@ -88,8 +95,9 @@ def _print_table(images: NDArray[np.uint8], rows: list[dict[str, Any]], others: 
 
     table = Table(
         title=f"{len(images)} held-out digits of 8 x 8 binary pixels: bits/dim, bytes, images/s",
-        caption="Restored from each file by a separate process, SHA-256 equal. Net leaves out the header and the\n"
-        "initial bits, which fade as images are added; total is the file. The model is stored once, elsewhere.",
+        caption="Restored from each file by a separate process, SHA-256 equal. Net leaves out the header\n"
+        "and the initial bits, which fade as images are added; total is the file. The model is\n"
+        "stored once, elsewhere.",
         caption_justify="left",
     )
     table.add_column("")
@@ -100,9 +108,14 @@ def _print_table(images: NDArray[np.uint8], rows: list[dict[str, Any]], others: 
             row["coder"],
             str(row.get("num_particles", "")),
             *(f"{row[key]:.4f}" for key in ("ideal", "net", "total")),
-            *(f"{row[key]:,.0f}" for key in ("bytes", "encode_images_per_second", "decode_images_per_second")),
+            *(
+                f"{row[key]:,.0f}"
+                for key in ("bytes", "encode_images_per_second", "decode_images_per_second")
+            ),
         )
     table.add_section()
     for other in others:
-        table.add_row(other["name"], "", "", "", f"{other['bits_per_dim']:.4f}", f"{other['bytes']:,}", "", "")
+        table.add_row(
+            other["name"], "", "", "", f"{other['bits_per_dim']:.4f}", f"{other['bytes']:,}", "", ""
+        )
     Console().print(table)

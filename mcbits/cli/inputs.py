@@ -1,4 +1,4 @@
-"""What a command codes is decided by its config and seed alone: which test images, in which order, which bits."""
+"""What a command codes is decided by its config alone: which test images, in which order, which bits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def test_images(config: CompressConfig) -> NDArray[np.uint8]:
     dataset = registry().dataset(config.dataset).load(config.datadir, config.split)
     images = dataset.test
     if config.num_compress > len(images):
-        raise UsageError(f"num_compress: {config.dataset} has {len(images)} test images, not {config.num_compress}")
+        raise UsageError(
+            f"num_compress: {config.dataset} has {len(images)} test images, not {config.num_compress}"
+        )
     if config.num_compress:
         # Sorted raw words, which numpy keeps for good, unlike Generator.permutation.
         order = np.argsort(np.random.PCG64(config.seed).random_raw(len(images)), kind="stable")

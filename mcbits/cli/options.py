@@ -1,4 +1,4 @@
-"""An option of the command line is a field of a config or of a coder: declared, explained and checked only there."""
+"""An option is a field of a config or of a coder: declared, explained and checked there and nowhere else."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import typer
 from pydantic import BaseModel
 
-from mcbits.config import CompressConfig, coder_fields
-from mcbits.plugins import registry
+from mcbits.config import CoderOption, CompressConfig, all_coder_options
 
 
 def config_options(cls: type[BaseModel]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command every option of a config class; it gets those that were given as its argument `overrides`.
+    """Give a command every option of a config class; those that were given become its argument `overrides`.
 
     Values stay text, since the config checks and converts them. The command's attribute `flags` names the
     options whose value may be left out, meaning true.
@@ -49,23 +48,24 @@ def _parameters(cls: type[BaseModel]) -> Iterator[inspect.Parameter]:
     for name, info in cls.model_fields.items():
         if not info.exclude:
             default = None if info.default_factory or info.default is None else info.default
-            yield _parameter(name, info.annotation, info.description, default, "Options of this job")
+            yield _parameter(name, info.annotation, info.description or "", default, "Options of this job")
     if cls is CompressConfig:
-        seen: dict[str, tuple[Any, str, list[str]]] = {}
-        for coder in registry().classes("coder"):
-            hints = get_type_hints(coder)
-            for option in coder_fields(coder):
-                help = option.metadata.get("help", "")
-                seen.setdefault(option.name, (hints[option.name], help, []))[2].append(coder.short)
-        for name, (kind, help, coders) in seen.items():
-            yield _parameter(name, kind, f"{', '.join(coders)}: {help}", None, "Options of coders")
+        declared: dict[str, tuple[CoderOption, list[str]]] = {}
+        for coder, options in all_coder_options():
+            for name, option in options.items():
+                declared.setdefault(name, (option, []))[1].append(coder.short)
+        for name, (option, coders) in declared.items():
+            help = f"{', '.join(coders)}: {option.help}"
+            yield _parameter(name, option.type, help, option.default, "Options of coders")
 
 
 def _parameter(name: str, kind: Any, help: str, default: Any, panel: str) -> inspect.Parameter:
     option = typer.Option(
         f"--{name}",
         metavar=_metavar(kind),
-        help=help if default is None else f"{help} (default {str(default).lower() if kind is bool else default})",
+        help=help
+        if default is None
+        else f"{help} (default {str(default).lower() if kind is bool else default})",
         show_default=False,
         rich_help_panel=panel,
     )

@@ -1,4 +1,4 @@
-"""Progress is a plugin that listens; it writes to stderr only, bars where that is a terminal and plain lines elsewhere."""
+"""Progress is a plugin that listens and writes to stderr only: bars on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -60,7 +60,14 @@ class Bars:
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TaskID,
+            TaskProgressColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -98,5 +105,6 @@ class Bars:
 
 def _format(metrics: dict[str, float]) -> str:
     return "  ".join(
-        f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}" for name, value in metrics.items()
+        f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in metrics.items()
     )

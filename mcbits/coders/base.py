@@ -26,6 +26,9 @@ class Coder(ABC):
     bound: ClassVar[str]
     """Name of the bound on log p(x) whose negative is the coder's ideal rate."""
 
+    ramped: ClassVar[bool] = False
+    """Whether initial bits grow with the option `num_particles`, so that a message had better begin with few."""
+
     def __post_init__(self) -> None:
         for f in fields(self):
             value, minimum = getattr(self, f.name), f.metadata.get("minimum")

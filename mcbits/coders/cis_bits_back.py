@@ -10,7 +10,7 @@ from mcbits._kernels import log2_mean
 from mcbits._rans import Stack
 from mcbits.coders.base import Coder, option
 from mcbits.coders.coupling import integer_shifts
-from mcbits.distributions import Categorical, Uniform
+from mcbits.distributions import Categorical, Distribution, Uniform
 from mcbits.distributions.base import MAX_PRECISION
 from mcbits.latent import LatentModel
 
@@ -39,7 +39,7 @@ class CISBitsBackCoder(Coder):
         log_w = q.expand(N).total_codelength(z) - p_z.expand(N).total_codelength(z) - p_x.total_codelength(x)
         j = Categorical.from_log2(log_w, model.index_precision).pop(stack)[:, 0]
         start, freq = q.intervals(z[lane, j])
-        self._within(freq, stack).push(stack, u[lane, j] - start.astype(np.int64))
+        self._within(q, freq, stack).push(stack, u[lane, j] - start.astype(np.int64))
         Uniform(N, (len(x), 1), model.index_precision).push(stack, j[:, None])
         p_x.particle(j).push(stack, x)
         p_z.push(stack, z[lane, j])
@@ -54,7 +54,7 @@ class CISBitsBackCoder(Coder):
         q = model.posterior(x)
         s = self._shifts(q)
         start, freq = q.intervals(z_j)
-        u_j = start.astype(np.int64) + self._within(freq, stack).pop(stack)
+        u_j = start.astype(np.int64) + self._within(q, freq, stack).pop(stack)
         u = ((u_j - s[j])[:, None] + s) % (1 << q.precision)
         z = q.expand(N).inverse(u)
         log_w = q.expand(N).total_codelength(z) - p_z.expand(N).total_codelength(z) - model.likelihood(z).total_codelength(x)
@@ -62,9 +62,11 @@ class CISBitsBackCoder(Coder):
         Uniform(1 << q.precision, q.shape, q.precision).push(stack, u[:, 0])
         return x
 
-    def _shifts(self, q) -> NDArray[np.int64]:
+    def _shifts(self, q: Distribution) -> NDArray[np.int64]:
         return (integer_shifts(self.num_particles, q.shape[1]) >> np.uint32(32 - q.precision)).astype(np.int64)
 
     @staticmethod
-    def _within(freq: NDArray[np.uint64], stack: Stack) -> Uniform:
-        return Uniform(freq, freq.shape, min(stack.lprec, MAX_PRECISION))
+    def _within(q: Distribution, freq: NDArray[np.uint64], stack: Stack) -> Uniform:
+        # Eight more bits than a count has keep what floor(2^p / f) loses near 1e-6 bits a latent; many more, and the
+        # precision nears lprec, where rANS itself begins to lose.
+        return Uniform(freq, freq.shape, min(q.precision + 8, stack.lprec, MAX_PRECISION))

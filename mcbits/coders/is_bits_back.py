@@ -23,6 +23,7 @@ class ISBitsBackCoder(Coder):
     name: ClassVar[str] = "ISBitsBackCoder"
     short: ClassVar[str] = "bb-is"
     bound: ClassVar[str] = "iwae"
+    ramped: ClassVar[bool] = True
 
     num_particles: int = option(1, help="importance samples N per image: more lower the rate and cost time", minimum=1)
 

@@ -29,8 +29,8 @@ def is_integral(const float[::1] a, float bound):
     return not bad
 
 
-def round_clamp(const accumulator[:, ::1] acc, const accumulator[::1] bias, int shift, int32_t low, int32_t high,
-                rounded[:, ::1] out):
+def round_clamp(const accumulator[:, ::1] acc, const accumulator[::1] bias, int shift,
+                int32_t low, int32_t high, rounded[:, ::1] out):
     # |acc + bias| < 2^24 and shift <= 30 (2^53 and 44), so neither the cast nor the sum can overflow.
     cdef int32_t half32 = (<int32_t>1 << shift) >> 1 if accumulator is float else 0
     cdef int64_t half64 = (<int64_t>1 << shift) >> 1
@@ -63,7 +63,7 @@ def lookup(const accumulator[:, ::1] acc, const accumulator[::1] bias, int shift
     cdef Py_ssize_t i, j, start, width, rows = acc.shape[0], channels = acc.shape[1]
     with nogil:
         for i in range(rows):
-            # Indices first, a block at a time: that loop is vectorised, the one that reads the table cannot be.
+            # Indices first, a block at a time: that loop vectorises, the one that reads the table cannot.
             for start in range(0, channels, 256):
                 width = min(<Py_ssize_t>256, channels - start)
                 for j in range(width):

@@ -1,4 +1,4 @@
-"""A backend multiplies integer-valued matrices; it is used only after a product known in integers has come out exactly."""
+"""A backend multiplies integer-valued matrices, and is used only once a known product has come out exactly."""
 
 from functools import cache
 from typing import Any, Protocol
@@ -40,7 +40,9 @@ class TorchBackend:
         try:
             import torch
         except ImportError:
-            raise UsageError("backend 'torch' needs torch; install mcbits[train] or use backend 'numpy'") from None
+            raise UsageError(
+                "backend 'torch' needs torch; install mcbits[train] or use backend 'numpy'"
+            ) from None
         self._torch = torch
         try:
             self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -67,7 +69,7 @@ class TorchBackend:
 
 @cache
 def backend(name: str) -> Backend:
-    """The backend of that name: "numpy", "torch" (CUDA where there is one), or "torch:DEVICE"; UsageError if none."""
+    """The backend named "numpy", "torch" (CUDA where there is one) or "torch:DEVICE"; UsageError if none is."""
     kind, _, device = name.partition(":")
     if name == "numpy":
         return NumpyBackend()
@@ -82,14 +84,14 @@ def self_test(engine: Backend, dtype: str) -> None:
     limit = (1 << SIGNIFICAND_BITS[dtype]) - 1
     generator = np.random.default_rng(24)
     bits = SIGNIFICAND_BITS[dtype] // 2 - 4
-    magnitudes = generator.integers(1 << bits - 1, 1 << bits, 65)
+    magnitudes = generator.integers(1 << bits - 1, 1 << bits, 129)
     magnitudes[-1] = 1
-    a = magnitudes * generator.choice((-1, 1), (8, 65))
-    w = generator.integers(1 << bits - 1, 1 << bits, (65, 64)) * generator.choice((-1, 1), (65, 64))
-    # The last term fills the bound up to the limit; in element (0, 0) all terms have one sign, and reach it.
+    a = magnitudes * generator.choice((-1, 1), (32, 129))
+    w = generator.integers(1 << bits - 1, 1 << bits, (129, 128)) * generator.choice((-1, 1), (129, 128))
+    # The last term fills every sum up to the limit; in element (0, 0) all terms have one sign, and reach it.
     a[0], w[:, 0] = magnitudes, np.abs(w[:, 0])
     w[-1] = limit - magnitudes[:-1] @ np.abs(w[:-1])
-    out = np.empty((8, 64), dtype)
+    out = np.empty((32, 128), dtype)
     engine.product(a.astype(dtype), engine.prepare(w.astype(dtype)), out)
     if not np.array_equal(out.astype(np.int64), a @ w):
         raise PlatformError(

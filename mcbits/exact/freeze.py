@@ -1,4 +1,4 @@
-"""Freezing turns a torch network into integers whose every product is proven exact, or names the layer that has none."""
+"""Freezing turns a torch network into integers whose products are proven exact, or names the layer that stops it."""
 
 import operator
 from collections.abc import Callable, Iterator, Sequence
@@ -52,7 +52,7 @@ class _Traced:
 
 @dataclass(frozen=True)
 class _Call:
-    """A traced call of a module, function or method; `head` is its precision if only an output reads its result."""
+    """A traced call of a module, function or method; `head` is its precision if only an output reads it."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
@@ -118,9 +118,9 @@ def freeze(
 ) -> FrozenNetwork:
     """The network in integers, as it is in evaluation (no dropout, BatchNorm by its running statistics).
 
-    inputs: one per argument of `module.forward`, without the batch axis. output_frac: fractional bits of each output;
-    one that ends in exp or sigmoid is frozen up to its argument (see `Output.kind`). name: where errors say the
-    network is. Weights get the most bits that the theorem of `mcbits.exact` allows. Raises FreezeError, naming the
+    inputs: one per argument of `module.forward`, without the batch axis. output_frac: fractional bits of each
+    output; one that ends in exp or sigmoid is frozen up to its argument (see `Output.kind`). name: where errors say
+    the network is. Weights get the most bits that the theorem of `mcbits.exact` allows. Raises FreezeError, naming the
     layer, if one has no exact form.
     """
     leaf = fx.Tracer().is_leaf_module(module, "")
@@ -128,7 +128,9 @@ def freeze(
     try:
         graph = fx.Tracer().trace(root)
     except Exception as error:  # tracing runs the module's own code, which may raise anything
-        raise FreezeError(f"network '{name or type(module).__name__}' cannot be traced: {_one_line(error)}") from None
+        raise FreezeError(
+            f"network '{name or type(module).__name__}' cannot be traced: {_one_line(error)}"
+        ) from None
     return _Freezer(root, graph, tuple(inputs), tuple(output_frac), name).freeze()
 
 
@@ -175,7 +177,9 @@ class _Freezer:
                 except Exception as error:  # a call that its rule does not expect, whatever it trips over
                     raise FreezeError(f"{self._place(node)} cannot be frozen: {_one_line(error)}") from None
         if next(indices, None) is not None:
-            raise FreezeError(f"network '{self.name}' takes fewer than the {len(self.inputs)} inputs described")
+            raise FreezeError(
+                f"network '{self.name}' takes fewer than the {len(self.inputs)} inputs described"
+            )
         outputs = tuple(self._output(env[node], frac) for node, frac in returned)
         return FrozenNetwork(self.inputs, tuple(self.layers), outputs, self.tensors)
 
@@ -221,7 +225,9 @@ class _Freezer:
             raise FreezeError(f"{self._place(node)} cannot be frozen; layers that can: {able}")
         call = _Call(function, tuple(args), dict(kwargs), head)
         if any(x.kind != "linear" for x in call.operands):
-            raise FreezeError(f"{self._place(node)} cannot be frozen: it reads exp or sigmoid, which only outputs may")
+            raise FreezeError(
+                f"{self._place(node)} cannot be frozen: it reads exp or sigmoid, which only outputs may"
+            )
         if rule in _CURVES:
             return self._curve(rule, call)
         if rule in ("exp", "clamp", "arithmetic"):
@@ -260,7 +266,9 @@ class _Freezer:
         surplus = max(value.bound.bit_length() - NARROW_BITS, value.frac - NARROW_FRAC)
         return self._rounded(x, max(value.frac - surplus, 0)) if surplus > 0 else x
 
-    def _product(self, layer: type, x: _Traced, weight: np.ndarray, bias: np.ndarray, **fields: Any) -> _Traced:
+    def _product(
+        self, layer: type, x: _Traced, weight: np.ndarray, bias: np.ndarray, **fields: Any
+    ) -> _Traced:
         """The layer with the widest weights that the theorem allows in float32, or if those are poor in float64."""
         value = self.values[x.index]
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
@@ -270,7 +278,7 @@ class _Freezer:
         largest, largest_bias = np.abs(weight).max(), np.abs(bias).max()
         for dtype, limit in MAX_FRAC.items():
             cap = limit - value.frac
-            widest = min(cap, 31 - ceil(log2(largest))) if largest else cap
+            widest = min(cap, 30 - ceil(log2(largest))) if largest else cap
             for frac in range(widest, -1, -1):
                 if largest_bias * 2.0 ** (frac + value.frac) >= 2.0**53:
                     continue
@@ -297,7 +305,9 @@ class _Freezer:
         return x
 
     def _linear(self, module: nn.Linear, x: _Traced) -> _Traced:
-        return self._product(Linear, self._activation(x), _numpy(module.weight).T, _bias(module.bias, module.out_features))
+        return self._product(
+            Linear, self._activation(x), _numpy(module.weight).T, _bias(module.bias, module.out_features)
+        )
 
     def _conv2d(self, module: nn.Conv2d, x: _Traced) -> _Traced:
         if module.padding_mode != "zeros":
@@ -313,7 +323,9 @@ class _Freezer:
         groups, weight = module.groups, _numpy(module.weight)
         weight = weight.reshape(groups, -1, *weight.shape[1:]).transpose(0, 3, 4, 2, 1)
         fields = {"stride": module.stride, "padding": padding, "dilation": module.dilation}
-        return self._product(Conv2d, self._activation(x), weight, _bias(module.bias, module.out_channels), **fields)
+        return self._product(
+            Conv2d, self._activation(x), weight, _bias(module.bias, module.out_channels), **fields
+        )
 
     def _conv_transpose2d(self, module: nn.ConvTranspose2d, x: _Traced) -> _Traced:
         if module.dilation != (1, 1):
@@ -336,7 +348,9 @@ class _Freezer:
     def _arithmetic(self, call: _Call) -> _Traced:
         if len(call.operands) == 2:
             # a + b or a - b: what the call gives at (1, 0) and (0, 1) tells which.
-            signs = [float(call.function(a, b, *call.args[2:], **call.kwargs)) for a, b in ((1.0, 0.0), (0.0, 1.0))]
+            signs = [
+                float(call.function(a, b, *call.args[2:], **call.kwargs)) for a, b in ((1.0, 0.0), (0.0, 1.0))
+            ]
             if signs not in ([1.0, 1.0], [1.0, -1.0]):
                 raise ModelError("two values can be added or subtracted only")
             a, b = (self._narrow(x) for x in call.operands)
@@ -380,7 +394,9 @@ class _Freezer:
             if curve.high > 64:
                 raise ModelError(f"{name} with these parameters is too wide for a table")
         low, high = curve.low << INDEX_FRAC, curve.high << INDEX_FRAC
-        table = narrowest(np.rint(call.at(np.arange(low, high) / (1 << INDEX_FRAC)) * 2.0**frac).astype(np.int64))
+        table = narrowest(
+            np.rint(call.at(np.arange(low, high) / (1 << INDEX_FRAC)) * 2.0**frac).astype(np.int64)
+        )
         number = self.tables.setdefault(table.tobytes(), len(self.tables))
         x = self._with_frac(x, max(INDEX_FRAC, frac if curve.identity_above else 0))
         layer = Lookup(
@@ -421,7 +437,9 @@ class _Freezer:
     def _chunk(self, module: None, x: _Traced, chunks: int, dim: int = 0) -> tuple[_Traced, ...]:
         return self._split(module, x, -(-self.values[x.index].shape[0] // chunks), dim)
 
-    def _split(self, module: None, x: _Traced, sizes: int | Sequence[int], dim: int = 0) -> tuple[_Traced, ...]:
+    def _split(
+        self, module: None, x: _Traced, sizes: int | Sequence[int], dim: int = 0
+    ) -> tuple[_Traced, ...]:
         channels, rank = self.values[x.index].shape[0], len(self.values[x.index].shape) + 1
         if dim % rank != 1:
             raise ModelError("only dimension 1 can be split")
@@ -430,7 +448,9 @@ class _Freezer:
         stops = np.cumsum(sizes).tolist()
         return tuple(self._sliced(x, stop - size, stop) for size, stop in zip(sizes, stops, strict=True))
 
-    def _flatten(self, module: nn.Flatten | None, x: _Traced, start_dim: int = 0, end_dim: int = -1) -> _Traced:
+    def _flatten(
+        self, module: nn.Flatten | None, x: _Traced, start_dim: int = 0, end_dim: int = -1
+    ) -> _Traced:
         start, end = (module.start_dim, module.end_dim) if module else (start_dim, end_dim)
         shape = self._shape_of(x)
         start, end = start % len(shape), end % len(shape)
@@ -450,7 +470,7 @@ class _Freezer:
 
     def _reshape(self, module: None, x: _Traced, *shape: Any) -> _Traced:
         first, *rest = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
-        if first is not BATCH and first != -1 or any(size is BATCH for size in rest):
+        if (first is not BATCH and first != -1) or any(size is BATCH for size in rest):
             raise ModelError("it changes the batch size; its first size must be -1 or x.shape[0]")
         if first == -1 and -1 in rest:
             raise ModelError("only one size can be -1")

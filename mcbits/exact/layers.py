@@ -1,4 +1,4 @@
-"""A layer knows two things: the bound of its result, from its stored integers, and how to compute it exactly."""
+"""A layer knows two things: its result's bound, from its stored integers, and how to compute it exactly."""
 
 from collections.abc import Callable, Mapping
 from math import prod
@@ -22,8 +22,9 @@ from mcbits.exact.fixed import (
 
 Tensors = Mapping[str, np.ndarray]
 Step = Callable[..., np.ndarray]
-"""(take, *arrays) -> array. Arrays are (batch, *spatial, channels): channels last, where torch has them first."""
+"""(take, *arrays) -> array, arrays being (batch, *spatial, channels): channels last, where torch has them first."""
 
+Index = Annotated[int, Field(ge=0)]
 Frac = Annotated[int, Field(ge=0, le=MAX_FRAC["float64"])]
 Pair = tuple[Annotated[int, Field(ge=0, le=1 << 12)], Annotated[int, Field(ge=0, le=1 << 12)]]
 Steps = tuple[Annotated[int, Field(ge=1, le=1 << 12)], Annotated[int, Field(ge=1, le=1 << 12)]]
@@ -31,11 +32,11 @@ Rounded = Annotated[int, Field(ge=-HEAD_LIMIT, le=HEAD_LIMIT)]
 
 
 class _Layer(BaseModel):
-    """`inputs` are the values it reads (the network's inputs first, then each layer's result); `bound` is its result's."""
+    """inputs: the values it reads, the network's inputs counted first, then each result; bound: its result's."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    inputs: tuple[Annotated[int, Field(ge=0)], ...]
+    inputs: tuple[Index, ...]
     bound: int = 0
 
     def tensor_names(self, index: int) -> dict[str, str]:
@@ -55,10 +56,24 @@ class _Layer(BaseModel):
         raise NotImplementedError
 
 
-def _integers(tensors: Tensors, name: str, ndim: int) -> np.ndarray:
+class Pass(_Layer):
+    """One pass over a value that adds the bias of the product it reads, so that the product need not."""
+
+    inputs: tuple[Index]
+
+    def build_with_bias(self, x: FixedPoint, tensors: Tensors, bias: np.ndarray) -> Step:
+        """The step that adds `bias` (channels,) to what it reads, then computes the result."""
+        raise NotImplementedError
+
+
+def _integers(tensors: Tensors, name: str, ndim: int, bits: int = 32) -> np.ndarray:
+    # Sums of 32-bit magnitudes cannot overflow the int64 that bounds are computed in.
     array = tensors[name]
-    if array.dtype.kind != "i" or array.ndim != ndim or array.size == 0:
-        raise ModelError(f"tensor {name!r} is {array.dtype} of shape {array.shape}, not {ndim}-dimensional integers")
+    if array.dtype.kind != "i" or array.itemsize * 8 > bits or array.ndim != ndim or array.size == 0:
+        raise ModelError(
+            f"tensor {name!r} is {array.dtype} of shape {array.shape}, "
+            f"not {ndim}-dimensional integers of {bits} bits"
+        )
     return array
 
 
@@ -66,24 +81,27 @@ def _magnitudes(weight: np.ndarray) -> np.ndarray:
     return np.abs(weight.astype(np.int64))
 
 
-class _Product(_Layer):
+class Product(_Layer):
     """Weight (integers with `frac` fractional bits) times activation, plus bias, held at the product's precision."""
 
+    inputs: tuple[Index]
     frac: Frac
 
     def tensor_names(self, index: int) -> dict[str, str]:
         return {"weight": f"{index}.weight", "bias": f"{index}.bias"}
 
-    def _accumulator(self, shape: tuple[int, ...], x: FixedPoint, sums: np.ndarray, tensors: Tensors) -> FixedPoint:
+    def _accumulator(
+        self, shape: tuple[int, ...], x: FixedPoint, sums: np.ndarray, tensors: Tensors
+    ) -> FixedPoint:
         # sum_j |w_j| max|a_j| + |bias|, the premise of the theorem, in Python's integers.
-        bias = _integers(tensors, "bias", 1)
+        bias = _integers(tensors, "bias", 1, bits=64)
         if len(bias) != shape[0]:
             raise ModelError(f"{len(bias)} biases for {shape[0]} channels")
         bound = max(s * x.bound + abs(b) for s, b in zip(sums.ravel().tolist(), bias.tolist(), strict=True))
         return FixedPoint(shape=shape, frac=self.frac + x.frac, bound=bound).checked()
 
 
-class Linear(_Product):
+class Linear(Product):
     """torch.nn.Linear; weight (in, out)."""
 
     op: Literal["linear"] = "linear"
@@ -101,12 +119,14 @@ class Linear(_Product):
         width = tensors["weight"].shape[1]
 
         def step(take, x):
-            return engine.product(x.astype(dtype, copy=False), weight, take("product", (len(x), width), dtype))
+            return engine.product(
+                x.astype(dtype, copy=False), weight, take("product", (len(x), width), dtype)
+            )
 
         return step
 
 
-class Conv2d(_Product):
+class Conv2d(Product):
     """torch.nn.Conv2d with zero padding; weight (groups, height, width, in / groups, out / groups)."""
 
     op: Literal["conv2d"] = "conv2d"
@@ -122,7 +142,9 @@ class Conv2d(_Product):
             raise ModelError(f"its input has shape {x.shape}, its weight wants {groups * depth} channels")
         sizes = [
             (n + 2 * p - d * (k - 1) - 1) // s + 1
-            for n, p, d, k, s in zip(x.shape[1:], self.padding, self.dilation, kernel, self.stride, strict=True)
+            for n, p, d, k, s in zip(
+                x.shape[1:], self.padding, self.dilation, kernel, self.stride, strict=True
+            )
         ]
         if min(sizes) < 1:
             raise ModelError(f"its kernel is larger than its input of shape {x.shape}")
@@ -162,7 +184,7 @@ class Conv2d(_Product):
         return step
 
 
-class ConvTranspose2d(_Product):
+class ConvTranspose2d(Product):
     """torch.nn.ConvTranspose2d; weight (groups, in / groups, height, width, out / groups)."""
 
     op: Literal["conv_transpose2d"] = "conv_transpose2d"
@@ -223,7 +245,7 @@ class ConvTranspose2d(_Product):
         return step
 
 
-class Affine(_Product):
+class Affine(Product):
     """A weight and a bias for every channel (BatchNorm in evaluation, or multiplication by a number)."""
 
     op: Literal["affine"] = "affine"
@@ -245,6 +267,7 @@ class Scale(_Layer):
     """The same value with `bits` more fractional bits: exact, as a power of two is."""
 
     op: Literal["scale"] = "scale"
+    inputs: tuple[Index]
     bits: Frac
 
     def result(self, args: list[FixedPoint], tensors: Tensors) -> FixedPoint:
@@ -260,6 +283,7 @@ class Add(_Layer):
     """The sum of two values of one shape and precision."""
 
     op: Literal["add"] = "add"
+    inputs: tuple[Index, Index]
 
     def result(self, args: list[FixedPoint], tensors: Tensors) -> FixedPoint:
         a, b = args
@@ -276,6 +300,7 @@ class Reshape(_Layer):
     """The elements of a row of the batch, in torch's order, in another shape."""
 
     op: Literal["reshape"] = "reshape"
+    inputs: tuple[Index]
     shape: tuple[Dimension, ...]
 
     def result(self, args: list[FixedPoint], tensors: Tensors) -> FixedPoint:
@@ -295,8 +320,9 @@ class Slice(_Layer):
     """Channels `start` to `stop`."""
 
     op: Literal["slice"] = "slice"
-    start: Annotated[int, Field(ge=0)]
-    stop: Annotated[int, Field(ge=0)]
+    inputs: tuple[Index]
+    start: Index
+    stop: Index
 
     def result(self, args: list[FixedPoint], tensors: Tensors) -> FixedPoint:
         (x,) = args
@@ -308,8 +334,8 @@ class Slice(_Layer):
         return lambda take, x: np.ascontiguousarray(x[..., self.start : self.stop])
 
 
-class Round(_Layer):
-    """The value with `frac` fractional bits, halves rounded upwards, clamped to [low, high]; low = 0 is ReLU."""
+class Round(Pass):
+    """The value rounded half up to `frac` fractional bits, clamped to [low, high]; low = 0 is ReLU."""
 
     op: Literal["round"] = "round"
     frac: Frac
@@ -319,7 +345,9 @@ class Round(_Layer):
     def result(self, args: list[FixedPoint], tensors: Tensors) -> FixedPoint:
         (x,) = args
         if self.frac > x.frac or self.low > self.high:
-            raise ModelError(f"it rounds {x.frac} fractional bits to {self.frac} in [{self.low}, {self.high}]")
+            raise ModelError(
+                f"it rounds {x.frac} fractional bits to {self.frac} in [{self.low}, {self.high}]"
+            )
         extent = shift_round(x.bound, x.frac - self.frac)
         ends = [min(max(end, self.low), self.high) for end in (-extent, extent)]
         return FixedPoint(shape=x.shape, frac=self.frac, bound=max(map(abs, ends)))
@@ -337,15 +365,15 @@ class Round(_Layer):
         return step
 
 
-class Lookup(_Layer):
-    """A table of outputs with `frac` fractional bits, indexed by the value rounded to `index_frac` fractional bits.
+class Lookup(Pass):
+    """A table of outputs with `frac` fractional bits, indexed by the value rounded to `index_frac` of them.
 
     Its first entry is at index `low`. Below the table its first entry holds; above it the last one, or with
     `identity_above` the value itself.
     """
 
     op: Literal["lookup"] = "lookup"
-    table: Annotated[int, Field(ge=0)]
+    table: Index
     low: Rounded
     index_frac: Frac
     frac: Frac

@@ -1,4 +1,4 @@
-"""A model file is safetensors of integers; its identity is the SHA-256 of its bytes, and nothing in it is trusted."""
+"""A model file is safetensors of integers, known by the SHA-256 of its bytes; nothing in it is trusted."""
 
 import hashlib
 import json
@@ -49,8 +49,8 @@ def load(
 ) -> tuple[dict[str, FrozenNetwork], dict[str, Any], str]:
     """(networks, meta, model id) of a model file or its bytes; model id is the SHA-256 of the bytes, in hex.
 
-    Raises ModelError unless the file is whole, holds what its specification says, and every stored bound follows
-    from the stored integers; PlatformError if the backend fails its self-test.
+    Raises ModelError unless the file is whole, holds what its specification says, and every stored bound
+    follows from the stored integers; PlatformError if the backend fails its self-test.
     """
     if isinstance(source, bytes):
         data, name = source, "the model"

@@ -1,4 +1,4 @@
-"""A frozen network is a list of layers over integers; building one proves its bounds, running it needs numpy only."""
+"""A frozen network is a list of layers over integers: building it proves its bounds, running it needs numpy only."""
 
 import json
 import threading
@@ -16,11 +16,10 @@ from mcbits.exact.fixed import HEAD_LIMIT, Dimension, FixedPoint
 from mcbits.exact.layers import (
     AnyLayer,
     Frac,
-    Lookup,
-    Round,
+    Pass,
+    Product,
     Step,
     Tensors,
-    _Product,
     channels_first,
     channels_last,
 )
@@ -77,12 +76,12 @@ class FrozenNetwork:
         for index, layer in enumerate(self.layers):
             names = layer.tensor_names(index)
             used.update(names.values())
+            if max(layer.inputs) >= len(values):
+                raise ModelError(f"layer {index} ({layer.op}) of the frozen network reads a later one")
             try:
                 value = layer.result([values[i] for i in layer.inputs], self._own(index))
             except ModelError as error:
                 raise ModelError(f"layer {index} ({layer.op}) of the frozen network: {error}") from None
-            except (LookupError, ValueError):
-                raise ModelError(f"layer {index} ({layer.op}) of the frozen network lacks an input") from None
             if value.bound != layer.bound:
                 raise ModelError(
                     f"layer {index} ({layer.op}) of the frozen network reaches {value.bound}, "
@@ -93,7 +92,9 @@ class FrozenNetwork:
             raise ModelError(f"the frozen network has a tensor {unknown[0]!r} that no layer reads")
         for output in self.outputs:
             if output.value >= len(values) or values[output.value].shape != output.shape:
-                raise ModelError(f"the frozen network has no output of shape {output.shape}; the model is damaged")
+                raise ModelError(
+                    f"the frozen network has no output of shape {output.shape}; the model is damaged"
+                )
             if output.frac > values[output.value].frac:
                 raise ModelError(f"an output of the frozen network lacks its {output.frac} fractional bits")
         return values
@@ -121,14 +122,14 @@ class FrozenNetwork:
         for index, layer in enumerate(self.layers):
             own, here = self._own(index), len(self.inputs) + index
             args = [self.values[i] for i in layer.inputs]
-            if isinstance(layer, Round | Lookup):
+            if isinstance(layer, Pass):
                 step = layer.build_with_bias(args[0], own, biases[layer.inputs[0]])
             else:
                 step = layer.build(args, own, engine)
                 widest = max(widest, layer.scratch(args, own))
-            if isinstance(layer, _Product):
+            if isinstance(layer, Product):
                 bias = own["bias"].astype(self.values[here].dtype)
-                if all(isinstance(reader, Round | Lookup | Output) for reader in readers[here]):
+                if all(isinstance(reader, Pass | Output) for reader in readers[here]):
                     biases[here] = bias
                 else:
                     step = _with_bias(step, bias)
@@ -144,8 +145,9 @@ class FrozenNetwork:
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         """One int32 array (batch, *shape) per output, with the fractional bits of `outputs`.
 
-        inputs: one array (batch, *shape) of integers per input, in uint8 or integer-valued float32, in units of
-        2^-frac. No row depends on its batch. Raises DataError for another shape, or an integer beyond the input's bound.
+        inputs: one array (batch, *shape) of integers per input, in uint8 or integer-valued float32, in
+        units of 2^-frac. No row depends on its batch. Raises DataError for another shape, or for a number that is no
+        integer within the input's bound.
         """
         arrays = [self._checked(*pair) for pair in zip(self.inputs, inputs, strict=True)]
         batch = len(arrays[0])
@@ -189,7 +191,11 @@ class FrozenNetwork:
 
     @classmethod
     def from_tensors(
-        cls, tensors: Mapping[str, np.ndarray], spec: dict[str, Any], prefix: str = "", backend_name: str = "numpy"
+        cls,
+        tensors: Mapping[str, np.ndarray],
+        spec: dict[str, Any],
+        prefix: str = "",
+        backend_name: str = "numpy",
     ) -> "FrozenNetwork":
         """The network that `to_tensors` wrote; nothing in it is trusted. Raises ModelError."""
         try:

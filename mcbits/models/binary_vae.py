@@ -1,7 +1,5 @@
 """The paper's VAE for binary images: two tanh layers each way, x -> 200 -> 200 -> z and back to logits."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, Self
 

@@ -1,7 +1,5 @@
 """Float weights lie on disk as safetensors, whose metadata key "mcbits" says how to build the network."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A VAE is p(z) = N(0, I), a decoder for p(x|z), and an encoder for q(z|x) = N(mean, exp(log_scale)^2)."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, Self
 

@@ -1,4 +1,4 @@
-"""Sending the best of N posterior samples costs -max_i log2 p(x, z_i) bits: no bits back, but nothing to borrow either."""
+"""Sending the best of N posterior samples costs -max_i log2 p(x, z_i) bits: none back, and none borrowed."""
 
 from dataclasses import dataclass
 

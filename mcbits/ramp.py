@@ -1,0 +1,54 @@
+"""A message begins with few particles and adds more as it grows, so that popping them never meets an empty stack."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcbits._rans import Stack
+from mcbits.coders.base import Coder
+from mcbits.distributions import CODELENGTH_UNIT
+from mcbits.errors import UsageError
+from mcbits.latent import LatentModel
+
+UNIT = 256
+"""A ramp is an integer: this many make one more particle a step."""
+
+# The rate is measured with one particle and falls with more, and it varies from image to image.
+_MARGIN = 0.85
+_TRIAL_IMAGES = 32
+
+
+def coder_at(coder: Coder, ramp: int, step: int) -> Coder:
+    """The coder of a block's step 0, 1, ...: with min(N, 1 + floor(step * ramp / 256)) particles where there is a ramp."""
+    if ramp == 0:
+        return coder
+    return replace(coder, num_particles=min(coder.num_particles, 1 + step * ramp // UNIT))  # type: ignore[attr-defined,call-arg]
+
+
+def parse_ramp(text: str, coder: Coder, model: LatentModel, x: NDArray[np.int32]) -> int:
+    """The ramp that `--ramp` asks for: "off", "auto" (from the first images of x (n, dims)), or particles added a step."""
+    if text not in ("off", "auto"):
+        try:
+            ramp = round(float(text) * UNIT)
+        except (ValueError, OverflowError):
+            ramp = 0
+        if not 1 <= ramp <= 1 << 32:
+            raise UsageError(f"ramp must be auto, off, or a number of particles to add a step, not {text!r}")
+        if not coder.ramped:
+            raise UsageError(f"{coder.short} takes no ramp: its initial bits do not grow with particles")
+        return ramp
+    if text == "off" or not coder.ramped or coder.num_particles == 1:  # type: ignore[attr-defined]
+        return 0
+    return _fitting(coder, model, x[:_TRIAL_IMAGES])
+
+
+def _fitting(coder: Coder, model: LatentModel, x: NDArray[np.int32]) -> int:
+    # Each step adds about `rate` bits to the message, and each particle more takes `cost` bits out of it for a while.
+    one, three = replace(coder, num_particles=1), replace(coder, num_particles=3)  # type: ignore[call-arg]
+    rate = float(one.encode(Stack(len(x)), x, model).mean()) * CODELENGTH_UNIT
+    few, many = Stack(len(x)), Stack(len(x))
+    one.encode(few, x, model)
+    three.encode(many, x, model)
+    cost = float((many.initial_bits() - few.initial_bits()).mean()) / 2
+    return max(1, int(UNIT * _MARGIN * rate / max(cost, 1.0)))

@@ -1,0 +1,340 @@
+"""The command line: what it prints, where, with which exit code, and what it leaves behind."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mcbits.cli import COMMANDS, main
+from mcbits.config import CompressConfig, TrainConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def run(capfd):
+    """Run a command line in this process: (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as exit:
+            main([str(argument) for argument in arguments])
+        return exit.value.code, *capfd.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def fails(run):
+    """Run a command line that must fail in one line on stderr with exit code 1 or 2; the line."""
+
+    def fails(*arguments):
+        code, out, err = run(*arguments)
+        assert code in (1, 2) and out == "", (code, out, err)
+        assert re.fullmatch(r"mcbits: error: [^\n]+\n", err), err
+        return err
+
+    return fails
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run directory of `mcbits train` on the digits."""
+    pytest.importorskip("torch")
+    pytest.importorskip("sklearn")
+    logdir = tmp_path_factory.mktemp("runs")
+    options = [
+        "--dataset",
+        "digits",
+        "--gpu",
+        "-1",
+        "--epochs",
+        "2",
+        "--latent-dim=4",
+        "--logdir",
+        str(logdir),
+    ]
+    with pytest.raises(SystemExit) as exit:
+        main(["train", *options, "--exp_name", "run", "--quiet"])
+    assert exit.value.code == 0
+    return logdir / "run"
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).integers(0, 2, (9, 8, 8), np.uint8)
+
+
+@pytest.fixture
+def source(images, tmp_path):
+    np.save(tmp_path / "images.npy", images)
+    return tmp_path / "images.npy"
+
+
+@pytest.fixture
+def coded(run, trained, source, tmp_path):
+    code, _, err = run("compress", source, "-o", tmp_path / "x.mcb", "--model", trained, "--quiet")
+    assert (code, err) == (0, "")
+    return tmp_path / "x.mcb"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["decompress", "--help"], ["info", "FILE"], ["decompress", "FILE"]]
+)
+def test_decode_path_never_imports_torch(arguments, trained, coded, tmp_path):
+    arguments = [str(coded) if each == "FILE" else each for each in arguments]
+    if arguments == ["decompress", str(coded)]:
+        arguments += ["-o", str(tmp_path / "y.npy"), "--model", str(trained)]
+    script = (
+        "import sys; from mcbits.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as exit: assert exit.code == 0, exit.code\n"
+        "assert 'torch' not in sys.modules and 'sklearn' not in sys.modules"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.run(
+        [sys.executable, "-c", script, *arguments], env=environment, capture_output=True, text=True
+    )
+    assert process.returncode == 0, process.stderr
+
+
+def test_every_command_has_help_and_every_config_key_is_in_it(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    for command in COMMANDS:
+        assert run(command, "--help")[0] == 0
+    for command, cls in (("train", TrainConfig), ("compress", CompressConfig), ("evaluate", CompressConfig)):
+        shown = run(command, "--help")[1]
+        for key, info in cls.model_fields.items():
+            assert info.exclude or re.search(rf"--{key}\b.*\w", shown), key
+    assert re.search(r"--num_particles\b.*bb-is, bb-cis", shown)
+
+
+def test_no_command_shows_the_help_and_nothing_else(run):
+    code, out, err = run()
+    assert code == 2 and "compress" in out and err == ""
+
+
+@pytest.mark.parametrize("name", ["restored.npy", "restored.npz", "restored.idx.gz", "restored/"])
+def test_decompress_inverts_compress(name, run, trained, coded, images, tmp_path):
+    from mcbits.datasets import read_images
+
+    code, out, err = run("decompress", coded, "-o", f"{tmp_path}/{name}", "--model", trained, "--quiet")
+    assert (code, err) == (0, "") and "9 images" in out
+    assert np.array_equal(read_images(tmp_path / name), images)
+
+
+def test_embedded_model_is_all_that_decompress_needs(run, trained, source, images, tmp_path):
+    assert run("compress", source, "-o", tmp_path / "x.mcb", "--model", trained, "--embed-model")[0] == 0
+    assert run("decompress", tmp_path / "x.mcb", "-o", tmp_path / "y.npy")[0] == 0
+    assert np.array_equal(np.load(tmp_path / "y.npy"), images)
+
+
+def test_run_directory_feeds_evaluate_and_compress(run, trained, tmp_path):
+    options = [
+        "--train_config",
+        trained / "train_config.yml",
+        "--coder",
+        "bb-is",
+        "--num-particles",
+        3,
+        "--json",
+    ]
+    code, out, _ = run("evaluate", *options, "--num_compress", "50")
+    ideal = json.loads(out)
+    assert code == 0 and ideal["num_images"] == 50 and len(ideal["per_image"]) == 50
+    code, out, err = run(
+        "compress", *options, "--num_compress=50", "--logdir", tmp_path, "--exp-name", "here"
+    )
+    report = json.loads(out)
+    assert code == 0 and report["num_images"] == 50 and report["num_particles"] == 3
+    assert abs(report["net"] - ideal["bits_per_dim"]) < 0.05
+    file = tmp_path / "here" / "images.mcb"
+    assert report["total"] * 50 * 64 / 8 == pytest.approx(file.stat().st_size)
+    assert json.loads((tmp_path / "here" / "results.json").read_text()) == report
+    assert CompressConfig.load(tmp_path / "here" / "compress_config.yml").num_compress == 50
+    assert json.loads(run("info", file, "--json")[1])["num_images"] == 50
+    assert json.loads(run("verify", file, "--model", trained, "--json", "--quiet")[1])["decoded"]
+
+
+def test_same_seed_compresses_the_same_images_into_the_same_bytes(run, trained, tmp_path):
+    files = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        options = ["--train_config", trained, "--seed", seed, "--num_compress", 20, "-o", tmp_path / name]
+        assert run("compress", *options)[0] == 0
+        files.append((tmp_path / name).read_bytes())
+    assert files[0] == files[1] != files[2]
+
+
+def test_progress_goes_to_stderr_and_quiet_silences_it(run, trained, source, tmp_path):
+    options = ["compress", source, "-o", tmp_path / "x.mcb", "--model", trained]
+    _, out, err = run(*options)
+    assert "compress" in err and "net" in err and "\x1b" not in err and "\x1b" not in out
+    _, quiet_out, quiet_err = run(*options, "--quiet")
+    assert quiet_err == "" and "bits/dim" in quiet_out
+
+
+def test_grey_is_binarised_only_when_the_command_line_asks(run, fails, trained, tmp_path):
+    grey = np.random.default_rng(0).integers(0, 256, (9, 8, 8), np.uint8)
+    np.save(tmp_path / "grey.npy", grey)
+    (tmp_path / "c.yml").write_text("binarize: true\n")
+    options = ["compress", tmp_path / "grey.npy", "-o", tmp_path / "x.mcb", "--model", trained]
+    for more in ([], ["--config", tmp_path / "c.yml"], ["--binarize", "false"]):
+        assert "--binarize" in fails(*options, *more)
+        assert not (tmp_path / "x.mcb").exists()
+    code, _, err = run(*options, "--binarize")
+    assert code == 0 and "binarised with seed 42" in err
+    run("decompress", tmp_path / "x.mcb", "-o", tmp_path / "y.npy", "--model", trained)
+    restored = np.load(tmp_path / "y.npy")
+    assert restored.max() == 1 and (restored[grey == 0] == 0).all() and (restored[grey == 255] == 1).all()
+
+
+def test_binary_input_is_kept_as_it_is_under_binarize(run, trained, source, images, tmp_path):
+    assert run("compress", source, "-o", tmp_path / "x.mcb", "--model", trained, "--binarize")[0] == 0
+    assert run("decompress", tmp_path / "x.mcb", "-o", tmp_path / "y.npy", "--model", trained)[0] == 0
+    assert np.array_equal(np.load(tmp_path / "y.npy"), images)
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        (["trian"], "train"),
+        (["compress", "--num_particle", "3"], "--num_particles"),
+        (["train", "--num-particle", "3"], "--num_particles"),
+        (["train", "--lr", "fast"], "'fast'"),
+        (["train", "--dataset", "mnits"], "MNIST"),
+        (["train", "--bound", "iwea"], "iwae"),
+        (["train", "--config", "none.yml"], "none.yml does not exist"),
+        (["compress"], "--model"),
+        (["compress", "--model", "nowhere"], "--train_config"),
+        (["compress", "x.npy", "--model", "nowhere"], "-o"),
+        (["compress", "x.npy", "-o", "x.mcb", "--model", "nowhere"], "nowhere"),
+        (["compress", "--coder", "bb-iss", "--model", "nowhere"], "bb-is"),
+        (["compress", "--coder", "bb-elbo", "--num_particles", "3", "--model", "nowhere"], "num_particles"),
+        (["evaluate"], "--train_config"),
+        (["decompress", "none.mcb", "-o", "x.npy"], "none.mcb"),
+        (["decompress", "none.mcb", "-o", "x.jpg"], "x.jpg"),
+        (["info", "none.mcb"], "none.mcb"),
+        (["verify", "."], "directory"),
+    ],
+)
+def test_bad_usage_is_one_line_that_says_what_to_do(arguments, expected, fails, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert expected in fails(
+        *arguments, *(["--quiet"] if arguments[0] in ("train", "compress", "evaluate") else [])
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_input_is_one_line_and_leaves_no_file(fails, trained, source, images, coded, tmp_path):
+    before = set(tmp_path.iterdir())
+    np.save(source, images[:, :7])
+    bytes = coded.read_bytes()
+    target = ["-o", tmp_path / "out.npy", "--quiet"]
+    assert "(7, 8)" in fails("compress", source, "-o", tmp_path / "out.mcb", "--model", trained, "--quiet")
+    assert "num_compress" in fails(
+        "compress", source, "-o", tmp_path / "out.mcb", "--model", trained, "--num_compress", 3, "--quiet"
+    )
+    assert "--model" in fails("decompress", coded, *target)
+    for i in range(0, len(bytes), 37):
+        coded.write_bytes(bytes[:i] + bytes_flipped(bytes[i]) + bytes[i + 1 :])
+        fails("decompress", coded, "--model", trained, *target)
+        coded.write_bytes(bytes[:i])
+        fails("decompress", coded, "--model", trained, *target)
+    assert set(tmp_path.iterdir()) == before
+
+
+def bytes_flipped(byte: int) -> bytes:
+    return (byte ^ 16).to_bytes()
+
+
+def test_wrong_model_is_refused(fails, run, coded, tmp_path):
+    options = [
+        "--dataset",
+        "digits",
+        "--gpu",
+        -1,
+        "--epochs",
+        1,
+        "--seed",
+        7,
+        "--latent_dim",
+        4,
+        "--logdir",
+        tmp_path,
+    ]
+    assert run("train", *options, "--exp_name", "other", "--quiet")[0] == 0
+    assert "model" in fails(
+        "decompress", coded, "-o", tmp_path / "y.npy", "--model", tmp_path / "other", "--quiet"
+    )
+    assert not (tmp_path / "y.npy").exists()
+
+
+def test_missing_dataset_says_where_to_put_the_files(fails, tmp_path, monkeypatch):
+    import urllib3
+
+    def refuse(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setattr(urllib3.HTTPConnectionPool, "urlopen", refuse)
+    said = fails(
+        "train", "--dataset", "EMNIST", "--datadir", tmp_path, "--logdir", tmp_path, "--gpu", -1, "--quiet"
+    )
+    assert "emnist-mnist-train-images-idx3-ubyte" in said and str(tmp_path) in said
+
+
+def test_demo_restores_what_every_coder_wrote_in_another_process(run, monkeypatch):
+    pytest.importorskip("torch")
+    pytest.importorskip("sklearn")
+    monkeypatch.setattr("mcbits.cli.demo.EPOCHS", 3)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    code, out, err = run("demo", "--json", "--quiet")
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    rows = {row["coder"]: row for row in document["coders"]}
+    assert list(rows) == ["simple", "stochastic", "bb-elbo", "bb-is", "bb-cis"]
+    for row in rows.values():
+        assert row["total"] == pytest.approx(8 * row["bytes"] / np.prod(document["images"]))
+        assert row["net"] < row["total"] and row["net"] == pytest.approx(row["ideal"], abs=0.01)
+    assert rows["bb-is"]["net"] < rows["bb-elbo"]["net"] < rows["stochastic"]["net"]
+    assert {"gzip -9", "bz2 -9", "PNG", "WebP lossless"} <= {other["name"] for other in document["baselines"]}
+
+
+def test_debug_shows_the_traceback(run):
+    code, _, err = run("info", "none.mcb", "--debug")
+    assert code == 1 and "Traceback" in err and err.splitlines()[-1].startswith("mcbits: error: ")
+
+
+def test_interrupt_exits_130_without_a_traceback(tmp_path):
+    pytest.importorskip("sklearn")
+    options = [
+        "--dataset",
+        "digits",
+        "--gpu",
+        "-1",
+        "--epochs",
+        "100000",
+        "--logdir",
+        str(tmp_path),
+        "--exp_name",
+        "x",
+    ]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mcbits", "train", *options],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "x" / "metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in err
