@@ -1,4 +1,4 @@
-"""Frozen networks are close to the float ones, exact in any order, the same in any batch, or refused by name."""
+"""Frozen networks are close to float ones, exact in any order, the same in any batch, or refused by name."""
 
 import subprocess
 import sys
@@ -62,7 +62,7 @@ class Arithmetic(nn.Module):
         return self.a(x)[:, 1:6] - F.silu(self.b(x))[:, 1:6] / 3
 
 
-def batch_norm(kind, channels):
+def norm(kind, channels):
     norm = kind(channels)
     with torch.no_grad():
         norm.running_mean.normal_()
@@ -86,28 +86,35 @@ NETWORKS = {
     "softplus head": lambda: nn.Sequential(nn.Linear(36, 9), nn.Softplus()),
     "relu head": lambda: nn.Sequential(nn.Linear(36, 9), nn.ReLU()),
     "dropout": lambda: nn.Sequential(nn.Dropout(), nn.Linear(36, 9)),
-    "batch norm 1d": lambda: nn.Sequential(nn.Linear(36, 9), batch_norm(nn.BatchNorm1d, 9), nn.Tanh(), nn.Linear(9, 4)),
+    "batch norm 1d": lambda: nn.Sequential(
+        nn.Linear(36, 9), norm(nn.BatchNorm1d, 9), nn.Tanh(), nn.Linear(9, 4)
+    ),
     "conv": lambda: nn.Conv2d(4, 6, 3),
     "conv stride padding": lambda: nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 2)),
     "conv groups": lambda: nn.Conv2d(4, 6, 3, padding=1, groups=2, bias=False),
     "conv depthwise": lambda: nn.Conv2d(4, 4, 3, padding="same", groups=4),
     "conv dilation": lambda: nn.Conv2d(4, 6, 3, dilation=2, padding=1),
     "conv transpose": lambda: nn.ConvTranspose2d(4, 6, 3),
-    "conv transpose stride": lambda: nn.ConvTranspose2d(4, 6, (3, 4), stride=(2, 3), padding=1, output_padding=(1, 0)),
+    "conv transpose stride": lambda: nn.ConvTranspose2d(
+        4, 6, (3, 4), (2, 3), padding=1, output_padding=(1, 0)
+    ),
     "conv transpose groups": lambda: nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2),
     "conv net": lambda: nn.Sequential(
-        nn.Conv2d(4, 8, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(72, 18), nn.Tanh(),
-        nn.Unflatten(1, (2, 3, 3)), nn.ConvTranspose2d(2, 3, 4, stride=2, padding=1),
-    ),  # fmt: skip
-    "batch norm 2d": lambda: nn.Sequential(nn.Conv2d(4, 6, 3), batch_norm(nn.BatchNorm2d, 6), nn.SiLU(), nn.Conv2d(6, 2, 1)),
+        *(nn.Conv2d(4, 8, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(72, 18), nn.Tanh()),
+        *(nn.Unflatten(1, (2, 3, 3)), nn.ConvTranspose2d(2, 3, 4, stride=2, padding=1)),
+    ),
+    "batch norm 2d": lambda: nn.Sequential(
+        nn.Conv2d(4, 6, 3), norm(nn.BatchNorm2d, 6), nn.SiLU(), nn.Conv2d(6, 2, 1)
+    ),
     "residual": lambda: nn.Sequential(
         Residual(nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ELU(), nn.Conv2d(4, 4, 1))),
-        Residual(nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU())), nn.Conv2d(4, 2, 1),
-    ),  # fmt: skip
+        Residual(nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU())),
+        nn.Conv2d(4, 2, 1),
+    ),
     "two heads": TwoHeads,
     "chunked": Chunked,
     "arithmetic": Arithmetic,
-}  # fmt: skip
+}
 
 
 def input_of(name: str) -> FixedPoint:
@@ -338,7 +345,7 @@ class Weighted(nn.Module):
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (nn.Sequential(nn.Linear(6, 6), nn.LeakyReLU()), r"layer 'vae\.1' \(LeakyReLU\) cannot be frozen; layers that can: .*Linear"),
+        (nn.Sequential(nn.Linear(6, 6), nn.LeakyReLU()), r"'vae\.1' \(LeakyReLU\) .* that can: .*Tanh"),
         (nn.Sequential(nn.Sequential(nn.Linear(6, 6), nn.GRU(6, 6))), r"layer 'vae\.0\.1' \(GRU\)"),
         (ControlFlow(), "'vae' cannot be traced"),
         (InnerExp(), r"layer 'vae' \(exp\).*only end an output"),
@@ -403,7 +410,7 @@ def test_unknown_backend_is_refused():
 
 
 def test_the_runtime_never_imports_torch():
-    code = "import sys, mcbits.exact, mcbits.exact.network, mcbits.exact.model_io; assert 'torch' not in sys.modules"
+    code = "import sys, mcbits.exact; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[1])
 
 

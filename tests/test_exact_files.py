@@ -1,4 +1,4 @@
-"""A model file's bytes follow from the networks alone; a damaged or hostile one is a ModelError in one line."""
+"""A model file's bytes follow from the networks alone; a damaged or hostile one is a one-line ModelError."""
 
 import hashlib
 import json
@@ -160,6 +160,7 @@ LAYERS = "networks.decoder.layers"
         (f"{LAYERS}.5.padding", [4096, 4096], "leaves nothing|elements"),
         (f"{LAYERS}.5.stride", [4096, 4096], "elements"),
         (f"{LAYERS}.5.stride", [0, 1], "specification"),
+        ("networks.encoder.layers.0.padding", [4096, 4096], "elements"),
         ("networks.decoder.outputs.0.value", 99, "no output"),
         ("networks.decoder.outputs.0.shape", [1], "no output"),
         ("networks.encoder.outputs.0.frac", 44, "fractional bits"),

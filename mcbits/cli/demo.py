@@ -95,8 +95,8 @@ def _print_table(images: NDArray[np.uint8], rows: list[dict[str, Any]], others: 
 
     table = Table(
         title=f"{len(images)} held-out digits of 8 x 8 binary pixels: bits/dim, bytes, images/s",
-        caption="Restored from each file by a separate process, SHA-256 equal. Net leaves out the header\n"
-        "and the initial bits, which fade as images are added; total is the file. The model is\n"
+        caption="Restored from each file by a separate process, SHA-256 equal. Net leaves out the header "
+        "and the initial bits, which fade as images are added; total is the file. The model is "
         "stored once, elsewhere.",
         caption_justify="left",
     )

@@ -7,8 +7,8 @@ representable, hence computed without rounding. So every BLAS, thread count, bat
 and multiplies as IEEE 754 says returns the same integers.
 
 Premise. max|a| is proven layer by layer from the network's inputs on, and the sum is taken over the stored
-integers: when a network is frozen (`mcbits.exact.freeze`), and again when it is loaded. That the platform does
-add and multiply so (no TF32, no bfloat16) is what `mcbits.exact.backends` tests before a network runs.
+integers: when a network is frozen (`mcbits.exact.freeze`), and again when it is loaded. That the platform
+does add and multiply so (no TF32, no bfloat16) is what `mcbits.exact.backends` tests before a network runs.
 """
 
 from mcbits.exact.fixed import FixedPoint

@@ -17,7 +17,8 @@ round_clamp: _Fused
 """round_clamp[types](acc, bias, shift, low, high, out): out = clamp((acc + bias) * 2^-shift, low, high).
 
 Rounds half up. acc (rows, channels) and bias (channels,) are integer-valued, both float32 with
-|acc + bias| < 2^24 and shift <= 30, or both float64 with 2^53 and 44; out (rows, channels) is int32, float32 or float64.
+|acc + bias| < 2^24 and shift <= 30, or both float64 with 2^53 and 44; out (rows, channels) is int32, float32
+or float64.
 """
 
 lookup: _Fused

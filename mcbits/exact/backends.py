@@ -1,5 +1,6 @@
-"""A backend multiplies integer-valued matrices, and is used only once a known product has come out exactly."""
+"""A backend multiplies integer-valued matrices, and is used only once a known product came out exactly."""
 
+from collections.abc import Hashable
 from functools import cache
 from typing import Any, Protocol
 
@@ -9,7 +10,7 @@ from mcbits.errors import PlatformError, UsageError
 from mcbits.exact.fixed import SIGNIFICAND_BITS
 
 
-class Backend(Protocol):
+class Backend(Hashable, Protocol):
     """Where products are computed. `elements` is how many numbers to have in flight at once."""
 
     elements: int
@@ -69,7 +70,7 @@ class TorchBackend:
 
 @cache
 def backend(name: str) -> Backend:
-    """The backend named "numpy", "torch" (CUDA where there is one) or "torch:DEVICE"; UsageError if none is."""
+    """The backend "numpy", "torch" (on CUDA where there is one) or "torch:DEVICE"; UsageError otherwise."""
     kind, _, device = name.partition(":")
     if name == "numpy":
         return NumpyBackend()
@@ -80,7 +81,7 @@ def backend(name: str) -> Backend:
 
 @cache
 def self_test(engine: Backend, dtype: str) -> None:
-    """Raises PlatformError unless a product whose partial sums reach 2^24 - 1 (2^53 - 1) comes out exactly."""
+    """Raises PlatformError unless a product whose partial sums reach 2^24 - 1 (2^53 - 1) is exact."""
     limit = (1 << SIGNIFICAND_BITS[dtype]) - 1
     generator = np.random.default_rng(24)
     bits = SIGNIFICAND_BITS[dtype] // 2 - 4
@@ -95,6 +96,6 @@ def self_test(engine: Backend, dtype: str) -> None:
     engine.product(a.astype(dtype), engine.prepare(w.astype(dtype)), out)
     if not np.array_equal(out.astype(np.int64), a @ w):
         raise PlatformError(
-            f"{type(engine).__name__} rounds {dtype} products of integers below 2^{SIGNIFICAND_BITS[dtype]} here; "
+            f"{type(engine).__name__} rounds {dtype} products of integers below {limit + 1} here; "
             "use another backend, and turn off TF32, bfloat16 and fast-math"
         )

@@ -1,4 +1,4 @@
-"""A fixed-point tensor is integers a of value a * 2^-frac with a proven bound on |a|, exact in floating point."""
+"""A fixed-point tensor is integers a, of value a * 2^-frac, whose proven bound keeps them exact in floats."""
 
 from math import prod
 from typing import Annotated
@@ -19,7 +19,7 @@ HEAD_LIMIT = 1 << 30
 """Outputs and rounded activations are clamped to +-2^30, so that they fit int32 with room to add."""
 
 MAX_ELEMENTS = 1 << 26
-"""Elements that one row of a batch may have anywhere in a network: what a hostile file can make it allocate."""
+"""Elements that one row of a batch may have anywhere: what a hostile file can make a network allocate."""
 
 Dimension = Annotated[int, Field(ge=1)]
 

@@ -1,10 +1,10 @@
-"""Freezing turns a torch network into integers whose products are proven exact, or names the layer that stops it."""
+"""Freezing turns a torch network into integers whose products are proven exact, or names what stops it."""
 
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, inf, log2, prod
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -47,7 +47,7 @@ class _Traced:
 
     index: int
     accumulator: bool = True
-    kind: str = "linear"
+    kind: Literal["linear", "exp", "sigmoid"] = "linear"
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,9 @@ def freeze(
     """The network in integers, as it is in evaluation (no dropout, BatchNorm by its running statistics).
 
     inputs: one per argument of `module.forward`, without the batch axis. output_frac: fractional bits of each
-    output; one that ends in exp or sigmoid is frozen up to its argument (see `Output.kind`). name: where errors say
-    the network is. Weights get the most bits that the theorem of `mcbits.exact` allows. Raises FreezeError, naming the
-    layer, if one has no exact form.
+    output; one that ends in exp or sigmoid is frozen up to its argument (see `Output.kind`). name: where
+    errors say the network is. Weights get the most bits that the theorem of `mcbits.exact` allows. Raises
+    FreezeError, naming the layer, if one has no exact form.
     """
     leaf = fx.Tracer().is_leaf_module(module, "")
     root = nn.Sequential(module) if leaf else module
@@ -269,7 +269,7 @@ class _Freezer:
     def _product(
         self, layer: type, x: _Traced, weight: np.ndarray, bias: np.ndarray, **fields: Any
     ) -> _Traced:
-        """The layer with the widest weights that the theorem allows in float32, or if those are poor in float64."""
+        """The layer with the widest weights allowed in float32, or in float64 if those are poor."""
         value = self.values[x.index]
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             raise ModelError("it has weights that are NaN or infinite")
@@ -288,15 +288,15 @@ class _Freezer:
                 }
                 candidate = layer(inputs=(x.index,), frac=frac, **fields)
                 try:
-                    fits = dtype == "float64" or candidate.result([value], tensors).dtype == dtype
-                    fits = fits and candidate.result([value], tensors) is not None
+                    needs = candidate.result([value], tensors).dtype
                 except ModelError:
-                    fits = False
-                if fits:
-                    bits = int(np.abs(tensors["weight"].astype(np.int64)).max()).bit_length()
-                    if frac == cap or bits >= WEIGHT_BITS:
-                        return _Traced(self._emit(candidate, tensors))
-                    break
+                    continue
+                if needs == "float64" and dtype == "float32":
+                    continue
+                bits = int(np.abs(tensors["weight"].astype(np.int64)).max()).bit_length()
+                if frac == cap or bits >= WEIGHT_BITS:
+                    return _Traced(self._emit(candidate, tensors))
+                break
         raise ModelError(f"its weights (up to {largest:.3g}) are too large for any exact bound")
 
     # Rules

@@ -22,7 +22,7 @@ from mcbits.exact.fixed import (
 
 Tensors = Mapping[str, np.ndarray]
 Step = Callable[..., np.ndarray]
-"""(take, *arrays) -> array, arrays being (batch, *spatial, channels): channels last, where torch has them first."""
+"""(take, *arrays) -> array. Arrays are (batch, *spatial, channels): channels last, unlike torch's."""
 
 Index = Annotated[int, Field(ge=0)]
 Frac = Annotated[int, Field(ge=0, le=MAX_FRAC["float64"])]
@@ -32,7 +32,7 @@ Rounded = Annotated[int, Field(ge=-HEAD_LIMIT, le=HEAD_LIMIT)]
 
 
 class _Layer(BaseModel):
-    """inputs: the values it reads, the network's inputs counted first, then each result; bound: its result's."""
+    """inputs: the values it reads, counting the network's inputs, then each result; bound: its result's."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -82,7 +82,7 @@ def _magnitudes(weight: np.ndarray) -> np.ndarray:
 
 
 class Product(_Layer):
-    """Weight (integers with `frac` fractional bits) times activation, plus bias, held at the product's precision."""
+    """Weight (with `frac` fractional bits) times activation, plus bias, held at the product's precision."""
 
     inputs: tuple[Index]
     frac: Frac
@@ -148,7 +148,8 @@ class Conv2d(Product):
         ]
         if min(sizes) < 1:
             raise ModelError(f"its kernel is larger than its input of shape {x.shape}")
-        if prod(sizes) * weight[..., 0].size > MAX_ELEMENTS:
+        padded = [n + 2 * p for n, p in zip(x.shape[1:], self.padding, strict=True)]
+        if max(prod(sizes) * weight[..., 0].size, prod(padded) * x.shape[0]) > MAX_ELEMENTS:
             raise ModelError(f"it needs more than {MAX_ELEMENTS} elements for one image")
         sums = _magnitudes(weight).sum(axis=(1, 2, 3))
         return self._accumulator((groups * width, *sizes), x, sums, tensors)

@@ -1,4 +1,4 @@
-"""A frozen network is a list of layers over integers: building it proves its bounds, running it needs numpy only."""
+"""A frozen network is layers over integers: building it proves its bounds, running it needs no torch."""
 
 import json
 import threading
@@ -72,7 +72,7 @@ class FrozenNetwork:
         values = [x.checked() for x in self.inputs]
         if any(x.dtype != "float32" for x in values):
             raise ModelError("an input of the frozen network has a bound beyond 2^24")
-        used = set()
+        used: set[str] = set()
         for index, layer in enumerate(self.layers):
             names = layer.tensor_names(index)
             used.update(names.values())
@@ -146,8 +146,8 @@ class FrozenNetwork:
         """One int32 array (batch, *shape) per output, with the fractional bits of `outputs`.
 
         inputs: one array (batch, *shape) of integers per input, in uint8 or integer-valued float32, in
-        units of 2^-frac. No row depends on its batch. Raises DataError for another shape, or for a number that is no
-        integer within the input's bound.
+        units of 2^-frac. No row depends on its batch. Raises DataError for another shape, or for a number
+        that is no integer within the input's bound.
         """
         arrays = [self._checked(*pair) for pair in zip(self.inputs, inputs, strict=True)]
         batch = len(arrays[0])
@@ -172,8 +172,8 @@ class FrozenNetwork:
         return x
 
     def _taker(self, layer: int) -> Callable[[str, tuple[int, ...], str], np.ndarray]:
-        # Buffers live as long as their thread: fresh pages for each batch would cost more than the pass itself.
-        buffers = self._scratch.__dict__
+        # Buffers live as long as their thread: fresh pages for each batch would cost more than the pass.
+        buffers: dict[Any, np.ndarray] = self._scratch.__dict__
 
         def take(name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
             size = prod(shape)
