@@ -5,18 +5,33 @@ uint32 with F[0] = 0 and F[K] = 2^r, r <= 31.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
 
 import numpy as np
 
-from mcbits._numerics cimport CODELENGTH_FRAC, exp, log2, log2_fixed, phi
+from mcbits._numerics cimport CODELENGTH_FRAC, PHI, PHI_SPAN, PHI_STEPS, exp, log2, log2_fixed, phi
 from mcbits._rans cimport Lane, Stack, peek, pop_one, push_one
 from mcbits.errors import DataError
+
+cdef extern from "_loops.h" nogil:
+    int mcbits_wide
+    void mcbits_gaussian_row(const double *edges, Py_ssize_t n, double mean, double inv_scale, double spare, int32_t leak,
+                             const double[2] *table, int32_t steps, int32_t span, int32_t *F)
+    int32_t mcbits_bernoulli_row(const int32_t *logits, const int32_t *x, Py_ssize_t n, const int32_t *length, int32_t limit)
+    Py_ssize_t mcbits_search256(const int32_t *F, const int32_t *sixteenths, int32_t q)
+    Py_ssize_t mcbits_search(const int32_t *F, Py_ssize_t n, int32_t q)
 
 cdef double LN2 = 6.93147180559945309417e-01
 
 cdef enum:
     LOGIT_LIMIT = 4096  # logits are clamped to [-16, 16) in steps of 2^-8
     BERNOULLI_SIZE = 2 * LOGIT_LIMIT
+
+
+def set_wide(int wide):
+    """Use AVX2 (1), the plain loops (0), or what the processor has (-1): for tests, the results being equal."""
+    global mcbits_wide
+    mcbits_wide = wide
 
 
 cdef check_symbols(const int32_t[:, :, ::1] symbols, Py_ssize_t num_symbols):
@@ -65,6 +80,34 @@ def uniform_inverse(const uint64_t[::1] quantiles, const int64_t[::1] sizes, int
     return result
 
 
+def uniform_push(Stack stack, const int64_t[:, :, ::1] symbols, const int64_t[:, ::1] sizes, int precision):
+    cdef Py_ssize_t l, r, m
+    cdef uint64_t n, start
+    cdef int64_t k
+    cdef int failed = 0
+    cdef bint good = True
+    stack.check(precision, sizes.shape[0])
+    if symbols.shape[0] != sizes.shape[0] or symbols.shape[2] != sizes.shape[1]:
+        raise DataError(f"symbols {symbols.shape[0]} x {symbols.shape[2]} meet a distribution over {sizes.shape[0]} x {sizes.shape[1]}")
+    with nogil:
+        for l in range(symbols.shape[0]):
+            for r in range(symbols.shape[1]):
+                for m in range(symbols.shape[2]):
+                    good = good and 0 <= symbols[l, r, m] < sizes[l, m]
+        if good:
+            for l in range(symbols.shape[0]):
+                for r in range(symbols.shape[1] - 1, -1, -1):
+                    for m in range(symbols.shape[2] - 1, -1, -1):
+                        k, n = symbols[l, r, m], sizes[l, m]
+                        start = (<uint64_t>k << precision) // n
+                        failed |= push_one(&stack._lanes[l], start, ((<uint64_t>k + 1) << precision) // n - start,
+                                           precision, stack.lprec, stack.bprec)
+    if not good:
+        raise DataError("a symbol is outside the support of the uniform distribution")
+    if failed:
+        raise MemoryError
+
+
 def uniform_pop(Stack stack, const int64_t[:, ::1] sizes, int precision):
     cdef Py_ssize_t l, m
     cdef uint64_t n, k, start
@@ -83,15 +126,6 @@ def uniform_pop(Stack stack, const int64_t[:, ::1] sizes, int precision):
 
 
 # Categorical and everything else that has its cdf in a table (L, M, K + 1).
-
-cdef inline Py_ssize_t search(const uint32_t *F, Py_ssize_t size, uint64_t quantile) noexcept nogil:
-    cdef Py_ssize_t low = 0, half
-    while size > 1:
-        half = size >> 1
-        low = low + half if F[low + half] <= quantile else low
-        size -= half
-    return low
-
 
 def table_intervals(const uint32_t[:, :, ::1] cdf, const int32_t[:, :, ::1] symbols):
     cdef Py_ssize_t l, r, m
@@ -116,6 +150,30 @@ def table_intervals(const uint32_t[:, :, ::1] cdf, const int32_t[:, :, ::1] symb
     return starts, freqs
 
 
+def table_total(const uint32_t[:, :, ::1] cdf, const int32_t[:, :, ::1] symbols, int precision):
+    """Codelengths summed over dimensions, (L, R)."""
+    cdef Py_ssize_t l, r, m
+    cdef const uint32_t *F
+    cdef int64_t total
+    cdef bint good = True
+    check_dims(cdf.shape[0], cdf.shape[1], symbols)
+    check_symbols(symbols, cdf.shape[2] - 1)
+    result = np.empty((symbols.shape[0], symbols.shape[1]), np.int64)
+    cdef int64_t[:, ::1] out = result
+    with nogil:
+        for l in range(symbols.shape[0]):
+            for r in range(symbols.shape[1]):
+                total = symbols.shape[2] * (<int64_t>precision << CODELENGTH_FRAC)
+                for m in range(symbols.shape[2]):
+                    F = &cdf[l, m, symbols[l, r, m]]
+                    good = good and F[1] > F[0]
+                    total -= log2_fixed(<uint64_t>(F[1] - F[0]) | (F[1] == F[0]))
+                out[l, r] = total
+    if not good:
+        raise_outside_support()
+    return result
+
+
 def table_inverse(const uint32_t[:, :, ::1] cdf, const uint64_t[:, :, ::1] quantiles):
     cdef Py_ssize_t l, r, m
     result = np.empty((quantiles.shape[0], quantiles.shape[1], quantiles.shape[2]), np.int32)
@@ -124,7 +182,7 @@ def table_inverse(const uint32_t[:, :, ::1] cdf, const uint64_t[:, :, ::1] quant
         for l in range(quantiles.shape[0]):
             for r in range(quantiles.shape[1]):
                 for m in range(quantiles.shape[2]):
-                    out[l, r, m] = <int32_t>search(&cdf[l, m, 0], cdf.shape[2] - 1, quantiles[l, r, m])
+                    out[l, r, m] = <int32_t>mcbits_search(<const int32_t *>&cdf[l, m, 0], cdf.shape[2] - 1, <int32_t>quantiles[l, r, m])
     return result
 
 
@@ -155,19 +213,32 @@ def table_push(Stack stack, const uint32_t[:, :, ::1] cdf, const int32_t[:, :, :
 
 
 def table_pop(Stack stack, const uint32_t[:, :, ::1] cdf, Py_ssize_t draws, int precision):
-    cdef Py_ssize_t l, r, m, k
+    cdef Py_ssize_t l, r, m, k, K = cdf.shape[2] - 1, M = cdf.shape[1]
     cdef const uint32_t *F
+    cdef int32_t quantile
+    cdef int32_t *sixteenths = NULL
     stack.check(precision, cdf.shape[0])
-    result = np.empty((cdf.shape[0], draws, cdf.shape[1]), np.int32)
+    result = np.empty((cdf.shape[0], draws, M), np.int32)
     cdef int32_t[:, :, ::1] out = result
+    if K == 256 and draws > 1:
+        sixteenths = <int32_t *>malloc(M * 16 * sizeof(int32_t))
     with nogil:
         for l in range(cdf.shape[0]):
+            if sixteenths != NULL:
+                for m in range(M):
+                    for k in range(16):
+                        sixteenths[16 * m + k] = <int32_t>cdf[l, m, 16 * k]
             for r in range(draws):
-                for m in range(cdf.shape[1]):
+                for m in range(M):
                     F = &cdf[l, m, 0]
-                    k = search(F, cdf.shape[2] - 1, peek(&stack._lanes[l], precision))
+                    quantile = <int32_t>peek(&stack._lanes[l], precision)
+                    if sixteenths != NULL:
+                        k = mcbits_search256(<const int32_t *>F, sixteenths + 16 * m, quantile)
+                    else:
+                        k = mcbits_search(<const int32_t *>F, K, quantile)
                     out[l, r, m] = <int32_t>k
                     pop_one(&stack._lanes[l], F[k], <uint32_t>(F[k + 1] - F[k]), precision, stack.lprec, stack.bprec)
+        free(sixteenths)
     return result
 
 
@@ -323,8 +394,9 @@ def bernoulli_total(const int32_t[:, :, ::1] logits, const int32_t[:, :, ::1] sy
                 total = 0
                 a = &logits[l, r, 0]
                 x = &symbols[l, r * shared, 0]
-                for m in range(logits.shape[2]):
-                    total += length[logit_index(a[m]) + x[m] * BERNOULLI_SIZE]
+                # At most 31 * 2^16 a symbol: a thousand of them fit in 32 bits.
+                for m in range(0, logits.shape[2], 1024):
+                    total += mcbits_bernoulli_row(a + m, x + m, min(<Py_ssize_t>1024, logits.shape[2] - m), &length[0], LOGIT_LIMIT)
                 out[l, r] = total
     return result
 
@@ -352,15 +424,16 @@ cdef inline Py_ssize_t gaussian_search(uint64_t quantile, Py_ssize_t K, const do
 
 
 def gaussian_table(const double[:, ::1] mean, const double[:, ::1] inv_scale, const double[::1] edges, int leak, int precision):
-    cdef Py_ssize_t l, m, k, K = edges.shape[0] - 1
+    cdef Py_ssize_t l, m, K = edges.shape[0] - 1
+    cdef double spare = <double>(<int64_t>((<uint64_t>1 << precision) - leak * K))
     result = np.empty((mean.shape[0], mean.shape[1], K + 1), np.uint32)
     cdef uint32_t[:, :, ::1] F = result
     with nogil:
         for l in range(mean.shape[0]):
             for m in range(mean.shape[1]):
                 F[l, m, 0] = 0
-                for k in range(1, K):
-                    F[l, m, k] = <uint32_t>gaussian_cdf(k, K, &edges[0], mean[l, m], inv_scale[l, m], leak, precision)
+                mcbits_gaussian_row(&edges[0], K, mean[l, m], inv_scale[l, m], spare, leak, PHI, PHI_STEPS, PHI_SPAN,
+                                    <int32_t *>&F[l, m, 0])
                 F[l, m, K] = <uint32_t>1 << precision
     return result
 

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from io import BytesIO
 from math import prod
@@ -32,6 +32,7 @@ class Report:
 
     `ideal` (minus the coder's bound, on the particles it drew), `net` (what the message grew by) and `total` (the file) in
     bits/dim; `initial_bits` in bits; `seconds` of encoding and of `verify_seconds` of decoding again (0 when it was skipped).
+    `per_image` (n,) holds what `ideal` is the mean of.
     """
 
     num_images: int
@@ -42,6 +43,7 @@ class Report:
     file_bytes: int
     seconds: float
     verify_seconds: float
+    per_image: NDArray[np.float64] = field(repr=False, compare=False)
 
 
 def load_model(path: str | Path) -> FrozenVAE:
@@ -262,7 +264,8 @@ class _Encoding:
             model_id=bytes.fromhex(vae.model_id),
             model=vae.data if embed_model else b"",
         )
-        self.ideal = self.net = self.initial = 0.0
+        self.net = self.initial = 0.0
+        self.ideal = np.zeros(len(self.images))
 
     def write(self, file: BinaryIO) -> None:
         hook, shown, digest = registry().hook, time.monotonic(), sha256()
@@ -275,7 +278,7 @@ class _Encoding:
             p = self.model.precisions
             stack = Stack(lanes, p.lprec, p.bprec, self.seed ^ number << 32)
             for done, ideal in encode_block(self.coder, self.header.ramp, self.model, _flat(block), stack):
-                self.ideal += float(ideal.sum()) * CODELENGTH_UNIT
+                self.ideal[first + done - len(ideal) : first + done] = ideal * CODELENGTH_UNIT
                 if time.monotonic() - shown > 0.1:
                     shown = time.monotonic()
                     hook.mcbits_advanced(job="compress", done=first + done, metrics=self._rates(first + done, stack))
@@ -297,7 +300,15 @@ class _Encoding:
         rates = self._rates(len(self.images))
         total = 8 * file_bytes / self.images.size
         return Report(
-            len(self.images), rates["ideal"], rates["net"], total, self.initial, file_bytes, seconds, verify_seconds
+            num_images=len(self.images),
+            ideal=rates["ideal"],
+            net=rates["net"],
+            total=total,
+            initial_bits=self.initial,
+            file_bytes=file_bytes,
+            seconds=seconds,
+            verify_seconds=verify_seconds,
+            per_image=self.ideal / prod(self.images.shape[1:]),
         )
 
     def _rates(self, num_images: int, stack: Stack | None = None) -> dict[str, float]:
@@ -305,7 +316,7 @@ class _Encoding:
         if stack is not None:
             net, initial = net + float(stack.net_bits().sum()), initial + float(stack.initial_bits().sum())
         dims = num_images * prod(self.images.shape[1:])
-        return {"ideal": self.ideal / dims, "net": net / dims, "total": (net + initial) / dims}
+        return {"ideal": float(self.ideal[:num_images].sum()) / dims, "net": net / dims, "total": (net + initial) / dims}
 
 
 def _flat(images: NDArray) -> NDArray[np.int32]:

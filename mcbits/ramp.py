@@ -1,6 +1,7 @@
 """A message begins with few particles and adds more as it grows, so that popping them never meets an empty stack."""
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,12 @@ def coder_at(coder: Coder, ramp: int, step: int) -> Coder:
     """The coder of a block's step 0, 1, ...: with min(N, 1 + floor(step * ramp / 256)) particles where there is a ramp."""
     if ramp == 0:
         return coder
-    return replace(coder, num_particles=min(coder.num_particles, 1 + step * ramp // UNIT))  # type: ignore[attr-defined,call-arg]
+    return _with_particles(coder, min(coder.num_particles, 1 + step * ramp // UNIT))  # type: ignore[attr-defined]
+
+
+@lru_cache
+def _with_particles(coder: Coder, num_particles: int) -> Coder:
+    return replace(coder, num_particles=num_particles)  # type: ignore[call-arg]
 
 
 def parse_ramp(text: str, coder: Coder, model: LatentModel, x: NDArray[np.int32]) -> int:
@@ -45,7 +51,7 @@ def parse_ramp(text: str, coder: Coder, model: LatentModel, x: NDArray[np.int32]
 
 def _fitting(coder: Coder, model: LatentModel, x: NDArray[np.int32]) -> int:
     # Each step adds about `rate` bits to the message, and each particle more takes `cost` bits out of it for a while.
-    one, three = replace(coder, num_particles=1), replace(coder, num_particles=3)  # type: ignore[call-arg]
+    one, three = _with_particles(coder, 1), _with_particles(coder, 3)
     rate = float(one.encode(Stack(len(x)), x, model).mean()) * CODELENGTH_UNIT
     few, many = Stack(len(x)), Stack(len(x))
     one.encode(few, x, model)

@@ -43,14 +43,24 @@ def take(table: np.ndarray, symbols: np.ndarray) -> np.ndarray:
     return np.take_along_axis(table, symbols[..., None].astype(np.int64), -1)[..., 0]
 
 
-def check_table(distribution: Distribution) -> None:
-    """Every symbol of the support has a frequency of at least 1, and they sum to exactly 2^precision."""
+def some_symbols(distribution: Distribution, rng: np.random.Generator) -> list[np.ndarray]:
+    """The rarest, the likeliest, the first and the last symbols of the support, and random ones."""
+    freqs = frequencies(distribution)
+    support = freqs > 0
+    rarest = np.where(support, freqs, 2 << distribution.precision).argmin(-1)
+    last = distribution.num_symbols - 1 - support[..., ::-1].argmax(-1)
+    random = np.where(support, rng.random(freqs.shape), -1).argmax(-1)
+    return [rarest, freqs.argmax(-1), support.argmax(-1), last, random]
+
+
+def check_table(distribution: Distribution, leaky: bool) -> None:
+    """Frequencies sum to exactly 2^precision, and leave out no symbol if leaky."""
     cdf = distribution.cdf()
     assert np.issubdtype(cdf.dtype, np.integer)
     assert cdf.shape == (*distribution.shape, distribution.num_symbols + 1)
     assert (cdf[..., 0] == 0).all()
     assert (cdf[..., -1] == 1 << distribution.precision).all()
-    assert (frequencies(distribution) >= 1).all()
+    assert (frequencies(distribution) >= leaky).all()
 
 
 def check_symbols(distribution: Distribution, symbols: np.ndarray) -> None:
@@ -112,9 +122,10 @@ def check_pop(distribution: Distribution, noise: np.ndarray) -> None:
 def check_refusals(distribution: Distribution, noise: np.ndarray) -> None:
     """What is outside the support, or of another shape, is an error that leaves the stack as it was."""
     stack = noise_stack(noise)
-    before = state(stack)
-    fine = np.zeros(distribution.shape, np.int64)
-    for symbol in (-1, distribution.num_symbols, 2**32):
+    before, freqs = state(stack), frequencies(distribution)
+    fine = freqs.argmax(-1)
+    first = freqs.reshape(-1, distribution.num_symbols)[0]
+    for symbol in (-1, distribution.num_symbols, 2**32, *np.flatnonzero(first == 0)[:1]):
         bad = fine.copy()
         bad.flat[0] = symbol
         with pytest.raises(McbitsError):
@@ -133,22 +144,20 @@ def check_refusals(distribution: Distribution, noise: np.ndarray) -> None:
     assert state(more) == before
 
 
-def check_distribution(make: Callable[[np.ndarray], Distribution], lanes: int, seed: int = 0) -> None:
+def check_distribution(
+    make: Callable[[np.ndarray], Distribution], lanes: int, seed: int = 0, leaky: bool = True
+) -> None:
     """Asserts the whole contract of a family for one choice of its parameters.
 
     `make(rows)` builds the distribution on the lanes `rows`, an integer array of values in 0 ... lanes - 1;
     a lane's parameters must not depend on which other lanes there are. All quantiles are tried where the
-    precision is at most 8, else 64 random ones and the ends.
+    precision is at most 8, else 64 random ones and the ends. `leaky=False` allows frequencies of 0.
     """
     rng = np.random.default_rng(seed)
     whole = make(np.arange(lanes))
     assert whole.shape[0] == lanes
-    check_table(whole)
-
-    freqs = frequencies(whole)
-    last = np.full(whole.shape, whole.num_symbols - 1)
-    mixed = rng.integers(0, whole.num_symbols, whole.shape)
-    for symbols in (freqs.argmin(-1), freqs.argmax(-1), last, mixed):
+    check_table(whole, leaky)
+    for symbols in some_symbols(whole, rng):
         check_symbols(whole, symbols)
         check_push(whole, symbols, make_noise(whole, rng))
     for _ in range(4):
@@ -161,7 +170,7 @@ def check_distribution(make: Callable[[np.ndarray], Distribution], lanes: int, s
         check_quantiles(whole, rng.integers(0, total, whole.shape, dtype=np.uint64))
 
     # A lane's bits are its own: coded alone they are those it has among others.
-    noise, symbols = make_noise(whole, rng), rng.integers(0, whole.num_symbols, whole.shape)
+    noise, symbols = make_noise(whole, rng), some_symbols(whole, rng)[-1]
     stack = noise_stack(noise)
     whole.push(stack, symbols)
     for lane in range(lanes):
@@ -177,7 +186,7 @@ def check_distribution(make: Callable[[np.ndarray], Distribution], lanes: int, s
         assert drawn.shape == (lanes, num_particles, *whole.shape[1:])
         assert (drawn.precision, drawn.num_symbols) == (whole.precision, whole.num_symbols)
         np.testing.assert_array_equal(drawn.cdf(), np.repeat(whole.cdf()[:, None], num_particles, axis=1))
-        symbols = rng.integers(0, whole.num_symbols, drawn.shape)
+        symbols = some_symbols(drawn, rng)[-1]
         check_symbols(drawn, symbols)
         check_push(drawn, symbols, make_noise(drawn, rng))
         check_pop(drawn, make_noise(drawn, rng))

@@ -222,6 +222,17 @@ def test_initial_words_do_not_depend_on_the_order_in_which_lanes_draw():
     assert state(together) == state(apart)
 
 
+def test_noise_is_a_stream_of_its_own_and_lane_by_lane():
+    stack = Stack(9, seed=3)
+    before, noise = state(stack), raw(stack.noise(), 20)
+    assert state(stack) == before
+    words = np.concatenate([noise, raw(Stack(9, seed=3), 20), raw(Stack(9, seed=4), 20)])
+    assert np.unique(words).size == words.size
+    np.testing.assert_array_equal(raw(stack.noise(), 20), noise)
+    np.testing.assert_array_equal(raw(Stack(2, seed=3).noise(), 20), noise[:2])
+    np.testing.assert_array_equal(raw(stack.select(4, 6).noise(), 20), noise[4:6])
+
+
 def test_initial_words_are_fair_bits():
     """A generator that favours a bit would cost rate. 5 sigma of 64 * 256 draws of every bit."""
     words = raw(Stack(64, seed=1), 257)

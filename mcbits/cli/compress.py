@@ -9,7 +9,6 @@ import typer
 from numpy.typing import NDArray
 
 from mcbits.cli.flags import ConfigFile, Debug, Json, Quiet
-from mcbits.cli.inputs import test_images
 from mcbits.cli.options import config_options
 from mcbits.cli.output import as_json, show
 from mcbits.cli.progress import progress
@@ -17,6 +16,7 @@ from mcbits.config import CompressConfig
 from mcbits.datasets import binarize, read_images
 from mcbits.datasets.images import whole_or_nothing
 from mcbits.errors import DataError, UsageError
+from mcbits.inputs import test_images
 from mcbits.plugins import registry
 
 Input = Annotated[

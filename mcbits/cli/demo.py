@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcbits.cli.flags import Debug, Json, Quiet
-from mcbits.cli.inputs import test_images
 from mcbits.cli.output import show
 from mcbits.cli.progress import progress
 from mcbits.config import CompressConfig, TrainConfig
 from mcbits.errors import DataError
+from mcbits.inputs import test_images
 
 EPOCHS = 120
 CODERS: tuple[dict[str, Any], ...] = (

@@ -1,12 +1,12 @@
 """`mcbits evaluate` gives the rate that no coder of this model and bound can beat on average."""
 
 from mcbits.cli.flags import ConfigFile, Debug, Json, Quiet
-from mcbits.cli.inputs import test_images
 from mcbits.cli.options import config_options
 from mcbits.cli.output import show
 from mcbits.cli.progress import progress
 from mcbits.config import CompressConfig
 from mcbits.errors import UsageError
+from mcbits.inputs import test_images
 
 
 @config_options(CompressConfig)

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +30,13 @@ class Coder(ABC):
     """Whether initial bits grow with the option `num_particles`, so that a message had better begin with few."""
 
     def __post_init__(self) -> None:
+        types = get_type_hints(type(self))
         for f in fields(self):
             value, minimum = getattr(self, f.name), f.metadata.get("minimum")
-            if type(value) is int and f.type is float:
+            if type(value) is int and types[f.name] is float:
                 object.__setattr__(self, f.name, float(value))
-            elif type(value) is not f.type:
-                raise UsageError(f"{self.short}: {f.name} must be of type {f.type.__name__}, not {value!r}")
+            elif type(value) is not types[f.name]:
+                raise UsageError(f"{self.short}: {f.name} must be of type {types[f.name].__name__}, not {value!r}")
             if minimum is not None and not value >= minimum:
                 raise UsageError(f"{self.short}: {f.name} must be at least {minimum}, not {value}")
 

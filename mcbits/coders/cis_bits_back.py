@@ -10,7 +10,7 @@ from mcbits._kernels import log2_mean
 from mcbits._rans import Stack
 from mcbits.coders.base import Coder, option
 from mcbits.coders.coupling import integer_shifts
-from mcbits.distributions import Categorical, Distribution, Uniform
+from mcbits.distributions import Categorical, Distribution, Uniform, uniform
 from mcbits.distributions.base import MAX_PRECISION
 from mcbits.latent import LatentModel
 
@@ -33,14 +33,14 @@ class CISBitsBackCoder(Coder):
         N, lane = self.num_particles, np.arange(len(x))
         q, p_z = model.posterior(x), model.prior(len(x))
         s = self._shifts(q)
-        u = (Uniform(1 << q.precision, q.shape, q.precision).pop(stack)[:, None] + s) % (1 << q.precision)
+        u = (uniform(1 << q.precision, q.shape, q.precision).pop(stack)[:, None] + s) % (1 << q.precision)
         z = q.expand(N).inverse(u)
         p_x = model.likelihood(z)
         log_w = q.expand(N).total_codelength(z) - p_z.expand(N).total_codelength(z) - p_x.total_codelength(x)
         j = Categorical.from_log2(log_w, model.index_precision).pop(stack)[:, 0]
         start, freq = q.intervals(z[lane, j])
         self._within(q, freq, stack).push(stack, u[lane, j] - start.astype(np.int64))
-        Uniform(N, (len(x), 1), model.index_precision).push(stack, j[:, None])
+        uniform(N, (len(x), 1), model.index_precision).push(stack, j[:, None])
         p_x.particle(j).push(stack, x)
         p_z.push(stack, z[lane, j])
         return -log2_mean(log_w)
@@ -50,7 +50,7 @@ class CISBitsBackCoder(Coder):
         p_z = model.prior(lanes)
         z_j = p_z.pop(stack)
         x = model.likelihood(z_j).pop(stack)
-        j = Uniform(N, (lanes, 1), model.index_precision).pop(stack)[:, 0]
+        j = uniform(N, (lanes, 1), model.index_precision).pop(stack)[:, 0]
         q = model.posterior(x)
         s = self._shifts(q)
         start, freq = q.intervals(z_j)
@@ -59,7 +59,7 @@ class CISBitsBackCoder(Coder):
         z = q.expand(N).inverse(u)
         log_w = q.expand(N).total_codelength(z) - p_z.expand(N).total_codelength(z) - model.likelihood(z).total_codelength(x)
         Categorical.from_log2(log_w, model.index_precision).push(stack, j[:, None])
-        Uniform(1 << q.precision, q.shape, q.precision).push(stack, u[:, 0])
+        uniform(1 << q.precision, q.shape, q.precision).push(stack, u[:, 0])
         return x
 
     def _shifts(self, q: Distribution) -> NDArray[np.int64]:

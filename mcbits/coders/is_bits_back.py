@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from mcbits._kernels import log2_mean
 from mcbits._rans import Stack
 from mcbits.coders.base import Coder, option
-from mcbits.distributions import Categorical, Uniform
+from mcbits.distributions import Categorical, uniform
 from mcbits.latent import LatentModel
 
 
@@ -28,16 +28,17 @@ class ISBitsBackCoder(Coder):
     num_particles: int = option(1, help="importance samples N per image: more lower the rate and cost time", minimum=1)
 
     def encode(self, stack: Stack, x: NDArray[np.int32], model: LatentModel) -> NDArray[np.int64]:
-        N, lane = self.num_particles, np.arange(len(x))
-        q, p_z = model.posterior(x), model.prior(len(x))
+        N, lanes = self.num_particles, len(x)
+        q, p_z = model.posterior(x), model.prior(lanes)
         z = q.expand(N).pop(stack)
         p_x = model.likelihood(z)
         log_w = q.expand(N).total_codelength(z) - p_z.expand(N).total_codelength(z) - p_x.total_codelength(x)
         j = Categorical.from_log2(log_w, model.index_precision).pop(stack)[:, 0]
-        q.expand(N - 1).push(stack, without(z, j))
-        Uniform(N, (len(x), 1), model.index_precision).push(stack, j[:, None])
+        swap_with_last(z, j)
+        q.expand(N - 1).push(stack, z[:, :-1])
+        uniform(N, (lanes, 1), model.index_precision).push(stack, j[:, None])
         p_x.particle(j).push(stack, x)
-        p_z.push(stack, z[lane, j])
+        p_z.push(stack, z[:, -1])
         return -log2_mean(log_w)
 
     def decode(self, stack: Stack, model: LatentModel) -> NDArray[np.int32]:
@@ -45,28 +46,19 @@ class ISBitsBackCoder(Coder):
         p_z = model.prior(lanes)
         z_j = p_z.pop(stack)
         x = model.likelihood(z_j).pop(stack)
-        j = Uniform(N, (lanes, 1), model.index_precision).pop(stack)[:, 0]
+        j = uniform(N, (lanes, 1), model.index_precision).pop(stack)[:, 0]
         q = model.posterior(x)
-        z = insert(q.expand(N - 1).pop(stack), j, z_j)
+        z = np.concatenate([q.expand(N - 1).pop(stack), z_j[:, None]], axis=1, dtype=np.int32)
+        swap_with_last(z, j)
         log_w = q.expand(N).total_codelength(z) - p_z.expand(N).total_codelength(z) - model.likelihood(z).total_codelength(x)
         Categorical.from_log2(log_w, model.index_precision).push(stack, j[:, None])
         q.expand(N).push(stack, z)
         return x
 
 
-def without(z: NDArray, j: NDArray[np.integer]) -> NDArray:
-    """Of z (lanes, N, dims), all particles but j (lanes,), in order: (lanes, N - 1, dims)."""
-    keep = np.ones(z.shape[:2], bool)
-    keep[np.arange(len(z)), j] = False
-    return z[keep].reshape(len(z), z.shape[1] - 1, z.shape[2])
-
-
-def insert(others: NDArray, j: NDArray[np.integer], z_j: NDArray) -> NDArray:
-    """The inverse of `without`: z (lanes, N, dims) with z_j (lanes, dims) at j."""
-    lanes, N = len(others), others.shape[1] + 1
-    z = np.empty((lanes, N, others.shape[2]), others.dtype)
-    keep = np.ones((lanes, N), bool)
-    keep[np.arange(lanes), j] = False
-    z[keep] = others.reshape(-1, others.shape[2])
-    z[np.arange(lanes), j] = z_j
-    return z
+def swap_with_last(z: NDArray[np.int32], j: NDArray[np.integer]) -> None:
+    """Exchange, in z (lanes, N, dims), particle j (lanes,) of each lane and the last one; twice is the identity."""
+    lane = np.arange(len(z))
+    z_j = z[lane, j]
+    z[lane, j] = z[:, -1]
+    z[:, -1] = z_j

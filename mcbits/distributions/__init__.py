@@ -4,6 +4,6 @@ from mcbits.distributions.base import CODELENGTH_UNIT, Distribution
 from mcbits.distributions.bernoulli import Bernoulli
 from mcbits.distributions.categorical import Categorical
 from mcbits.distributions.gaussian import GaussianBuckets, GaussianGrid
-from mcbits.distributions.uniform import Uniform
+from mcbits.distributions.uniform import Uniform, uniform
 
-__all__ = ["CODELENGTH_UNIT", "Bernoulli", "Categorical", "Distribution", "GaussianBuckets", "GaussianGrid", "Uniform"]
+__all__ = ["CODELENGTH_UNIT", "Bernoulli", "Categorical", "Distribution", "GaussianBuckets", "GaussianGrid", "Uniform", "uniform"]

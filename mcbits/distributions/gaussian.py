@@ -1,5 +1,6 @@
 """Gaussians over K buckets: the normal cdf at fixed edges, scaled to integers and made leaky, rises by at least 1 a bucket."""
 
+from copy import copy
 from functools import cache, cached_property
 
 import numpy as np
@@ -55,6 +56,15 @@ class _Gaussian(Repeatable):
         inv_scale = _numerics.exp_array(np.clip(log_scale, -2048, 2048) * -(2.0**-LOG_SCALE_FRAC))
         self._parameters = (np.ascontiguousarray(mean * 2.0**-MEAN_FRAC), inv_scale, edges, int(leaky), precision)
 
+    def rows(self, first: int, last: int) -> "_Gaussian":
+        """Of these lanes, first to last - 1."""
+        part = copy(self)
+        part.__dict__.pop("_table", None)
+        mean, inv_scale, *others = self._parameters
+        part._parameters = (mean[first:last], inv_scale[first:last], *others)
+        part.shape = (last - first, self.shape[1])
+        return part
+
     @cached_property
     def _table(self) -> NDArray[np.uint32]:
         return _kernels.gaussian_table(*self._parameters)
@@ -79,6 +89,12 @@ class _Gaussian(Repeatable):
         else:
             start, freq = _kernels.table_intervals(self._table, z)
         return start.reshape(np.shape(symbols)), freq.reshape(np.shape(symbols))
+
+    def total_codelength(self, symbols: ArrayLike) -> NDArray[np.int64]:
+        z = draws(symbols)
+        if z.shape[1] < _TABLE_DRAWS:
+            return super().total_codelength(symbols)
+        return _kernels.table_total(self._table, z, self.precision)
 
     def inverse(self, quantiles: ArrayLike) -> NDArray[np.int32]:
         return _kernels.table_inverse(self._table, draws(quantiles, np.uint64)).reshape(np.shape(quantiles))

@@ -1,5 +1,7 @@
 """Uniform over 0 ... n - 1, n any integer up to 2^r, each frequency the floor or the ceiling of 2^r / n."""
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -47,8 +49,13 @@ class Uniform(Repeatable):
         return _kernels.uniform_inverse(q.reshape(-1), n.reshape(-1), self.precision).reshape(np.shape(quantiles))
 
     def push(self, stack: Stack, symbols: ArrayLike) -> None:
-        start, freq = self.intervals(symbols)
-        stack.push(start.reshape(self.shape[0], -1), freq.reshape(self.shape[0], -1), self.precision)
+        _kernels.uniform_push(stack, draws(symbols, np.int64), self._size, self.precision)
 
     def pop_draws(self, stack: Stack, draws: int) -> NDArray[np.int64]:
         return _kernels.uniform_pop(stack, np.tile(self._size, (1, draws)), self.precision).reshape(-1, draws, self.shape[1])
+
+
+@lru_cache
+def uniform(size: int, shape: tuple[int, int], precision: int) -> Uniform:
+    """The Uniform over one `size`, made once: coders ask for the same few again and again."""
+    return Uniform(size, shape, precision)

@@ -28,3 +28,6 @@ i = (acc + bias) * 2^-shift rounded half up, clamped to the float32 table; with 
 the table gives (acc + bias) * 2^-identity_shift rounded half up instead. acc and bias as above; out is
 float32 or float64.
 """
+
+def set_wide(wide: int) -> None:
+    """Use AVX2 (1), the plain loops (0), or what the processor has (-1): for tests, the results being equal."""

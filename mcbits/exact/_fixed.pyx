@@ -3,6 +3,18 @@
 cimport cython
 from libc.stdint cimport int32_t, int64_t
 
+cdef extern from "../_loops.h" nogil:
+    int mcbits_wide
+    void mcbits_lookup_row(const float *acc, const float *bias, Py_ssize_t n, int32_t offset, int shift, const float *table,
+                           int32_t last, float *out)
+
+
+def set_wide(int wide):
+    """Use AVX2 (1), the plain loops (0), or what the processor has (-1): for tests, the results being equal."""
+    global mcbits_wide
+    mcbits_wide = wide
+
+
 ctypedef fused accumulator:
     float
     double
@@ -61,6 +73,12 @@ def lookup(const accumulator[:, ::1] acc, const accumulator[::1] bias, int shift
     cdef int64_t k
     cdef int32_t index[256]
     cdef Py_ssize_t i, j, start, width, rows = acc.shape[0], channels = acc.shape[1]
+    if accumulator is float and activation is float:
+        if not identity_above:
+            with nogil:
+                for i in range(rows):
+                    mcbits_lookup_row(&acc[i, 0], &bias[0], channels, offset32, shift, &table[0], last, &out[i, 0])
+            return
     with nogil:
         for i in range(rows):
             # Indices first, a block at a time: that loop vectorises, the one that reads the table cannot.

@@ -21,6 +21,7 @@ from mcbits.exact.layers import (
     ConvTranspose2d,
     Linear,
     Lookup,
+    Multiply,
     Reshape,
     Round,
     Scale,
@@ -30,6 +31,9 @@ from mcbits.exact.network import FrozenNetwork, Output
 
 INDEX_FRAC = 10
 """Tables have one entry per 2^-10."""
+
+GATE_FRAC = 10
+"""Fractional bits of the gates of a recurrent cell, which multiply its state."""
 
 WEIGHT_BITS = 8
 """A layer whose largest weight would have fewer bits than this in float32 is computed in float64."""
@@ -61,7 +65,9 @@ class _Call:
 
     @property
     def operands(self) -> list[_Traced]:
-        return [x for x in (*self.args, *self.kwargs.values()) if isinstance(x, _Traced)]
+        leaves: list[Any] = []
+        fx.node.map_aggregate((self.args, self.kwargs), leaves.append)
+        return [x for x in leaves if isinstance(x, _Traced)]
 
     def at(self, points: Sequence[float] | np.ndarray) -> np.ndarray:
         """What the call, of one operand and elementwise, gives in float64 at these points."""
@@ -92,6 +98,7 @@ _CURVES = {
 _RULES: dict[Any, str] = {
     nn.Identity: "identity", nn.Dropout: "identity", nn.Dropout2d: "identity", "contiguous": "identity",
     nn.Linear: "linear", nn.Conv2d: "conv2d", nn.ConvTranspose2d: "conv_transpose2d",
+    nn.LSTMCell: "lstm_cell", nn.GRUCell: "gru_cell",
     nn.BatchNorm1d: "batch_norm", nn.BatchNorm2d: "batch_norm",
     nn.ReLU: "clamp", nn.ReLU6: "clamp", nn.Hardtanh: "clamp",
     torch.relu: "clamp", F.relu: "clamp", "relu": "clamp", torch.clamp: "clamp", "clamp": "clamp",
@@ -232,9 +239,8 @@ class _Freezer:
             return self._curve(rule, call)
         if rule in ("exp", "clamp", "arithmetic"):
             return getattr(self, f"_{rule}")(call)
-        if node.op == "call_module":
-            return getattr(self, f"_{rule}")(function, *call.args)
-        return getattr(self, f"_{rule}")(None, *call.args, **call.kwargs)
+        module = function if node.op == "call_module" else None
+        return getattr(self, f"_{rule}")(module, *call.args, **call.kwargs)
 
     # Emitting layers
 
@@ -353,17 +359,23 @@ class _Freezer:
             ]
             if signs not in ([1.0, 1.0], [1.0, -1.0]):
                 raise ModelError("two values can be added or subtracted only")
-            a, b = (self._narrow(x) for x in call.operands)
-            if signs[1] < 0:
-                b = self._narrow(self._scaled(b, -1.0, 0.0))
-            frac = max(self.values[a.index].frac, self.values[b.index].frac)
-            a, b = self._with_frac(a, frac), self._with_frac(b, frac)
-            return _Traced(self._emit(Add(inputs=(a.index, b.index))))
+            a, b = call.operands
+            return self._added(a, self._scaled(b, -1.0, 0.0) if signs[1] < 0 else b)
         (x,) = call.operands
         offset, one, two = call.at([0.0, 1.0, 2.0]).tolist()
         if not abs(offset + 2 * (one - offset) - two) <= 1e-9 * (abs(offset) + abs(one)):
             raise ModelError("it is not a linear function of its operand")
         return self._scaled(x, one - offset, offset)
+
+    def _added(self, a: _Traced, b: _Traced) -> _Traced:
+        a, b = self._narrow(a), self._narrow(b)
+        frac = max(self.values[a.index].frac, self.values[b.index].frac)
+        a, b = self._with_frac(a, frac), self._with_frac(b, frac)
+        return _Traced(self._emit(Add(inputs=(a.index, b.index))))
+
+    def _multiplied(self, a: _Traced, b: _Traced) -> _Traced:
+        a, b = self._narrow(a), self._narrow(b)
+        return _Traced(self._emit(Multiply(inputs=(a.index, b.index))))
 
     def _scaled(self, x: _Traced, scale: float, offset: float) -> _Traced:
         channels = self.values[x.index].shape[0]
@@ -387,7 +399,10 @@ class _Freezer:
         (x,) = call.operands
         if name == "sigmoid" and call.head is not None:
             return replace(x, kind="sigmoid")
-        frac = ACTIVATION_FRAC if call.head is None else call.head
+        return self._tabulated(name, call, ACTIVATION_FRAC if call.head is None else call.head)
+
+    def _tabulated(self, name: str, call: _Call, frac: int) -> _Traced:
+        (x,) = call.operands
         curve = _CURVES[name]
         while not _tails_fit(curve, call, frac):
             curve = replace(curve, low=2 * curve.low, high=2 * curve.high)
@@ -408,6 +423,54 @@ class _Freezer:
             identity_above=curve.identity_above,
         )
         return _Traced(self._emit(layer, {"table": table}), accumulator=False)
+
+    # Recurrent cells, in the symbols of torch's documentation. A new state is rounded and clamped to the precision and
+    # the bound of the old one, so that it may be the old one of the next step.
+
+    def _lstm_cell(
+        self, module: nn.LSTMCell, x: _Traced, hx: tuple[_Traced, _Traced] | None = None
+    ) -> tuple[_Traced, _Traced]:
+        if hx is None:
+            raise ModelError("it needs its state (h, c), as inputs of the network")
+        h, c = hx
+        gates = self._added(*self._gates(module, x, h))
+        i, f, g, o = self._split(None, gates, module.hidden_size, 1)
+        i, f, o = (self._gate("sigmoid", gate) for gate in (i, f, o))
+        kept, new = self._multiplied(f, c), self._multiplied(i, self._gate("tanh", g))
+        c_next = self._state(self._added(kept, new), c)
+        return self._state(self._multiplied(o, self._gate("tanh", c_next)), h), c_next
+
+    def _gru_cell(self, module: nn.GRUCell, x: _Traced, hx: _Traced | None = None) -> _Traced:
+        if hx is None:
+            raise ModelError("it needs its state h, as an input of the network")
+        (r, z, n), (r_h, z_h, n_h) = (
+            self._split(None, gates, module.hidden_size, 1) for gates in self._gates(module, x, hx)
+        )
+        r, z = self._gate("sigmoid", self._added(r, r_h)), self._gate("sigmoid", self._added(z, z_h))
+        n = self._gate("tanh", self._added(n, self._multiplied(r, n_h)))
+        change = self._multiplied(z, self._added(hx, self._scaled(n, -1.0, 0.0)))
+        return self._state(self._added(n, change), hx)
+
+    def _gates(self, module: nn.LSTMCell | nn.GRUCell, x: _Traced, h: _Traced) -> tuple[_Traced, _Traced]:
+        """Every gate's argument, less its nonlinearity: what x gives to it, and what h does."""
+        from_x, from_h = (
+            self._product(Linear, self._activation(v), _numpy(weight).T, _bias(bias, len(weight)))
+            for v, weight, bias in (
+                (x, module.weight_ih, module.bias_ih),
+                (h, module.weight_hh, module.bias_hh),
+            )
+        )
+        return from_x, from_h
+
+    def _gate(self, name: str, x: _Traced) -> _Traced:
+        return self._tabulated(name, _Call(getattr(torch, name), (x,), {}, None), GATE_FRAC)
+
+    def _state(self, x: _Traced, old: _Traced) -> _Traced:
+        known = self.values[self._narrow(old).index]
+        x = self._with_frac(x, known.frac)
+        return _Traced(
+            self._emit(Round(inputs=(x.index,), frac=known.frac, low=-known.bound, high=known.bound))
+        )
 
     def _shape_of(self, x: _Traced) -> tuple[Any, ...]:
         return (BATCH, *self.values[x.index].shape)

@@ -297,6 +297,23 @@ class Add(_Layer):
         return lambda take, a, b: np.add(a, b, out=take("sum", a.shape, dtype), dtype=dtype)
 
 
+class Multiply(_Layer):
+    """The elementwise product of two values of one shape, at the sum of their precisions."""
+
+    op: Literal["multiply"] = "multiply"
+    inputs: tuple[Index, Index]
+
+    def result(self, args: list[FixedPoint], tensors: Tensors) -> FixedPoint:
+        a, b = args
+        if a.shape != b.shape:
+            raise ModelError(f"it multiplies shapes {a.shape} and {b.shape}")
+        return FixedPoint(shape=a.shape, frac=a.frac + b.frac, bound=a.bound * b.bound).checked()
+
+    def build(self, args: list[FixedPoint], tensors: Tensors, engine: Backend) -> Step:
+        dtype = self.result(args, tensors).dtype
+        return lambda take, a, b: np.multiply(a, b, out=take("product", a.shape, dtype), dtype=dtype)
+
+
 class Reshape(_Layer):
     """The elements of a row of the batch, in torch's order, in another shape."""
 
@@ -418,7 +435,7 @@ class Lookup(Pass):
 
 
 AnyLayer = Annotated[
-    Linear | Conv2d | ConvTranspose2d | Affine | Scale | Add | Reshape | Slice | Round | Lookup,
+    Linear | Conv2d | ConvTranspose2d | Affine | Scale | Add | Multiply | Reshape | Slice | Round | Lookup,
     Field(discriminator="op"),
 ]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcbits.distributions import Distribution, GaussianBuckets, Uniform
+from mcbits.distributions import Distribution, GaussianBuckets, uniform
 from mcbits.distributions.gaussian import CENTRE_FRAC, LOG_SCALE_FRAC, MEAN_FRAC, equal_mass_centres
 from mcbits.errors import ModelError, UsageError
 from mcbits.exact.fixed import FixedPoint
@@ -97,7 +97,7 @@ class LatentVAE:
 
     def prior(self, lanes: int) -> Distribution:
         """Uniform over buckets of equal prior mass, (lanes, latent_dim)."""
-        return Uniform(1 << self.precisions.log_num_bucket, (lanes, self.vae.latent_dim), self.precisions.prior_mprec)
+        return uniform(1 << self.precisions.log_num_bucket, (lanes, self.vae.latent_dim), self.precisions.prior_mprec)
 
     def posterior(self, x: NDArray[np.integer]) -> GaussianBuckets:
         """q(z|x) for x (lanes, dims)."""
@@ -105,10 +105,10 @@ class LatentVAE:
 
     def ahead(self, x: NDArray[np.integer], lanes: int) -> Iterator["LatentVAE"]:
         """For each step of `lanes` images of x (n, dims) this model, its q(z|x) taken from one run over all of them."""
-        mean, log_scale = self._posterior_parameters(x)
+        q = self.posterior(x)
         for first in range(0, len(x), lanes):
             step = copy(self)
-            step.posterior = lambda x, part=slice(first, first + lanes): self._gaussian(mean[part], log_scale[part])  # type: ignore[method-assign]
+            step.posterior = lambda x, first=first: q.rows(first, first + len(x))  # type: ignore[method-assign]
             yield step
 
     def likelihood(self, z: NDArray[np.integer]) -> Distribution:

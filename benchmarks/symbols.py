@@ -1,0 +1,133 @@
+"""A million symbols through one stack against the entropy coders that pip installs; every side gives them back unchanged."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import constriction
+import numpy as np
+import simple_ans
+from measure import alternate, clock, compare, publish, repetitions
+
+from mcbits._rans import Stack
+from mcbits.distributions import Bernoulli, Categorical, Distribution, GaussianBuckets
+from mcbits.distributions.gaussian import LOG_SCALE_FRAC, MEAN_FRAC
+
+COUNT = 1_000_000
+PRECISION = 24  # as constriction's AnsCoder, whose models have 24 bits
+DRAWS, LATENTS = 50, 50
+Side = Callable[[], Mapping[str, float]]
+
+model, AnsCoder = constriction.stream.model, constriction.stream.stack.AnsCoder
+generator = np.random.default_rng(0)
+
+
+def ours(distribution: Callable[[], Distribution], x: np.ndarray) -> Side:
+    """Making the distribution from its parameters counts, twice: a decoder does not have the encoder's."""
+
+    def side() -> Mapping[str, float]:
+        stack = Stack(len(x))
+        push, _ = clock(lambda: distribution().push(stack, x))
+        pop, back = clock(lambda: distribution().pop(stack))
+        assert np.array_equal(back, x)
+        return {"push": push, "pop": pop}
+
+    return side
+
+
+def theirs(family: Any, x: np.ndarray, *parameters: np.ndarray) -> Side:
+    """constriction with one set of parameters a symbol, or, without any, one model for all of them."""
+
+    def side() -> Mapping[str, float]:
+        coder = AnsCoder()
+        push, _ = clock(lambda: coder.encode_reverse(x, family, *parameters))
+        pop, back = clock(lambda: coder.decode(family, *parameters or (len(x),)))
+        assert np.array_equal(back, x)
+        return {"push": push, "pop": pop}
+
+    return side
+
+
+def tabled(x: np.ndarray) -> Side:
+    """simple_ans, which counts the symbols and makes its tables at each call."""
+
+    def side() -> Mapping[str, float]:
+        push, encoded = clock(lambda: simple_ans.ans_encode(x))
+        pop, back = clock(lambda: simple_ans.ans_decode(encoded))
+        assert np.array_equal(back, x)
+        return {"push": push, "pop": pop}
+
+    return side
+
+
+def bernoulli() -> tuple[Side, Side]:
+    logits = np.clip(generator.normal(0, 3, COUNT), -15, 15)
+    fixed = np.round(logits * 256).astype(np.int32)
+    p = 1 / (1 + np.exp(-fixed / 256))
+    x = (generator.random(COUNT) < p).astype(np.int32)
+    return ours(lambda: Bernoulli(fixed[None], PRECISION), x[None]), theirs(model.Bernoulli(perfect=False), x, p)
+
+
+def gaussian(draws: int) -> tuple[Side, Side]:
+    """256 buckets a side: ours of equal mass under N(0, 1), theirs of equal width over +-4 of its standard deviations.
+
+    With more than one draw the message is that of a coder with `draws` particles of 50 latents: image after image on one lane.
+    """
+    images = COUNT // (draws * LATENTS)
+    shape = (1, COUNT) if draws == 1 else (images, LATENTS)
+    mean, log_scale = generator.normal(0, 0.8, shape), generator.uniform(-2.5, -0.3, shape)
+    fixed_mean = np.round(mean * 2**MEAN_FRAC).astype(np.int32)
+    fixed_scale = np.round(log_scale * 2**LOG_SCALE_FRAC).astype(np.int32)
+
+    def one(first: int) -> Distribution:
+        part = GaussianBuckets(fixed_mean[first : first + 1], fixed_scale[first : first + 1], 8, PRECISION)
+        return part if draws == 1 else part.expand(draws)
+
+    # A fresh stack yields random bits, and popping those draws the symbols.
+    source = Stack(1, seed=1)
+    x = np.stack([one(i).pop(source) for i in range(shape[0])])
+
+    def side() -> Mapping[str, float]:
+        stack = Stack(1)
+        push, _ = clock(lambda: [one(i).push(stack, x[i]) for i in range(shape[0])])
+        pop, back = clock(lambda: [one(i).pop(stack) for i in reversed(range(shape[0]))])
+        assert np.array_equal(np.stack(back[::-1]), x)
+        return {"push": push, "pop": pop}
+
+    def flat(parameter: np.ndarray) -> np.ndarray:
+        return np.repeat(parameter[:, None], draws, axis=1).reshape(-1)
+
+    m, s = flat(mean) * 32 + 127.5, flat(np.exp(log_scale)) * 32
+    their_x = np.clip(np.round(generator.normal(m, s)), 0, 255).astype(np.int32)
+    return side, theirs(model.QuantizedGaussian(0, 255), their_x, m, s)
+
+
+def main() -> None:
+    n = repetitions()
+    constriction_ = "constriction AnsCoder"
+    rows = []
+    pairs = (
+        ("Bernoulli, own logits", f"{constriction_}, Bernoulli(perfect=False)", bernoulli(), 1 / 8, 1 / 8),
+        ("Gaussian, own means and scales", f"{constriction_}, QuantizedGaussian", gaussian(1), 1 / 2, 1 / 4),
+        (f"Gaussian, {DRAWS} draws of each", f"{constriction_}, QuantizedGaussian", gaussian(DRAWS), 1 / 8, 1 / 8),
+    )
+    for what, against, (us, them), push, pop in pairs:
+        found = alternate({"ours": us, "theirs": them}, n)
+        for way, target in (("push", push), ("pop", pop)):
+            rows.append(compare(f"{way} {what}", against, found["ours"][way], found["theirs"][way], target, 1e9 / COUNT, "ns"))
+
+    w = (generator.gamma(0.5, size=256) * 2**20).astype(np.int64) + 1
+    x = generator.choice(256, COUNT, p=w / w.sum()).astype(np.int32)
+    sides = {
+        "ours": ours(lambda: Categorical(w[None, None], 16).expand(COUNT), x[None, :, None]),
+        constriction_: theirs(model.Categorical(w / w.sum(), perfect=False), x),
+        "simple_ans": tabled(x.astype(np.uint8)),
+    }
+    found = alternate(sides, n)
+    for way in ("push", "pop"):
+        faster = min((constriction_, "simple_ans"), key=lambda name: np.median(found[name][way]))
+        rows.append(compare(f"{way} Categorical(256)", faster, found["ours"][way], found[faster][way], 0.8, 1e9 / COUNT, "ns"))
+    publish("symbols", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""An epoch of `mcbits train`, its test and its files included, against the bare optimiser steps on tensors in memory."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from measure import alternate, clock, compare, publish, repetitions, shared
+from torch.nn import functional as F
+
+from mcbits.config import TrainConfig
+from mcbits.plugins import hookimpl, registry
+from mcbits.training import train
+
+BATCH = 20
+
+
+class Epoch:
+    """Listens to a training that is resumed for one more epoch each time, so that only this epoch lies between its two events."""
+
+    def __init__(self, logdir: str):
+        self.logdir, self.epochs = logdir, 0
+        self.begin = self.seconds = 0.0
+
+    @hookimpl
+    def mcbits_started(self, job: str, total: int) -> None:
+        self.begin = time.perf_counter()
+
+    @hookimpl
+    def mcbits_finished(self, job: str, metrics: dict[str, float]) -> None:
+        self.seconds = time.perf_counter() - self.begin
+
+    def __call__(self) -> Mapping[str, float]:
+        self.epochs += 1
+        options = {"dataset": "EMNIST", "split": "mnist", "batch_size": BATCH, "num_particles": 1, "gpu": -1}
+        config = TrainConfig(datadir=shared("data"), logdir=Path(self.logdir), epochs=self.epochs, **options)  # type: ignore[arg-type]
+        with registry().listening(self):
+            train(config)
+        return {"epoch": self.seconds}
+
+
+class BareSteps:
+    """Forward, backward and Adam of the same network on the negative ELBO, over float32 images that are there already."""
+
+    def __init__(self, num_images: int):
+        self.x = (torch.rand(num_images, 784) < 0.13).float()
+        linear, tanh = torch.nn.Linear, torch.nn.Tanh
+        self.trunk = torch.nn.Sequential(linear(784, 200), tanh(), linear(200, 200), tanh())
+        self.heads = torch.nn.ModuleList([linear(200, 50), linear(200, 50)])
+        self.decoder = torch.nn.Sequential(linear(50, 200), tanh(), linear(200, 200), tanh(), linear(200, 784))
+        network = torch.nn.ModuleList([self.trunk, self.heads, self.decoder])
+        self.adam = torch.optim.Adam(network.parameters(), lr=1e-3, eps=1e-4, fused=True)
+
+    def _run(self) -> None:
+        for x in self.x.split(BATCH):
+            h = self.trunk(x)
+            mean, log_scale = self.heads[0](h), self.heads[1](h)
+            noise = torch.randn_like(mean)
+            z = mean + log_scale.exp() * noise
+            nll = F.binary_cross_entropy_with_logits(self.decoder(z), x, reduction="sum")
+            loss = (nll + 0.5 * (z.square() - noise.square()).sum() - log_scale.sum()) / len(x)
+            self.adam.zero_grad()
+            loss.backward()
+            self.adam.step()
+
+    def __call__(self) -> Mapping[str, float]:
+        return {"epoch": clock(self._run)[0]}
+
+
+def main() -> None:
+    n = min(repetitions(), 5)
+    images = len(registry().dataset("EMNIST").load(shared("data"), split="mnist", download=False).train)
+    with TemporaryDirectory() as logdir:
+        found = alternate({"ours": Epoch(logdir), "theirs": BareSteps(images)}, n)
+    what = f"one epoch of {images:,} images, batch {BATCH}, one particle"
+    publish("training", [compare(what, "bare steps", found["ours"]["epoch"], found["theirs"]["epoch"], 1.25, 1.0, "s")])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Two worker processes halve the time and change no byte, with one BLAS thread in each process."""
+
+import os
+
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")  # before numpy loads its BLAS
+
+from collections.abc import Callable, Mapping
+from inspect import signature
+
+import mcbits
+import numpy as np
+from mcbits.compression import BLOCK_SIZE
+from measure import alternate, clock, compare, digits, publish, published_model, repetitions, skip
+
+
+def main() -> None:
+    n = repetitions()
+    for function in (mcbits.compress, mcbits.decompress):
+        if "workers" not in signature(function).parameters:
+            skip(f"mcbits.{function.__name__} has no option workers yet")
+    model = published_model()
+    images = digits()[: 4 * BLOCK_SIZE]  # a whole number of blocks for each worker
+    blobs = set()
+
+    def job(workers: int) -> Callable[[], Mapping[str, float]]:
+        def side() -> Mapping[str, float]:
+            options = {"num_particles": 20, "ramp": "off", "verify": False, "workers": workers}
+            encode, blob = clock(lambda: mcbits.compress(images, model, **options))  # type: ignore[arg-type]
+            decode, back = clock(lambda: mcbits.decompress(blob, model, workers=workers))  # type: ignore[call-arg]
+            assert np.array_equal(back, images)
+            blobs.add(blob)
+            return {"encode": encode, "decode": decode}
+
+        return side
+
+    found = alternate({"ours": job(2), "theirs": job(1)}, min(n, 5))
+    assert len(blobs) == 1, "the number of workers changes the file"
+    what = f"2 workers, bb-is(20), {len(images):,} images"
+    rows = [compare(f"{way} with {what}", "1 worker", found["ours"][way], found["theirs"][way], 1 / 1.8) for way in ("encode", "decode")]
+    publish("workers", rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""The gradient of a frozen network is as exact as the network: its products are of integers below 2^53, in any order."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcbits.errors import UsageError
+from mcbits.exact.backends import backend, self_test
+from mcbits.exact.fixed import HEAD_LIMIT, SIGNIFICAND_BITS
+from mcbits.exact.layers import AnyLayer, Linear, Lookup, Round, Scale
+from mcbits.exact.network import FrozenNetwork, Output
+
+_SPAN_BITS = 2
+"""The slope of a table is its difference over 2^-2, since neighbouring entries differ by less than they are rounded."""
+
+_DTYPE = "float64"
+
+
+class Gradient:
+    """The transposed Jacobian of a frozen MLP: linear layers, ReLU, and activations that are tables.
+
+    Between two products values are float64, and every operation on them elementwise: IEEE 754 leaves no choice there.
+    What enters a product is rounded to integers, to as many bits as the theorem of `mcbits.exact` allows for the
+    transposed weights. Raises UsageError, naming the layer, for any other network.
+    """
+
+    def __init__(self, network: FrozenNetwork, bound: int, name: str = "network") -> None:
+        """bound: of the integers that `pull` will be given; name: what errors call the network."""
+        engine = backend(network.backend_name)
+        self_test(engine, _DTYPE)
+        self._engine = engine
+        layers, outputs, tensors = list(network.layers), [network.outputs[0]], dict(network.tensors)
+        self._steps: list[_Product | int] = []
+        exponent, reach = 0, bound
+        for index, layer in _backwards(network, name):
+            if isinstance(layer, Linear):
+                weight = tensors[f"{index}.weight"].T
+                sums = int(np.abs(weight.astype(np.int64)).sum(axis=0).max())
+                shift = max(0, (reach * sums).bit_length() + 1 - SIGNIFICAND_BITS[_DTYPE])
+                reach = ((reach >> shift) + 1) * sums
+                assert reach < 1 << SIGNIFICAND_BITS[_DTYPE]
+                self._steps.append(_Product(shift, engine.prepare(weight.astype(_DTYPE)), weight.shape[1]))
+                exponent += shift - layer.frac
+            elif (slopes := _slopes(layer, network.tensors)) is not None:
+                table = sum(key.startswith("table.") for key in tensors)
+                lookup = Lookup(
+                    inputs=layer.inputs,
+                    table=table,
+                    low=slopes.low,
+                    index_frac=slopes.index_frac,
+                    frac=slopes.frac,
+                    identity_above=False,
+                )
+                value = lookup.result([network.values[i] for i in layer.inputs], {"table": slopes.table})
+                tensors[f"table.{table}"] = slopes.table
+                layers.append(lookup.model_copy(update={"bound": value.bound}))
+                position = len(network.inputs) + len(layers) - 1
+                self._steps.append(len(outputs))
+                outputs.append(Output(value=position, kind="linear", frac=slopes.frac, shape=value.shape))
+                exponent, reach = exponent - slopes.frac, reach * value.bound
+        self._unit = 2.0**exponent
+        self._network = FrozenNetwork(network.inputs, tuple(layers), tuple(outputs), tensors, network.backend_name)
+
+    def run(self, x: NDArray) -> tuple[NDArray[np.int32], ...]:
+        """What the network returns for x (rows, inputs), then what `pull` needs to know of the way there."""
+        return self._network.run(x)
+
+    def pull(self, g: NDArray[np.float64], ran: tuple[NDArray[np.int32], ...]) -> NDArray[np.float64]:
+        """g (rows, outputs), integers within the bound, times the Jacobian: (rows, inputs), per unit of input and output."""
+        for step in self._steps:
+            if isinstance(step, int):
+                g = g * ran[step]
+            else:
+                a = np.ascontiguousarray(np.rint(g * 2.0**-step.shift))
+                g = self._engine.product(a, step.weight, np.empty((len(a), step.width)))
+        return g * self._unit
+
+
+@dataclass(frozen=True)
+class _Product:
+    """Round away `shift` bits, then multiply by the transposed weight (outputs, `width`)."""
+
+    shift: int
+    weight: Any
+    width: int
+
+
+@dataclass(frozen=True)
+class _Slopes:
+    """A table of slopes with `frac` fractional bits, as `Lookup` wants it."""
+
+    table: NDArray[np.int32]
+    low: int
+    index_frac: int
+    frac: int
+
+
+def _backwards(network: FrozenNetwork, name: str) -> Iterator[tuple[int, AnyLayer]]:
+    value = network.outputs[0].value
+    while value >= len(network.inputs):
+        index = value - len(network.inputs)
+        layer = network.layers[index]
+        if not isinstance(layer, Linear | Lookup | Round | Scale) or getattr(layer, "high", HEAD_LIMIT) < HEAD_LIMIT:
+            raise UsageError(
+                f"iterative inference does not know the gradient of layer {index} ({layer.op}) of the {name}; "
+                "it does of linear layers, ReLU and tanh-like activations"
+            )
+        yield index, layer
+        (value,) = layer.inputs
+
+
+def _slopes(layer: AnyLayer, tensors: dict[str, NDArray]) -> _Slopes | None:
+    if isinstance(layer, Round) and layer.low > -HEAD_LIMIT:
+        return _Slopes(np.array([0, 1], np.int32), layer.low, layer.frac, 0)
+    if isinstance(layer, Lookup):
+        half = 1 << layer.index_frac - _SPAN_BITS - 1
+        table = tensors[f"table.{layer.table}"].astype(np.float64)
+        rise = 2.0 ** (layer.frac - layer.index_frac) if layer.identity_above else 0.0
+        above = table[-1] + rise * np.arange(1, 2 * half + 1)
+        padded = np.concatenate([np.full(2 * half, table[0]), table, above])
+        slopes = np.rint(padded[2 * half :] - padded[: -2 * half]).astype(np.int32)
+        return _Slopes(slopes, layer.low - half, layer.index_frac, layer.frac - _SPAN_BITS)
+    return None

@@ -1,0 +1,62 @@
+"""A rate counts only once the same stack has given every symbol back."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcbits._rans import Stack
+from mcbits.coders.base import Coder
+from mcbits.distributions import CODELENGTH_UNIT
+from mcbits.errors import PluginError
+from mcbits.toy.ideal import Ideal, Truth
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One coder on one message: rates in bits/dim, `initial_bits` in bits a lane, `seconds` of encoding and decoding.
+
+    `ideal` is the expected rate (exact where `ideal_error` is 0; for coders that Truth does not know, the mean over the
+    particles drawn) and `standard_error` that of `net`, given x.
+    """
+
+    coder: str
+    num_particles: int
+    ideal: float
+    ideal_error: float
+    net: float
+    standard_error: float
+    total: float
+    initial_bits: float
+    seconds: float
+
+
+def measure(coder: Coder, truth: Truth, x: NDArray[np.int32], lanes: int = 1, seed: int = 0) -> Measurement:
+    """Encode x (n, T), those that `truth` was made with, `lanes` at a time, and decode them again.
+
+    PluginError when the coder does not restore them.
+    """
+    model, dims = truth.model, x.size
+    stack, begin, steps = Stack(lanes, seed=seed), time.perf_counter(), range(0, len(x), lanes)
+    lengths = [coder.encode(stack.select(0, len(x[i : i + lanes])), x[i : i + lanes], model) for i in steps]
+    net, total, initial = stack.net_bits().sum(), stack.bits().sum(), stack.initial_bits().mean()
+    for i in reversed(steps):
+        if not np.array_equal(coder.decode(stack.select(0, len(x[i : i + lanes])), model), x[i : i + lanes]):
+            raise PluginError(f"coder {coder.short} does not restore what it encoded: report it to its author")
+    seconds = time.perf_counter() - begin
+    bits = np.concatenate(lengths) * CODELENGTH_UNIT
+    # What varies given x: the particles. Without x's own part, rates at different N are told apart sooner.
+    error = float((bits - truth.information).std(ddof=1)) * len(x) ** 0.5 / dims
+    ideal = truth.ideal(coder) or Ideal(float(bits.sum()) / dims, error)
+    return Measurement(
+        coder=coder.short,
+        num_particles=getattr(coder, "num_particles", 1),
+        ideal=ideal.rate,
+        ideal_error=ideal.standard_error,
+        net=float(net) / dims,
+        standard_error=error,
+        total=float(total) / dims,
+        initial_bits=float(initial),
+        seconds=seconds,
+    )

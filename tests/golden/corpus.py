@@ -1,0 +1,193 @@
+"""Every number that mcbits puts into a file is a function of the inputs alone: here are those numbers, whatever the machine.
+
+`python corpus.py` checks the machine it runs on against what make.py wrote beside it: the ground floor, the discretizers and
+the frozen networks (SHA-256 of their integers, in corpus.json), then every file both ways. It needs mcbits and what mcbits
+needs to decode, nothing else. Exit code 1 if anything differs.
+"""
+
+import argparse
+import gzip
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcbits import _numerics, compress, decompress
+from mcbits._rans import Stack
+from mcbits.coders.coupling import integer_shifts
+from mcbits.distributions import Bernoulli, Categorical, Distribution, GaussianBuckets, GaussianGrid, Uniform
+from mcbits.distributions.gaussian import equal_mass_centres
+from mcbits.exact import FrozenNetwork, load
+from mcbits.exact.vae import FrozenVAE
+
+FOLDER = Path(__file__).resolve().parent
+MODEL, NETWORKS, CORPUS = FOLDER / "model.safetensors", FOLDER / "networks.safetensors.gz", FOLDER / "corpus.json"
+IMAGES_SHAPE = (500, 8, 8)
+
+
+def images() -> NDArray[np.uint8]:
+    """500 binary images of 8 x 8, packed in images.npy."""
+    return np.unpackbits(np.load(FOLDER / "images.npy")).reshape(IMAGES_SHAPE)
+
+
+def model(backend: str = "numpy") -> FrozenVAE:
+    """The frozen VAE of the corpus, computed by `backend`."""
+    vae = FrozenVAE(MODEL)
+    vae.encoder, vae.decoder = vae.encoder.with_backend(backend), vae.decoder.with_backend(backend)
+    return vae
+
+
+def integers(low: int, high: int, shape: int | tuple[int, ...], seed: int = 0) -> NDArray[np.int64]:
+    """Integers low ... high - 1 made without any rounding: splitmix64 of their index."""
+    x = (np.arange(1, np.prod(shape) + 1, dtype=np.uint64) + np.uint64(seed << 32)) * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (low + ((x >> np.uint64(11)) % np.uint64(high - low)).astype(np.int64)).reshape(shape)
+
+
+def vectors(backend: str = "numpy") -> dict[str, str]:
+    """Name -> SHA-256 of what this machine computes."""
+    found: dict[str, str] = {}
+    for name, points in _points().items():
+        function: Callable[..., NDArray[np.float64]] = getattr(_numerics, f"{name}_array")
+        found[f"numerics {name}"] = _digest(function(points).view(np.uint64))
+    for lprec, bprec in ((32, 32), (16, 8), (20, 12), (1, 1), (31, 33), (40, 24)):
+        found[f"stack {lprec} {bprec}"] = _digest(*_stack_program(lprec, bprec))
+    for name, distribution in _distributions().items():
+        found[f"distribution {name}"] = _digest(*_distribution_program(distribution))
+    for buckets in (2, 256, 65536):
+        found[f"centres of {buckets} buckets"] = _digest(equal_mass_centres(buckets))
+    found["coupling"] = _digest(integer_shifts(50, 50))
+    for name, network in networks(backend).items():
+        found[f"network {name}"] = _digest(*network.run(*inputs_of(network)))
+    return found
+
+
+def networks(backend: str = "numpy") -> dict[str, FrozenNetwork]:
+    """One small frozen network for each kind of layer."""
+    return load(gzip.decompress(NETWORKS.read_bytes()), backend)[0]
+
+
+def inputs_of(network: FrozenNetwork, batch: int = 50) -> list[NDArray[np.float32]]:
+    """Integers all over the bounds of its inputs, and exactly at them."""
+    arrays = []
+    for seed, known in enumerate(network.inputs):
+        x = integers(-known.bound, known.bound + 1, (batch, *known.shape), seed)
+        x[:2] = known.bound, -known.bound
+        arrays.append(x.astype(np.float32))
+    return arrays
+
+
+def differences(corpus: dict[str, Any], backend: str = "numpy", vae: FrozenVAE | None = None) -> Iterator[str]:
+    """What differs between this machine and the corpus, one line each."""
+    found = vectors(backend)
+    for name in sorted(corpus["vectors"].keys() | found.keys()):
+        if corpus["vectors"].get(name) != found.get(name):
+            yield f"vector '{name}' differs"
+    yield from file_differences(corpus, vae or model(backend))
+
+
+def file_differences(corpus: dict[str, Any], vae: FrozenVAE) -> Iterator[str]:
+    """As `differences`, of the .mcb files alone."""
+    for name, job in corpus["files"].items():
+        blob, given = (FOLDER / name).read_bytes(), job_images(job)
+        try:
+            restored = decompress(blob, vae)
+            if restored.dtype != given.dtype or not np.array_equal(restored, given):
+                yield f"{name} decodes to other images"
+        except Exception as error:  # whatever a diverging decoder trips over
+            yield f"{name} does not decode: {type(error).__name__}: {error}"
+        if compress(given, vae, verify=False, **job["arguments"]) != blob:
+            yield f"{name} is encoded to other bytes"
+
+
+def job_images(job: dict[str, Any]) -> NDArray:
+    """The images of a file: the first ones of the corpus, over and over if there are too few."""
+    return np.resize(images(), (job["num_images"], *IMAGES_SHAPE[1:])).astype(job["dtype"])
+
+
+def _digest(*arrays: NDArray) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).astype(f"<i8" if array.dtype.kind != "u" else "<u8").tobytes())
+    return digest.hexdigest()
+
+
+def _points() -> dict[str, NDArray[np.float64]]:
+    u = integers(1, 2**52, 20_000) * 2.0**-52
+    tail = 2.0 ** -np.arange(1.0, 1000.0)
+    return {
+        "exp": u * 1400 - 700,
+        "log2": np.concatenate([u * 1024, u, tail]),
+        "ndtr": u * 64 - 32,
+        "ndtri": np.concatenate([u, tail, np.arange(1, 4096) / 4096]),
+    }
+
+
+def _state(stack: Stack) -> list[NDArray]:
+    return [stack.heads, stack.initial_words, *(stack.tail(lane) for lane in range(stack.lanes))]
+
+
+def _stack_program(lprec: int, bprec: int) -> list[NDArray]:
+    stack, seen = Stack(3, lprec, bprec, seed=7), []
+    for precision in sorted({1, lprec // 2, min(lprec, 31)} - {0}):
+        whole = 1 << precision
+        ends = np.sort(integers(0, whole + 1, (3, 40, 2), precision), axis=-1)
+        freqs = np.maximum(ends[..., 1] - ends[..., 0], 1)
+        stack.push(np.minimum(ends[..., 0], whole - freqs), freqs, precision)
+        middle = integers(1, whole, (3, 60, 1), precision + 100)
+        cdf = np.concatenate([np.zeros_like(middle), middle, np.full_like(middle, whole)], axis=-1)
+        seen += [stack.pop(cdf, precision), *_state(stack)]
+    return seen
+
+
+def _distributions() -> dict[str, Distribution]:
+    shape = (3, 200)
+    mean = integers(-(5 << 12), 5 << 12, shape, 1).astype(np.int32)
+    log_scale = integers(-1536, 512, shape, 2).astype(np.int32)
+    logits = integers(-5000, 5000, shape, 3).astype(np.int32)
+    made: dict[str, Distribution] = {
+        "uniform": Uniform(integers(1, 1 << 20, shape), shape, 31),
+        "uniform 256": Uniform(256, shape, 8),
+        "log-weights": Categorical.from_log2(integers(0, 1 << 21, (12, 50)), 24),
+        "grid": GaussianGrid(mean, log_scale, 256, -4.0, 4.0, 16),
+    }
+    for precision in (10, 16, 27, 31):
+        made[f"bernoulli {precision}"] = Bernoulli(logits, precision)
+        made[f"categorical {precision}"] = Categorical(integers(0, 1 << 32, (3, 20, 300)), precision)
+    for buckets, precision in ((8, 16), (12, 24), (10, 31)):
+        for leaky in (True, False):
+            made[f"buckets {buckets} {precision}{' leaky' * leaky}"] = GaussianBuckets(mean, log_scale, buckets, precision, leaky)
+    return made
+
+
+def _distribution_program(distribution: Distribution) -> list[NDArray]:
+    seen: list[NDArray] = []
+    lanes = distribution.shape[0]
+    stack = Stack(lanes, seed=11)
+    one = distribution.pop(stack)
+    seen += [one, *distribution.intervals(one), distribution.codelength(one), distribution.total_codelength(one), *_state(stack)]
+    if not isinstance(distribution, Bernoulli):
+        # Many draws take another way through the discretizers than one does.
+        for draws in (3, 20):
+            many = distribution.expand(draws).pop(stack)
+            seen += [many, distribution.expand(draws).total_codelength(many), *_state(stack)]
+    distribution.push(stack, one)
+    return seen + _state(stack)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="check this machine against the golden corpus")
+    parser.add_argument("--backend", default="numpy", help="numpy, torch or torch:DEVICE")
+    wrong = list(differences(json.loads(CORPUS.read_text()), parser.parse_args().backend))
+    print("\n".join(wrong) or "all vectors and files agree")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
