@@ -1,7 +1,7 @@
 """The discretizers' loops over symbols: integer cdfs in, rANS steps out, no Python object and no GIL per symbol.
 
 Shapes: L lanes, R draws (particles) under the same parameters, M dimensions. A cdf row F holds K + 1 entries as
-uint32 with F[0] = 0 and F[K] = 2^r, r <= 31.
+uint32 with F[0] = 0 and F[K] = 2^r, r <= 30.
 Quantiles, starts and frequencies are uint64, symbols int32 (uniform ones int64), codelengths int64 in 2^-16 bits.
 DataError for a symbol of frequency 0. Pushes go from the last symbol of a lane to the first, pops from the first to the last. DataError for symbols out of range
 or of the wrong shape, StackError for a precision or number of lanes that the stack does not have.

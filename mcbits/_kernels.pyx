@@ -1,7 +1,7 @@
 """The discretizers' loops over symbols: integer cdfs in, rANS steps out, no Python object and no GIL per symbol.
 
 Shapes: L lanes, R draws (particles) under the same parameters, M dimensions. A cdf row F holds K + 1 entries as
-uint32 with F[0] = 0 and F[K] = 2^r, r <= 31.
+uint32 with F[0] = 0 and F[K] = 2^r, r <= 30.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t

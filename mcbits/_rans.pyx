@@ -37,10 +37,20 @@ cdef inline uint64_t _fresh_head(uint64_t key, int lprec) noexcept nogil:
     return (<uint64_t>1 << lprec) | (_mix(key) >> (64 - lprec))
 
 
+def _words(values, int ndim):
+    try:
+        array = np.ascontiguousarray(values, np.uint64)
+    except (TypeError, ValueError, OverflowError):
+        raise StackError("the stack takes arrays of unsigned integers") from None
+    if array.ndim != ndim:
+        raise StackError(f"an array of {array.ndim} dimensions stands where {ndim} are needed")
+    return array
+
+
 cdef class Stack:
     def __cinit__(self, int lanes=1, int lprec=32, int bprec=32, seed=0):
         cdef int k
-        if lanes != -1 and not 1 <= lanes <= 1 << 20:
+        if not 1 <= lanes <= 1 << 20:
             raise StackError(f"a stack has 1 to 2^20 lanes, not {lanes}")
         if not (1 <= lprec and 1 <= bprec and lprec + bprec <= 64):
             raise StackError(f"lprec {lprec} and bprec {bprec} must be at least 1 and together at most 64")
@@ -48,8 +58,6 @@ cdef class Stack:
         self.lprec = lprec
         self.bprec = bprec
         self._owner = None
-        if lanes == -1:  # a view, which select() fills in
-            return
         self._lanes = <Lane *>calloc(lanes, sizeof(Lane))
         if self._lanes == NULL:
             raise MemoryError
@@ -76,7 +84,8 @@ cdef class Stack:
         cdef Stack view
         if not 0 <= start < stop <= self.lanes:
             raise StackError(f"lanes {start} to {stop} are not in a stack of {self.lanes}")
-        view = Stack(-1, self.lprec, self.bprec)
+        view = Stack(1, self.lprec, self.bprec)
+        free(view._lanes)
         view._lanes = self._lanes + start
         view._owner = self
         view.lanes = stop - start
@@ -91,8 +100,8 @@ cdef class Stack:
         return fresh
 
     def push(self, starts, freqs, int precision):
-        cdef const uint64_t[:, ::1] start = np.ascontiguousarray(starts, np.uint64)
-        cdef const uint64_t[:, ::1] freq = np.ascontiguousarray(freqs, np.uint64)
+        cdef const uint64_t[:, ::1] start = _words(starts, 2)
+        cdef const uint64_t[:, ::1] freq = _words(freqs, 2)
         cdef Py_ssize_t k, i
         cdef uint64_t whole
         cdef bint good = True
@@ -115,7 +124,7 @@ cdef class Stack:
             raise MemoryError
 
     def pop(self, cdf, int precision):
-        cdef const uint64_t[:, :, ::1] table = np.ascontiguousarray(cdf, np.uint64)
+        cdef const uint64_t[:, :, ::1] table = _words(cdf, 3)
         cdef Py_ssize_t k, i, low, high, middle
         cdef uint64_t quantile, whole
         cdef bint good = True
@@ -178,8 +187,8 @@ cdef class Stack:
 
     @classmethod
     def from_words(cls, heads, tails, int lprec=32, int bprec=32, seed=0):
-        head = np.ascontiguousarray(heads, np.uint64)
-        words = [np.ascontiguousarray(tail, np.uint64) for tail in tails]
+        head = _words(heads, 1)
+        words = [_words(each, 1) for each in tails]
         if len(head) == 0 or len(head) != len(words):
             raise StackError(f"{len(head)} heads meet {len(words)} tails")
         cdef Stack stack = cls(len(head), lprec, bprec, seed)

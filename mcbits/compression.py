@@ -19,6 +19,7 @@ from mcbits.container import End, Header, pack_block, pack_stack, read_blocks, r
 from mcbits.datasets.images import whole_or_nothing
 from mcbits.distributions import CODELENGTH_UNIT
 from mcbits.errors import DataError, FormatError, ModelError, UsageError
+from mcbits.exact.iterative import Refinement
 from mcbits.exact.vae import FrozenVAE, LatentVAE, Precisions
 from mcbits.plugins import nearest_name, registry
 from mcbits.ramp import UNIT, coder_at, parse_ramp
@@ -89,17 +90,24 @@ def compress(
     ramp: str = "auto",
     embed_model: bool = False,
     verify: bool = True,
+    iterative_post_improvement: bool = False,
+    iterative_improvement_steps: int = 50,
+    iterative_improvement_lr: float = 0.01,
     **options: Any,
 ) -> bytes:
     """Images (n, *shape), uint8 or bool, as the bytes of a .mcb file.
 
-    `options` are the coder's (num_particles) and the precisions (prop_mprec). Raises DataError for images that the model cannot
-    code, UsageError for options.
+    `options` are the coder's (num_particles) and the precisions (prop_mprec). With `iterative_post_improvement` each q(z|x) is
+    refined by gradient steps on the ELBO, which the decoder repeats. Raises DataError for images that the model cannot code,
+    UsageError for options.
     """
+    refinement = Refinement(iterative_improvement_steps, iterative_improvement_lr) if iterative_post_improvement else None
     names = [f.name for f in fields(Precisions)]
     precisions = Precisions(**{k: options.pop(k) for k in names if k in options})
     file = BytesIO()
-    job = _Encoding(images, _loaded(model), make_coder(coder, options), precisions, seed, lanes, ramp, embed_model)
+    job = _Encoding(
+        images, _loaded(model), make_coder(coder, options), precisions, seed, lanes, ramp, embed_model, refinement
+    )
     job.write(file)
     if verify:
         file.seek(0)
@@ -127,9 +135,10 @@ def compress_file(
     ramp: str = "auto",
     embed_model: bool = False,
     verify: bool = True,
+    refinement: Refinement | None = None,
 ) -> Report:
     """As `compress`, into a file that appears whole or not at all, after it has been decoded again if `verify`."""
-    job = _Encoding(images, _loaded(model), coder, precisions, seed, lanes, ramp, embed_model)
+    job = _Encoding(images, _loaded(model), coder, precisions, seed, lanes, ramp, embed_model, refinement)
     with whole_or_nothing(Path(destination)) as draft:
         begin = time.perf_counter()
         with open(draft, "wb") as file:
@@ -169,6 +178,7 @@ def info(source: str | Path) -> dict[str, Any]:
         "blocks": blocks - 1,
         "block_size": header.block_size,
         "ramp": header.ramp / UNIT,
+        "refinement": header.refinement,
         "model_id": header.model_id.hex(),
         "embedded_model_bytes": len(header.model),
         "sha256": end.digest.hex(),
@@ -194,10 +204,11 @@ def decode(file: BinaryIO, model: FrozenVAE | str | Path | None = None) -> Itera
     header = read_header(file)
     try:
         coder, precisions = make_coder(header.coder, header.options), Precisions(**header.precisions)
+        refinement = Refinement(**header.refinement) if header.refinement else None  # type: ignore[arg-type]
     except UsageError as error:
         raise FormatError(f"the file needs what this mcbits has not: {error}") from None
     vae = _model_of(header, model)
-    latent, dims = vae.latent_model(precisions), prod(header.shape)
+    latent, dims = vae.latent_model(precisions, refinement), prod(header.shape)
     if dims != prod(vae.shape):
         raise FormatError(f"the file holds images of shape {header.shape}, its model describes {vae.shape}")
     digest, count = sha256(), 0
@@ -247,11 +258,12 @@ class _Encoding:
         lanes: int,
         ramp: str,
         embed_model: bool,
+        refinement: Refinement | None,
     ):
         self.images, self.vae, self.coder, self.seed = _checked(images, vae), vae, coder, seed
         if not 1 <= lanes <= 1 << 16:
             raise UsageError(f"lanes must be between 1 and 65536, not {lanes}")
-        self.model = vae.latent_model(precisions)
+        self.model = vae.latent_model(precisions, refinement)
         self.header = Header(
             coder=coder.short,
             options=coder.get_config(),
@@ -261,6 +273,7 @@ class _Encoding:
             lanes=lanes,
             block_size=BLOCK_SIZE,
             ramp=parse_ramp(ramp, coder, self.model, _flat(self.images[:BLOCK_SIZE])),
+            refinement=asdict(refinement) if refinement else {},
             model_id=bytes.fromhex(vae.model_id),
             model=vae.data if embed_model else b"",
         )

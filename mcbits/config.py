@@ -6,13 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_type_hints
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mcbits.errors import PluginError, UsageError
 from mcbits.plugins import nearest_name, registry
+
+if TYPE_CHECKING:
+    from mcbits.exact.iterative import Refinement
 
 C = TypeVar("C", bound=BaseModel)
 
@@ -113,14 +116,21 @@ class CompressConfig(_Config):
     lprec: int = Field(default=32, ge=1, le=63, description="bits a stack head keeps at least")
     bprec: int = Field(default=32, ge=1, le=63, description="bits per word of the stack's tail")
     log_num_bucket: int = Field(
-        default=8, ge=1, le=31, description="log2 of the latent's buckets per dimension"
+        default=8, ge=1, le=16, description="log2 of the latent's buckets per dimension"
     )
-    prior_mprec: int = Field(default=8, ge=1, le=31, description="precision of the prior p(z), bits")
-    prop_mprec: int = Field(default=16, ge=1, le=31, description="precision of the proposal q(z|x), bits")
-    cond_mprec: int = Field(default=16, ge=1, le=31, description="precision of the likelihood p(x|z), bits")
+    prior_mprec: int = Field(default=8, ge=1, le=30, description="precision of the prior p(z), bits")
+    prop_mprec: int = Field(default=16, ge=1, le=30, description="precision of the proposal q(z|x), bits")
+    cond_mprec: int = Field(default=16, ge=1, le=30, description="precision of the likelihood p(x|z), bits")
     index_mprec: int = Field(
-        default=24, ge=1, le=31, description="precision of the particle weights Cat(w), bits"
+        default=24, ge=1, le=30, description="precision of the particle weights Cat(w), bits"
     )
+    iterative_post_improvement: bool = Field(
+        default=False, description="refine each q(z|x) by gradient steps; the decoder repeats them from x"
+    )
+    iterative_improvement_steps: int = Field(
+        default=50, ge=1, le=10_000, description="gradient steps an image; the time they take is the decoder's too"
+    )
+    iterative_improvement_lr: float = Field(default=0.01, gt=0, le=1, description="learning rate of these steps")
     lanes: int = Field(
         default=1, ge=1, description="stacks that step together: faster, a few more initial bits each"
     )
@@ -166,6 +176,14 @@ class CompressConfig(_Config):
 
     def to_yaml(self) -> str:
         return _dump_yaml(self.model_dump(mode="json") | self.coder_options)
+
+    def make_refinement(self) -> Refinement | None:
+        """The iterative inference that is asked for; None if it is not."""
+        from mcbits.exact.iterative import Refinement
+
+        if not self.iterative_post_improvement:
+            return None
+        return Refinement(self.iterative_improvement_steps, self.iterative_improvement_lr)
 
     def make_coder(self) -> Any:
         """The chosen coder with its options; UsageError for a value out of range."""

@@ -49,6 +49,7 @@ class Header:
     """What a decoder must know: `coder` and its `options`, `precisions`, `shape` and `dtype` of an image, `lanes`, `block_size`.
 
     `ramp`: step t of a block is coded with min(N, 1 + floor(t * ramp / 256)) particles; 0 for N from the start.
+    `refinement`: number of `steps` and learning rate `lr` by which q(z|x) is refined; left out of the bytes where it is not.
     """
 
     coder: str
@@ -59,12 +60,13 @@ class Header:
     lanes: int
     block_size: int
     ramp: int
+    refinement: dict[str, int | float] = field(default_factory=dict)
     model_id: bytes = field(default=bytes(32), repr=False)
     model: bytes = field(default=b"", repr=False)
 
     def pack(self) -> bytes:
         """The bytes up to the first block."""
-        document = {k: v for k, v in vars(self).items() if k not in ("model_id", "model")}
+        document = {k: v for k, v in vars(self).items() if k not in ("model_id", "model") and (k != "refinement" or v)}
         text = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
         deflate = zlib.compressobj(9, wbits=-15, zdict=DICTIONARY)
         packed = deflate.compress(text) + deflate.flush()
@@ -210,6 +212,8 @@ def _check(header: Header) -> None:
         isinstance(header.coder, str)
         and isinstance(header.options, dict)
         and isinstance(header.precisions, dict)
+        and isinstance(header.refinement, dict)
+        and set(header.refinement) in (set(), {"steps", "lr"})
         and set(header.precisions) == names
         and all(integer(p, 0, 64) for p in header.precisions.values())
         and header.precisions["lprec"] >= 1

@@ -19,14 +19,14 @@ seeds = st.integers(0, 2**32 - 1)
 ONE, HALF = np.ones((1, 1), np.int32), np.full((1, 1), 0.5)
 
 
-@given(shapes, st.integers(1, 31), st.data())
+@given(shapes, st.integers(1, 30), st.data())
 @quick
 def test_uniform_keeps_the_contract(shape, precision, data):
     size = data.draw(st.integers(1, min(1 << precision, 300)))
     check_distribution(lambda rows: Uniform(size, (len(rows), shape[1]), precision), shape[0])
 
 
-@given(shapes, st.integers(1, 31), seeds, st.data())
+@given(shapes, st.integers(1, 30), seeds, st.data())
 @quick
 def test_categorical_keeps_the_contract(shape, precision, seed, data):
     """Weights from all alike to one that has everything, many of them zero."""
@@ -37,7 +37,7 @@ def test_categorical_keeps_the_contract(shape, precision, seed, data):
     check_distribution(lambda rows: Categorical(weights[rows], precision), shape[0], seed)
 
 
-@given(shapes, st.integers(1, 31), seeds)
+@given(shapes, st.integers(1, 30), seeds)
 @quick
 def test_bernoulli_keeps_the_contract(shape, precision, seed):
     rng = np.random.default_rng(seed)
@@ -57,7 +57,7 @@ def gaussian_parameters(rng: np.random.Generator, shape: tuple[int, int]) -> tup
 
 
 @pytest.mark.parametrize("leaky", [True, False])
-@given(shapes, st.integers(1, 31), seeds, st.data())
+@given(shapes, st.integers(1, 30), seeds, st.data())
 @quick
 def test_gaussian_buckets_keep_the_contract(leaky, shape, precision, seed, data):
     log_num_bucket = data.draw(st.integers(1, min(precision, 12)))
@@ -71,7 +71,7 @@ def test_gaussian_buckets_keep_the_contract(leaky, shape, precision, seed, data)
 
 
 @pytest.mark.parametrize("leaky", [True, False])
-@given(shapes, st.integers(1, 31), seeds, st.data())
+@given(shapes, st.integers(1, 30), seeds, st.data())
 @quick
 def test_gaussian_grid_keeps_the_contract(leaky, shape, precision, seed, data):
     num_buckets = data.draw(st.integers(2, min(1 << precision, 300)))
@@ -86,7 +86,7 @@ def test_gaussian_grid_keeps_the_contract(leaky, shape, precision, seed, data):
     )
 
 
-@pytest.mark.parametrize("precision", [1, 8, 31])
+@pytest.mark.parametrize("precision", [1, 8, 30])
 def test_one_symbol_costs_nothing_at_any_precision(precision):
     check_distribution(lambda rows: Categorical(np.full((len(rows), 2, 1), 5), precision), 2)
     check_distribution(lambda rows: Uniform(1, (len(rows), 2), precision), 2)
@@ -104,7 +104,7 @@ def test_as_many_symbols_as_quantiles_leaves_one_each(precision):
         assert (frequencies(distribution) == 1).all()
 
 
-@pytest.mark.parametrize("precision", [8, 31])
+@pytest.mark.parametrize("precision", [8, 30])
 def test_all_mass_in_one_bucket_costs_nothing(precision):
     def make(rows):
         lanes = np.ones((len(rows), 2), np.int32)
@@ -114,12 +114,12 @@ def test_all_mass_in_one_bucket_costs_nothing(precision):
     check_distribution(make, 2, leaky=False)
 
 
-@given(st.integers(1, 31), seeds)
+@given(st.integers(1, 30), seeds)
 @quick
 def test_uniform_is_the_floor_of_equal_parts(precision, seed):
     """F(k) = floor(k 2^r / n), with a size of its own in every place."""
     rng = np.random.default_rng(seed)
-    sizes = np.minimum(np.floor(2.0 ** rng.uniform(0, 31, (2, 3))), 1 << precision).astype(np.int64)
+    sizes = np.minimum(np.floor(2.0 ** rng.uniform(0, 30, (2, 3))), 1 << precision).astype(np.int64)
     uniform, total = Uniform(sizes, (2, 3), precision), 1 << precision
     symbols = rng.integers(0, sizes)
     starts, freqs = uniform.intervals(symbols)
@@ -133,14 +133,14 @@ def test_uniform_is_the_floor_of_equal_parts(precision, seed):
 
 
 def test_uniform_costs_log2_of_its_size():
-    """At r = 31 and n <= 2^16 at most 4.4e-5 bits more, whether or not n is a power of two."""
+    """At r = 30 and n <= 2^16 at most 8.8e-5 bits more, whether or not n is a power of two."""
     sizes = np.array([[2, 3, 1000, 50_001, 65_535, 65_536]])
     for symbols in (sizes * 0, sizes // 2, sizes - 1):
-        cost = Uniform(sizes, sizes.shape, 31).codelength(symbols) * UNIT
+        cost = Uniform(sizes, sizes.shape, 30).codelength(symbols) * UNIT
         assert (cost - np.log2(sizes) <= 4.4e-5 + UNIT).all()
 
 
-@given(st.integers(1, 31), seeds, st.data())
+@given(st.integers(1, 30), seeds, st.data())
 @quick
 def test_categorical_is_the_fast_leaky_rounding(precision, seed, data):
     """F(k) = k + floor((2^r - K) S_k / S_K), but for one count where the quotient in doubles falls short."""
@@ -171,7 +171,7 @@ def test_categorical_from_log_weights_is_their_softmax():
     np.testing.assert_allclose(freqs, probability * 2**24, rtol=1e-5, atol=12)  # the leak is 10
 
 
-@pytest.mark.parametrize("precision", [8, 16, 31])
+@pytest.mark.parametrize("precision", [8, 16, 30])
 def test_bernoulli_is_the_sigmoid(precision):
     logits = np.arange(-4096, 4096, dtype=np.int32)[None]
     ones, total = frequencies(Bernoulli(logits, precision))[0, :, 1], 1 << precision
@@ -216,7 +216,7 @@ laws = pytest.mark.parametrize(
 
 
 @laws
-@pytest.mark.parametrize("precision", [12, 16, 31])
+@pytest.mark.parametrize("precision", [12, 16, 30])
 @pytest.mark.parametrize("leaky", [True, False])
 def test_gaussian_buckets_hold_the_exact_mass(mean, log_scale, precision, leaky):
     edges = [mpmath.sqrt(2) * mpmath.erfinv(mpmath.mpf(2 * k) / 64 - 1) for k in range(1, 64)]
@@ -225,7 +225,7 @@ def test_gaussian_buckets_hold_the_exact_mass(mean, log_scale, precision, leaky)
 
 
 @laws
-@pytest.mark.parametrize("precision", [12, 16, 31])
+@pytest.mark.parametrize("precision", [12, 16, 30])
 @pytest.mark.parametrize("leaky", [True, False])
 def test_gaussian_grid_holds_the_exact_mass(mean, log_scale, precision, leaky):
     edges = [-3 + 5 * mpmath.mpf(k) / 50 for k in range(51)]
@@ -288,7 +288,7 @@ def golden_distributions() -> dict:
     mean = (k * 2654435761 % 32768 - 16384).astype(np.int32).reshape(3, 200)
     log_scale = (k * 40503 % 2048 - 1536).astype(np.int32).reshape(3, 200)
     return {
-        "uniform": Uniform((k % 37 + 1).reshape(3, 200), (3, 200), 31),
+        "uniform": Uniform((k % 37 + 1).reshape(3, 200), (3, 200), 30),
         "categorical": Categorical((k * 2654435761 % 2**32).reshape(3, 4, 50), 16),
         "log-weights": Categorical.from_log2((k * 2654435761 % 2**21).reshape(12, 50), 16),
         "bernoulli": Bernoulli(mean // 4, 16),
@@ -300,7 +300,7 @@ def golden_distributions() -> dict:
 
 
 GOLDEN = {
-    "uniform": "4cfebb8c650236462efdaa9392fdf23bdfb079d13ee2e9aa12f72811a091a624",
+    "uniform": "9039249f147533ed42b55085ef5c039e0b0a63708cf8e2e020b3c38028821a18",
     "categorical": "190f506da2ff092b81dd4ed39f3db1e4588ef1e07fc6929e0e17e6e2e9cfbe11",
     "log-weights": "deadefce8a7f7ebfc1afe385ab7aabab554d9a34aa2dd159fa26c0472b364a12",
     "bernoulli": "147dcce57ee62c338a895b8f87d75dce7ddd19e3eb66e6dd04e0b7f75d78837f",

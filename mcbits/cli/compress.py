@@ -77,6 +77,7 @@ def compress(
             seed=checked.seed,
             lanes=checked.lanes,
             embed_model=embed_model,
+            refinement=checked.make_refinement(),
             verify=checked.decode_check,
         )
     document = {"file": destination, "coder": coder.name, **checked.coder_options, **asdict(report)}

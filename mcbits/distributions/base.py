@@ -12,7 +12,8 @@ from mcbits.errors import DataError, UsageError
 CODELENGTH_UNIT = 2.0**-16
 """Codelengths are integers in this many bits."""
 
-MAX_PRECISION = 31
+MAX_PRECISION = 30
+"""So that every entry of a cdf, 2^r among them, is a non-negative int32."""
 
 
 class Distribution(ABC):
@@ -51,9 +52,9 @@ class Distribution(ABC):
         """`codelength` summed over the last axis, dims."""
         return self.codelength(symbols).sum(axis=-1)
 
+    @abstractmethod
     def expand(self, num_particles: int) -> "Distribution":
         """num_particles draws from each of these (lanes, dims): shape (lanes, num_particles, dims)."""
-        return Expanded(self, num_particles)
 
     def cdf(self) -> NDArray[np.uint64]:
         """The whole table, `shape` + (K + 1,): for tests and inspection, never on a coding path."""
@@ -67,6 +68,9 @@ class Repeatable(Distribution):
     def pop(self, stack: Stack) -> NDArray[np.int32]:
         return self.pop_draws(stack, 1)[:, 0]
 
+    def expand(self, num_particles: int) -> "Expanded":
+        return Expanded(self, num_particles)
+
     @abstractmethod
     def pop_draws(self, stack: Stack, draws: int) -> NDArray[np.int32]:
         """Decode (lanes, draws, dims) symbols."""
@@ -76,6 +80,8 @@ class Expanded(Distribution):
     """Draws from one distribution, an axis of particles between lanes and dims."""
 
     def __init__(self, base: Repeatable, num_particles: int):
+        if num_particles < 0:
+            raise UsageError(f"a distribution cannot be drawn from {num_particles} times")
         self.base = base
         self.shape = (base.shape[0], num_particles, base.shape[1])
         self.precision = base.precision
@@ -86,6 +92,12 @@ class Expanded(Distribution):
 
     def pop(self, stack: Stack) -> NDArray[np.int32]:
         return self.base.pop_draws(stack, self.shape[1])
+
+    def expand(self, num_particles: int) -> "Expanded":
+        raise UsageError("an expanded distribution cannot be expanded again")
+
+    def cdf(self) -> NDArray[np.uint64]:
+        return np.repeat(self.base.cdf()[:, None], self.shape[1], axis=1)
 
     def intervals(self, symbols: ArrayLike) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         return self.base.intervals(symbols)

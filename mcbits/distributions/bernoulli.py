@@ -20,6 +20,8 @@ class Bernoulli(Distribution):
 
     def __init__(self, logits: NDArray[np.int32], precision: int):
         self.precision = check_precision(precision, 2)
+        if logits.dtype.kind not in "iu" or logits.ndim not in (2, 3):
+            raise DataError(f"logits must be integers (lanes, dims) or (lanes, particles, dims), not {logits.dtype} {logits.shape}")
         self.logits = draws(logits)
         self.shape = logits.shape
         self._freq, self._length = _table(precision)
@@ -44,6 +46,9 @@ class Bernoulli(Distribution):
         """Summed over dims without a probability in memory; symbols (lanes, dims) are shared by all particles."""
         total = _kernels.bernoulli_total(self.logits, draws(symbols), self._length)
         return total if len(self.shape) == 3 else total[:, 0]
+
+    def expand(self, num_particles: int) -> "Bernoulli":
+        return Bernoulli(np.repeat(self.logits, num_particles, axis=1), self.precision)
 
     def particle(self, j: NDArray[np.integer]) -> "Bernoulli":
         """Of (lanes, particles, dims), the one particle j (lanes,) of each lane."""

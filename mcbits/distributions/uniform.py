@@ -12,7 +12,7 @@ from mcbits.errors import DataError
 
 
 class Uniform(Repeatable):
-    """F(k) = floor(k 2^r / n). At r = 31 and n <= 2^16 a symbol costs at most 4.4e-5 bits more than log2 n.
+    """F(k) = floor(k 2^r / n). At r = 24 and n <= 2^16 a symbol costs at most 0.006 bits more than log2 n, and on average 3e-6.
 
     `size` n is one integer or an array that broadcasts to `shape` (lanes, dims). Symbols are int64.
     """
@@ -20,10 +20,13 @@ class Uniform(Repeatable):
     def __init__(self, size: ArrayLike, shape: tuple[int, int], precision: int):
         self.shape = tuple(shape)
         n = np.asarray(size, np.int64)
+        try:
+            self._size = np.ascontiguousarray(np.broadcast_to(n, shape))
+        except ValueError:
+            raise DataError(f"sizes of shape {n.shape} do not fit a uniform distribution of shape {shape}") from None
         self.num_symbols = int(n.max(initial=1))
         self.precision = check_precision(precision, self.num_symbols)
         check_precision(precision, int(n.min(initial=1)))
-        self._size = np.ascontiguousarray(np.broadcast_to(n, shape))
         # Where every n divides 2^r, all symbols cost the same.
         self._even = n.ndim == 0 and (1 << precision) % self.num_symbols == 0
 

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from mcbits.errors import UsageError
 from mcbits.exact.backends import backend, self_test
-from mcbits.exact.fixed import HEAD_LIMIT, SIGNIFICAND_BITS
+from mcbits.exact.fixed import HEAD_LIMIT, SIGNIFICAND_BITS, dtype_for
 from mcbits.exact.layers import AnyLayer, Linear, Lookup, Round, Scale
 from mcbits.exact.network import FrozenNetwork, Output
 
 _SPAN_BITS = 2
 """The slope of a table is its difference over 2^-2, since neighbouring entries differ by less than they are rounded."""
 
+_MAX_INDEX_FRAC = 16
 _DTYPE = "float64"
 
 
@@ -40,8 +41,9 @@ class Gradient:
                 weight = tensors[f"{index}.weight"].T
                 sums = int(np.abs(weight.astype(np.int64)).sum(axis=0).max())
                 shift = max(0, (reach * sums).bit_length() + 1 - SIGNIFICAND_BITS[_DTYPE])
+                # The premise of the theorem; dtype_for raises where weights beyond 2^52 leave no bits at all.
                 reach = ((reach >> shift) + 1) * sums
-                assert reach < 1 << SIGNIFICAND_BITS[_DTYPE]
+                dtype_for(reach)
                 self._steps.append(_Product(shift, engine.prepare(weight.astype(_DTYPE)), weight.shape[1]))
                 exponent += shift - layer.frac
             elif (slopes := _slopes(layer, network.tensors)) is not None:
@@ -103,13 +105,22 @@ def _backwards(network: FrozenNetwork, name: str) -> Iterator[tuple[int, AnyLaye
     while value >= len(network.inputs):
         index = value - len(network.inputs)
         layer = network.layers[index]
-        if not isinstance(layer, Linear | Lookup | Round | Scale) or getattr(layer, "high", HEAD_LIMIT) < HEAD_LIMIT:
+        if not _is_known(layer):
             raise UsageError(
                 f"iterative inference does not know the gradient of layer {index} ({layer.op}) of the {name}; "
                 "it does of linear layers, ReLU and tanh-like activations"
             )
         yield index, layer
         (value,) = layer.inputs
+
+
+def _is_known(layer: AnyLayer) -> bool:
+    if isinstance(layer, Round):
+        return layer.high == HEAD_LIMIT
+    if isinstance(layer, Lookup):
+        fine = _SPAN_BITS < layer.index_frac <= _MAX_INDEX_FRAC and layer.frac >= _SPAN_BITS
+        return fine and 2 * abs(layer.low) <= HEAD_LIMIT
+    return isinstance(layer, Linear | Scale)
 
 
 def _slopes(layer: AnyLayer, tensors: dict[str, NDArray]) -> _Slopes | None:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mcbits.distributions.base import MAX_PRECISION
 from mcbits.distributions import Distribution, GaussianBuckets, uniform
 from mcbits.distributions.gaussian import CENTRE_FRAC, LOG_SCALE_FRAC, MEAN_FRAC, equal_mass_centres
 from mcbits.errors import ModelError, UsageError
 from mcbits.exact.fixed import FixedPoint
+from mcbits.exact.iterative import Refinement, Refiner
 from mcbits.exact.model_io import dumps, load
 from mcbits.exact.network import FrozenNetwork
 from mcbits.plugins import registry
@@ -38,8 +40,8 @@ class Precisions:
         if not (1 <= self.lprec and 1 <= self.bprec and self.lprec + self.bprec <= 64):
             raise UsageError(f"lprec {self.lprec} and bprec {self.bprec} must be at least 1 and together at most 64")
         for name in ("prior_mprec", "prop_mprec", "cond_mprec", "index_mprec"):
-            if not 1 <= getattr(self, name) <= min(self.lprec, 31):
-                raise UsageError(f"{name} must be between 1 and the smaller of lprec and 31, not {getattr(self, name)}")
+            if not 1 <= getattr(self, name) <= min(self.lprec, MAX_PRECISION):
+                raise UsageError(f"{name} must be between 1 and the smaller of lprec and {MAX_PRECISION}, not {getattr(self, name)}")
         if not 1 <= self.log_num_bucket <= min(self.prior_mprec, self.prop_mprec, 16):
             raise UsageError(
                 f"log_num_bucket must be between 1 and the smallest of prior_mprec, prop_mprec and 16, not {self.log_num_bucket}"
@@ -82,16 +84,20 @@ class FrozenVAE:
         with whole_or_nothing(path) as draft:
             draft.write_bytes(self.data)
 
-    def latent_model(self, precisions: Precisions) -> "LatentVAE":
-        """The discretised distributions at these precisions, which is what a coder sees."""
-        return LatentVAE(self, precisions)
+    def latent_model(self, precisions: Precisions, refinement: Refinement | None = None) -> "LatentVAE":
+        """The discretised distributions at these precisions, which is what a coder sees.
+
+        With a refinement, q(z|x) is what it makes of the encoder network's; UsageError for a model that has no exact gradient.
+        """
+        return LatentVAE(self, precisions, refinement)
 
 
 class LatentVAE:
     """The LatentModel of a FrozenVAE at given precisions."""
 
-    def __init__(self, vae: FrozenVAE, precisions: Precisions):
+    def __init__(self, vae: FrozenVAE, precisions: Precisions, refinement: Refinement | None = None):
         self.vae, self.precisions = vae, precisions
+        self._refiner = Refiner(vae, refinement) if refinement else None
         self.index_precision = precisions.index_mprec
         self._centres = equal_mass_centres(1 << precisions.log_num_bucket)
 
@@ -119,8 +125,8 @@ class LatentVAE:
 
     def _posterior_parameters(self, x: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         images = np.ascontiguousarray(x, np.float32).reshape(len(x), *self.vae.encoder.inputs[0].shape)
-        mean, log_scale = self.vae.encoder.run(images)
-        return mean.reshape(len(x), -1), log_scale.reshape(len(x), -1)
+        mean, log_scale = (each.reshape(len(x), -1) for each in self.vae.encoder.run(images))
+        return self._refiner(x, mean, log_scale) if self._refiner else (mean, log_scale)
 
     def _gaussian(self, mean: NDArray[np.int32], log_scale: NDArray[np.int32]) -> GaussianBuckets:
         return GaussianBuckets(mean, log_scale, self.precisions.log_num_bucket, self.precisions.prop_mprec, leaky=False)

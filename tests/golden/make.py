@@ -4,8 +4,8 @@
 """
 
 import argparse
-import gzip
 import json
+import lzma
 
 import numpy as np
 import torch
@@ -82,7 +82,7 @@ class Wide(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.second = nn.Linear(30, 1024), nn.Linear(1024, 5)
+        self.first, self.second = nn.Linear(8, 1024), nn.Linear(1024, 3)
         with torch.no_grad():
             self.second.weight[:] = 0.03 * self.second.weight.sign()
 
@@ -98,7 +98,7 @@ def layers() -> bytes:
         *(nn.ConvTranspose2d(4, 6, 4, stride=2, padding=1, groups=2), nn.ReLU(), nn.Flatten(), nn.Linear(384, 5)),
         *(nn.Softplus(), nn.Linear(5, 5)),
     ).eval()
-    binary, grey = FixedPoint(shape=(64,), frac=0, bound=1), FixedPoint(shape=(30,), frac=8, bound=1024)
+    binary, grey = FixedPoint(shape=(64,), frac=0, bound=1), FixedPoint(shape=(8,), frac=8, bound=1024)
     x, h = FixedPoint(shape=(10,), frac=8, bound=1024), FixedPoint(shape=(12,), frac=8, bound=256)
     c = FixedPoint(shape=(12,), frac=16, bound=8 << 16)
     return dumps(
@@ -118,7 +118,7 @@ def main() -> None:
         digits = Digits.load()
         np.save(FOLDER / "images.npy", np.packbits(binarize(digits.train[:500], digits.levels, seed=0).reshape(500, -1), axis=1))
         MODEL.write_bytes(freeze_vae(train(binarize(digits.train, digits.levels, seed=1))).data)
-        NETWORKS.write_bytes(gzip.compress(layers(), 9, mtime=0))
+        NETWORKS.write_bytes(lzma.compress(layers(), preset=9))
     vae, files = model(), jobs()
     for old in FOLDER.glob("*.mcb"):
         old.unlink()
