@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TABLES := rates products symbols scaling memory workers startup training
 
-.PHONY: demo test test-slow clean
+.PHONY: demo test test-slow bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/mcbits demo
@@ -13,6 +14,13 @@ test: $(VENV)/installed
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 -m slow
+
+bench: $(VENV)/bench
+	for table in $(TABLES); do $(BIN)/python benchmarks/$$table.py || exit 1; done
+
+$(VENV)/bench: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	touch $@
 
 # Editable, so that the tests run the checkout; rebuilt when a Cython source or the list of packages changes.
 $(VENV)/installed: pyproject.toml setup.py constraints.txt $(shell find mcbits -name '*.pyx' -o -name '*.pxd' -o -name '*.h')

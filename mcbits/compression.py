@@ -1,11 +1,13 @@
-"""Images to a .mcb file and back: blocks, lanes and checksums around a coder, and not one bit of what was handed over is lost."""
+"""Images to a .mcb file and back: not one bit of what was handed over is lost, and what is not whole is an error."""
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from io import BytesIO
+from itertools import chain
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,17 +16,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcbits._rans import Stack
+from mcbits.blocks import BlockCodec, Workers, flat
 from mcbits.coders.base import Coder
-from mcbits.container import End, Header, pack_block, pack_stack, read_blocks, read_header, unpack_stack
+from mcbits.container import End, Header, pack_block, read_blocks, read_header
 from mcbits.datasets.images import whole_or_nothing
-from mcbits.distributions import CODELENGTH_UNIT
 from mcbits.errors import DataError, FormatError, ModelError, UsageError
 from mcbits.exact.iterative import Refinement
-from mcbits.exact.vae import FrozenVAE, LatentVAE, Precisions
-from mcbits.plugins import nearest_name, registry
-from mcbits.ramp import UNIT, coder_at, parse_ramp
+from mcbits.exact.vae import FrozenVAE, Precisions
+from mcbits.plugins import make_coder, registry
+from mcbits.ramp import UNIT, parse_lanes, parse_ramp
 
 BLOCK_SIZE = 2048
+
+Images = NDArray | Iterable[NDArray]
+"""An array (n, *shape) or an iterable of such arrays, of which no more than a block is held at a time."""
+
+Model = FrozenVAE | str | Path
 
 
 @dataclass(frozen=True)
@@ -32,8 +39,8 @@ class Report:
     """What compressing cost.
 
     `ideal` (minus the coder's bound, on the particles it drew), `net` (what the message grew by) and `total` (the file) in
-    bits/dim; `initial_bits` in bits; `seconds` of encoding and of `verify_seconds` of decoding again (0 when it was skipped).
-    `per_image` (n,) holds what `ideal` is the mean of.
+    bits/dim; `per_image` (num_images,) the ideal rate of each; `initial_bits` in bits; `seconds` of encoding, and
+    `verify_seconds` of decoding again (0 when it was skipped).
     """
 
     num_images: int
@@ -47,47 +54,38 @@ class Report:
     per_image: NDArray[np.float64] = field(repr=False, compare=False)
 
 
-def load_model(path: str | Path) -> FrozenVAE:
+def load_model(path: str | Path, backend: str = "numpy") -> FrozenVAE:
     """The model of a run directory, its train_config.yml, a frozen model file, or a directory of a published checkpoint.
 
-    A model that is not frozen yet is frozen on the way in, which needs torch. Raises ModelError, FreezeError, PlatformError.
+    `backend` computes its products: "numpy", "torch" or "torch:DEVICE", the same bits. A model that is not frozen yet is frozen
+    on the way in, which needs torch. Raises ModelError, FreezeError, PlatformError, and UsageError for a backend.
     """
     path = Path(path)
     if not path.exists():
         raise ModelError(f"{path} does not exist: give a run directory, its train_config.yml, or a frozen model file")
     directory = path if path.is_dir() else path.parent
     if path.is_file() and path.suffix == ".safetensors":
-        return FrozenVAE(path)
+        return FrozenVAE(path, backend)
     if (directory / "codec.safetensors").is_file():
-        return FrozenVAE(directory / "codec.safetensors")
+        return FrozenVAE(directory / "codec.safetensors", backend)
     try:
         from mcbits.exact.vae import freeze_vae
         from mcbits.models.checkpoint import load_vae
     except ModuleNotFoundError:
         raise ModelError(f'{path} is not frozen yet, which needs torch: pip install "mcbits[train]"') from None
-    return freeze_vae(load_vae(path))
-
-
-def make_coder(name: str, options: dict[str, Any]) -> Coder:
-    """The registered coder of that name with these options; UsageError for one that it does not have."""
-    cls = registry().coder(name)
-    known = [f.name for f in fields(cls)]
-    for key in options:
-        if key not in known:
-            nearest = nearest_name(key, known)
-            hint = f": did you mean {nearest}?" if nearest else f": it has {', '.join(known) or 'none'}"
-            raise UsageError(f"{cls.short} has no option {key}{hint}")
-    return cls(**options)
+    return freeze_vae(load_vae(path), backend)
 
 
 def compress(
-    images: NDArray,
-    model: FrozenVAE | str | Path,
+    images: Images,
+    model: Model,
     coder: str = "bb-is",
     *,
     seed: int = 0,
-    lanes: int = 1,
+    lanes: int | str = 1,
     ramp: str = "auto",
+    workers: int = 1,
+    backend: str = "numpy",
     embed_model: bool = False,
     verify: bool = True,
     iterative_post_improvement: bool = False,
@@ -104,35 +102,34 @@ def compress(
     refinement = Refinement(iterative_improvement_steps, iterative_improvement_lr) if iterative_post_improvement else None
     names = [f.name for f in fields(Precisions)]
     precisions = Precisions(**{k: options.pop(k) for k in names if k in options})
-    file = BytesIO()
-    job = _Encoding(
-        images, _loaded(model), make_coder(coder, options), precisions, seed, lanes, ramp, embed_model, refinement
-    )
-    job.write(file)
+    vae, file = _loaded(model, backend), BytesIO()
+    job = _Encoding(images, vae, make_coder(coder, options), precisions, seed, lanes, ramp, embed_model, refinement)
+    job.write(file, workers)
     if verify:
         file.seek(0)
-        job.verify(file)
+        job.verify(file, workers)
     return file.getvalue()
 
 
-def decompress(blob: bytes, model: FrozenVAE | str | Path | None = None) -> NDArray:
+def decompress(blob: bytes, model: Model | None = None, *, workers: int = 1, backend: str = "numpy") -> NDArray:
     """The images (n, *shape) of a .mcb file's bytes; `model` may be left out if it is embedded.
 
     Raises FormatError for damage of any kind, ModelError when the model is missing or not the one the file was made with.
     """
-    return _read_all(BytesIO(blob), model)
+    return np.concatenate(list(decode(BytesIO(blob), model, workers, backend)))
 
 
 def compress_file(
-    images: NDArray,
+    images: Images,
     destination: str | Path,
-    model: FrozenVAE | str | Path,
+    model: Model,
     *,
     coder: Coder,
     precisions: Precisions = Precisions(),
     seed: int = 0,
-    lanes: int = 1,
+    lanes: int | str = 1,
     ramp: str = "auto",
+    workers: int = 1,
     embed_model: bool = False,
     verify: bool = True,
     refinement: Refinement | None = None,
@@ -142,18 +139,18 @@ def compress_file(
     with whole_or_nothing(Path(destination)) as draft:
         begin = time.perf_counter()
         with open(draft, "wb") as file:
-            job.write(file)
+            job.write(file, workers)
         encoded = time.perf_counter()
         if verify:
             with open(draft, "rb") as file:
-                job.verify(file)
+                job.verify(file, workers)
         return job.report(draft.stat().st_size, encoded - begin, time.perf_counter() - encoded if verify else 0.0)
 
 
-def decompress_file(source: str | Path, model: FrozenVAE | str | Path | None = None) -> NDArray:
+def decompress_file(source: str | Path, model: Model | None = None, *, workers: int = 1) -> NDArray:
     """The images of a .mcb file; errors as for `decompress`."""
     with open(source, "rb") as file:
-        return _read_all(file, model)
+        return np.concatenate(list(decode(file, model, workers)))
 
 
 def info(source: str | Path) -> dict[str, Any]:
@@ -162,9 +159,10 @@ def info(source: str | Path) -> dict[str, Any]:
         header = read_header(file)
         start, blocks = file.tell(), 0
         for piece in read_blocks(file):
-            blocks += 1
-            end = piece
-        assert isinstance(end, End)
+            if isinstance(piece, End):
+                end = piece
+            else:
+                blocks += 1
         size = file.seek(0, os.SEEK_END)
     dims = end.num_images * prod(header.shape)
     return {
@@ -175,7 +173,7 @@ def info(source: str | Path) -> dict[str, Any]:
         "shape": list(header.shape),
         "dtype": header.dtype,
         "lanes": header.lanes,
-        "blocks": blocks - 1,
+        "blocks": blocks,
         "block_size": header.block_size,
         "ramp": header.ramp / UNIT,
         "refinement": header.refinement,
@@ -188,7 +186,7 @@ def info(source: str | Path) -> dict[str, Any]:
     }
 
 
-def verify(source: str | Path, model: FrozenVAE | str | Path | None = None) -> dict[str, Any]:
+def verify(source: str | Path, model: Model | None = None) -> dict[str, Any]:
     """Check every checksum and, where the model is at hand, decode; what `info` says, and whether it was "decoded"."""
     found = info(source)
     decoded = model is not None or found["embedded_model_bytes"] > 0
@@ -199,173 +197,198 @@ def verify(source: str | Path, model: FrozenVAE | str | Path | None = None) -> d
     return {**found, "decoded": decoded}
 
 
-def decode(file: BinaryIO, model: FrozenVAE | str | Path | None = None) -> Iterator[NDArray]:
+def decode(file: BinaryIO, model: Model | None = None, workers: int = 1, backend: str = "numpy") -> Iterator[NDArray]:
     """The images of each block (n, *shape) in turn; what the last one yielded is vouched for only when the iterator ends."""
+    _check_workers(workers)
     header = read_header(file)
-    try:
-        coder, precisions = make_coder(header.coder, header.options), Precisions(**header.precisions)
-        refinement = Refinement(**header.refinement) if header.refinement else None  # type: ignore[arg-type]
-    except UsageError as error:
-        raise FormatError(f"the file needs what this mcbits has not: {error}") from None
-    vae = _model_of(header, model)
-    latent, dims = vae.latent_model(precisions, refinement), prod(header.shape)
-    if dims != prod(vae.shape):
-        raise FormatError(f"the file holds images of shape {header.shape}, its model describes {vae.shape}")
+    vae = _model_of(header, model, backend)
+    codec, end = BlockCodec(header, vae), End(0, b"")
     digest, count = sha256(), 0
-    for piece in read_blocks(file):
-        if isinstance(piece, End):
-            if piece.num_images != count or piece.digest != digest.digest():
-                raise FormatError("the decoded images do not have the checksum of the original ones")
-            return
-        num_images, stack = unpack_stack(piece, header)
-        images = decode_block(coder, header.ramp, latent, stack, num_images, dims).astype(header.dtype).reshape(-1, *header.shape)
-        digest.update(images.tobytes())
-        count += num_images
-        registry().hook.mcbits_advanced(job="decompress", done=count, metrics={})
-        yield images
 
+    def payloads() -> Iterator[bytes]:
+        nonlocal end
+        for piece in read_blocks(file):
+            if isinstance(piece, End):
+                end = piece
+            else:
+                yield piece
 
-def encode_block(
-    coder: Coder, ramp: int, model: LatentVAE, x: NDArray[np.int32], stack: Stack
-) -> Iterator[tuple[int, NDArray[np.int64]]]:
-    """Push x (n, dims), `stack.lanes` images a step; yields the number pushed so far and their ideal codelengths, step by step."""
-    lanes = stack.lanes
-    for step, model_ahead in enumerate(model.ahead(x, lanes)):
-        images = x[step * lanes : (step + 1) * lanes]
-        ideal = coder_at(coder, ramp, step).encode(stack.select(0, len(images)), images, model_ahead)
-        yield step * lanes + len(images), ideal
-
-
-def decode_block(coder: Coder, ramp: int, model: LatentVAE, stack: Stack, num_images: int, dims: int) -> NDArray[np.uint8]:
-    """Pop what `encode_block` pushed, the last step first: (num_images, dims)."""
-    x, lanes = np.empty((num_images, dims), np.uint8), stack.lanes
-    for step in reversed(range(-(-num_images // lanes))):
-        first, last = step * lanes, min((step + 1) * lanes, num_images)
-        x[first:last] = coder_at(coder, ramp, step).decode(stack.select(0, last - first), model)
-    return x
+    with ExitStack() as scope:
+        if workers > 1:
+            blocks = scope.enter_context(Workers(workers, header, vae)).decode(payloads())
+        else:
+            blocks = map(codec.decode, payloads())
+        for images in blocks:
+            digest.update(images.tobytes())
+            count += len(images)
+            registry().hook.mcbits_advanced(job="decompress", done=count, metrics={})
+            yield images
+    if end != End(count, digest.digest()):
+        raise FormatError("the decoded images do not have the checksum of the original ones")
 
 
 class _Encoding:
-    """One job: checks everything before the first byte is written, then writes block after block."""
+    """One job: checks what can be checked before the first byte is written, then writes block after block."""
 
     def __init__(
         self,
-        images: NDArray,
+        images: Images,
         vae: FrozenVAE,
         coder: Coder,
         precisions: Precisions,
         seed: int,
-        lanes: int,
+        lanes: int | str,
         ramp: str,
         embed_model: bool,
         refinement: Refinement | None,
     ):
-        self.images, self.vae, self.coder, self.seed = _checked(images, vae), vae, coder, seed
-        if not 1 <= lanes <= 1 << 16:
-            raise UsageError(f"lanes must be between 1 and 65536, not {lanes}")
-        self.model = vae.latent_model(precisions, refinement)
+        self.vae, self.seed = vae, seed
+        self.total = len(images) if isinstance(images, np.ndarray) else 0
+        self._blocks = _blocks(images, vae)
+        first = next(self._blocks, None)
+        if first is None:
+            raise DataError("there are no images to compress")
+        self._blocks = chain([first], self._blocks)
+        model = vae.latent_model(precisions, refinement)
         self.header = Header(
             coder=coder.short,
             options=coder.get_config(),
             precisions=asdict(precisions),
-            shape=self.images.shape[1:],
-            dtype=str(self.images.dtype),
-            lanes=lanes,
+            shape=first.shape[1:],
+            dtype=str(first.dtype),
+            lanes=parse_lanes(lanes, len(first)),
             block_size=BLOCK_SIZE,
-            ramp=parse_ramp(ramp, coder, self.model, _flat(self.images[:BLOCK_SIZE])),
+            ramp=parse_ramp(ramp, coder, model, flat(first)),
             refinement=asdict(refinement) if refinement else {},
             model_id=bytes.fromhex(vae.model_id),
             model=vae.data if embed_model else b"",
         )
         self.net = self.initial = 0.0
-        self.ideal = np.zeros(len(self.images))
+        self.ideal: list[NDArray[np.float64]] = []
+        self.num_images = 0
 
-    def write(self, file: BinaryIO) -> None:
-        hook, shown, digest = registry().hook, time.monotonic(), sha256()
-        hook.mcbits_started(job="compress", total=len(self.images))
+    def write(self, file: BinaryIO, workers: int) -> None:
+        _check_workers(workers)
+        hook, digest = registry().hook, sha256()
+
+        def blocks() -> Iterator[NDArray]:
+            for images in self._blocks:
+                digest.update(images.tobytes())
+                yield images
+
+        hook.mcbits_started(job="compress", total=self.total)
         file.write(self.header.pack())
-        for number, first in enumerate(range(0, len(self.images), BLOCK_SIZE)):
-            block = np.ascontiguousarray(self.images[first : first + BLOCK_SIZE])
-            digest.update(block.tobytes())
-            lanes = min(self.header.lanes, len(block))
-            p = self.model.precisions
-            stack = Stack(lanes, p.lprec, p.bprec, self.seed ^ number << 32)
-            for done, ideal in encode_block(self.coder, self.header.ramp, self.model, _flat(block), stack):
-                self.ideal[first + done - len(ideal) : first + done] = ideal * CODELENGTH_UNIT
-                if time.monotonic() - shown > 0.1:
-                    shown = time.monotonic()
-                    hook.mcbits_advanced(job="compress", done=first + done, metrics=self._rates(first + done, stack))
-            self.net += float(stack.net_bits().sum())
-            self.initial += float(stack.initial_bits().sum())
-            file.write(pack_block(number, pack_stack(len(block), stack)))
-        file.write(End(len(self.images), digest.digest()).pack())
-        hook.mcbits_finished(job="compress", metrics=self._rates(len(self.images)))
+        with ExitStack() as scope:
+            if workers > 1:
+                encoded = scope.enter_context(Workers(workers, self.header, self.vae)).encode(blocks(), self.seed)
+            else:
+                codec, on_step = BlockCodec(self.header, self.vae), self._shower()
+                encoded = (codec.encode(number, images, self.seed, on_step) for number, images in enumerate(blocks()))
+            for number, block in enumerate(encoded):
+                file.write(pack_block(number, block.payload))
+                self.ideal.append(block.ideal)
+                self.net += block.net
+                self.initial += block.initial
+                self.num_images += len(block.ideal)
+                hook.mcbits_advanced(job="compress", done=self.num_images, metrics=self._rates())
+        file.write(End(self.num_images, digest.digest()).pack())
+        hook.mcbits_finished(job="compress", metrics=self._rates())
 
-    def verify(self, file: BinaryIO) -> None:
+    def verify(self, file: BinaryIO, workers: int) -> None:
         # The checksum inside the file is that of the images, so decoding without an error is decoding the images.
         hook = registry().hook
-        hook.mcbits_started(job="decompress", total=len(self.images))
-        for _ in decode(file, self.vae):
+        hook.mcbits_started(job="decompress", total=self.num_images)
+        for _ in decode(file, self.vae, workers):
             pass
         hook.mcbits_finished(job="decompress", metrics={})
 
     def report(self, file_bytes: int, seconds: float, verify_seconds: float) -> Report:
-        rates = self._rates(len(self.images))
-        total = 8 * file_bytes / self.images.size
+        rates, dims = self._rates(), prod(self.header.shape)
         return Report(
-            num_images=len(self.images),
+            num_images=self.num_images,
             ideal=rates["ideal"],
             net=rates["net"],
-            total=total,
+            total=8 * file_bytes / (self.num_images * dims),
             initial_bits=self.initial,
             file_bytes=file_bytes,
             seconds=seconds,
             verify_seconds=verify_seconds,
-            per_image=self.ideal / prod(self.images.shape[1:]),
+            per_image=np.concatenate(self.ideal) / dims,
         )
 
-    def _rates(self, num_images: int, stack: Stack | None = None) -> dict[str, float]:
-        net, initial = self.net, self.initial
-        if stack is not None:
-            net, initial = net + float(stack.net_bits().sum()), initial + float(stack.initial_bits().sum())
-        dims = num_images * prod(self.images.shape[1:])
-        return {"ideal": float(self.ideal[:num_images].sum()) / dims, "net": net / dims, "total": (net + initial) / dims}
+    def _shower(self) -> Any:
+        # Tells of a block's progress ten times a second, which costs nothing next to an image.
+        shown = time.monotonic()
+
+        def on_step(ideal: NDArray[np.float64], stack: Stack) -> None:
+            nonlocal shown
+            if time.monotonic() - shown > 0.1:
+                shown = time.monotonic()
+                rates = self._rates(ideal, float(stack.net_bits().sum()), float(stack.initial_bits().sum()))
+                registry().hook.mcbits_advanced(job="compress", done=self.num_images + len(ideal), metrics=rates)
+
+        return on_step
+
+    def _rates(self, ideal: NDArray[np.float64] | None = None, net: float = 0.0, initial: float = 0.0) -> dict[str, float]:
+        # Of the blocks that are written, and of what is known of the next.
+        parts = [*self.ideal, *([ideal] if ideal is not None else [])]
+        dims = sum(map(len, parts)) * prod(self.header.shape)
+        net, initial = self.net + net, self.initial + initial
+        return {"ideal": sum(float(p.sum()) for p in parts) / dims, "net": net / dims, "total": (net + initial) / dims}
 
 
-def _flat(images: NDArray) -> NDArray[np.int32]:
-    return images.reshape(len(images), -1).astype(np.int32)
+def _blocks(images: Images, vae: FrozenVAE) -> Iterator[NDArray]:
+    """The images, checked, BLOCK_SIZE of them at a time."""
+    if isinstance(images, np.ndarray):
+        _check_kind(images, vae)
+        for first in range(0, len(images), BLOCK_SIZE):
+            yield _checked(np.ascontiguousarray(images[first : first + BLOCK_SIZE]), vae)
+        return
+    held: list[NDArray] = []
+    for part in images:
+        part = np.asarray(part)
+        _check_kind(part, vae)
+        if held and (part.dtype != held[0].dtype or part.shape[1:] != held[0].shape[1:]):
+            raise DataError(f"arrays of different kinds follow each other: {held[0].dtype} {held[0].shape[1:]}, {part.dtype} {part.shape[1:]}")
+        held.append(part)
+        while sum(map(len, held)) >= BLOCK_SIZE:
+            whole = np.concatenate(held)
+            yield _checked(whole[:BLOCK_SIZE], vae)
+            held = [whole[BLOCK_SIZE:]]
+    if sum(map(len, held)):
+        yield _checked(np.concatenate(held), vae)
+
+
+def _check_kind(images: NDArray, vae: FrozenVAE) -> None:
+    if images.dtype not in (np.uint8, np.bool_):
+        raise DataError(f"images must be uint8 or bool, not {images.dtype}: convert them without loss first")
+    if images.ndim < 2 or (images.shape[1:] != vae.shape and images.shape[1:] != (prod(vae.shape),)):
+        raise DataError(f"images of shape {images.shape[1:]} meet a model of shape {vae.shape}: train one on such images")
 
 
 def _checked(images: NDArray, vae: FrozenVAE) -> NDArray:
-    images = np.asarray(images)
-    if images.dtype.kind in "iu" and images.dtype != np.uint8:
-        raise DataError(f"images must be uint8 or bool, not {images.dtype}: convert them without loss first")
-    if images.dtype not in (np.uint8, np.bool_):
-        raise DataError(f"images must be uint8 or bool, not {images.dtype}")
-    if images.ndim < 2 or (images.shape[1:] != vae.shape and images.shape[1:] != (prod(vae.shape),)):
-        raise DataError(f"images of shape {images.shape[1:]} meet a model of shape {vae.shape}: train one on such images")
-    if not len(images):
-        raise DataError("there are no images to compress")
-    for first in range(0, len(images), BLOCK_SIZE):
-        if (largest := int(images[first : first + BLOCK_SIZE].max())) >= vae.num_symbols:
-            raise DataError(f"a pixel is {largest}, but the model codes 0 ... {vae.num_symbols - 1}: binarize the images first")
+    if (largest := int(images.max())) >= vae.num_symbols:
+        raise DataError(f"a pixel is {largest}, but the model codes 0 ... {vae.num_symbols - 1}: binarize the images first")
     return images
 
 
-def _loaded(model: FrozenVAE | str | Path) -> FrozenVAE:
-    return model if isinstance(model, FrozenVAE) else load_model(model)
+def _check_workers(workers: int) -> None:
+    if type(workers) is not int or not 1 <= workers <= 256:
+        raise UsageError(f"workers must be between 1 and 256, not {workers!r}")
 
 
-def _model_of(header: Header, model: FrozenVAE | str | Path | None) -> FrozenVAE:
+def _loaded(model: Model, backend: str = "numpy") -> FrozenVAE:
+    if not isinstance(model, FrozenVAE):
+        return load_model(model, backend)
+    return model if backend in ("numpy", model.backend) else FrozenVAE(model.data, backend)
+
+
+def _model_of(header: Header, model: Model | None, backend: str) -> FrozenVAE:
     if model is None:
         if not header.model:
             raise ModelError(f"the file needs its model, {header.model_id.hex()[:16]}...: give it with --model")
-        return FrozenVAE(header.model)
-    vae = _loaded(model)
+        return FrozenVAE(header.model, backend)
+    vae = _loaded(model, backend)
     if vae.model_id != header.model_id.hex():
         raise ModelError(f"the file was made with model {header.model_id.hex()[:16]}..., not {vae.model_id[:16]}...: give that one")
     return vae
-
-
-def _read_all(file: BinaryIO, model: FrozenVAE | str | Path | None) -> NDArray:
-    return np.concatenate(list(decode(file, model)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
@@ -14,7 +14,7 @@ from typing import Any, final
 import pluggy
 
 from mcbits import __version__, _builtins, hookspecs
-from mcbits.errors import PluginError, UnknownNameError
+from mcbits.errors import PluginError, UnknownNameError, UsageError
 from mcbits.hookspecs import Lazy, hookimpl
 
 __all__ = ["Lazy", "PluginInfo", "Registry", "hookimpl", "registry"]
@@ -214,6 +214,18 @@ class Registry:
         hint = f", did you mean {nearest}?" if nearest else ";"
         failed = f" (plugins that failed: {', '.join(self._failures)})" if self._failures else ""
         return f"there is no {kind} {name!r}{hint} there are {', '.join(self.labels(kind))}{failed}"
+
+
+def make_coder(name: str, options: dict[str, Any]) -> Any:
+    """The registered coder of that name with these options; UsageError for one that it does not have."""
+    cls = registry().coder(name)
+    known = [f.name for f in fields(cls)]
+    for key in options:
+        if key not in known:
+            nearest = nearest_name(key, known)
+            hint = f": did you mean {nearest}?" if nearest else f": it has {', '.join(known) or 'none'}"
+            raise UsageError(f"{cls.short} has no option {key}{hint}")
+    return cls(**options)
 
 
 def nearest_name(name: str, names: list[str]) -> str | None:

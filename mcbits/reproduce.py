@@ -1,4 +1,4 @@
-"""A table is computed cell by cell: a finished cell is a file named after all that it depends on, and is not computed twice."""
+"""A table is computed cell by cell, and no cell twice: a finished one is a file named after all that it depends on."""
 
 import csv
 import json
@@ -85,7 +85,8 @@ class Outcome:
 
     `evaluated` is the ideal rate by the float network, on particles of its own. The coder's are `ideal` (minus its bound,
     on the particles it drew), `net` (what the message grew by), `total` (the message: net, initial bits, stack heads)
-    and `file` (all bytes, with header and checksums). `standard_error` is that of the mean of `ideal` over images.
+    and `file` (all bytes, with header and checksums). `standard_error` is that of the mean of `ideal` over images, None
+    for a single one.
     """
 
     num_images: int
@@ -94,7 +95,7 @@ class Outcome:
     net: float
     total: float
     file: float
-    standard_error: float
+    standard_error: float | None
     initial_bits: float
     file_bytes: int
     encode_seconds: float
@@ -130,7 +131,7 @@ class Cell:
     @property
     def deviation(self) -> float | None:
         """The net rate minus the published one, in standard errors of the former."""
-        if self.outcome is None or self.published is None:
+        if self.outcome is None or self.outcome.standard_error is None or self.published is None:
             return None
         return (self.outcome.net - self.published) / self.outcome.standard_error
 
@@ -233,8 +234,14 @@ class _Bench:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.model = cache(load_model)
-        self.images = cache(test_images)
+        self._images: dict[tuple[Any, ...], NDArray[np.uint8]] = {}
         directory.mkdir(exist_ok=True)
+
+    def images(self, config: CompressConfig) -> NDArray[np.uint8]:
+        wanted = (config.dataset, config.split, config.num_compress, config.seed, config.binarize)
+        if wanted not in self._images:
+            self._images[wanted] = test_images(config)
+        return self._images[wanted]
 
     def measured(self, cell: Cell) -> Cell:
         try:
@@ -280,7 +287,7 @@ def _measure(config: CompressConfig, ramp: str, model: FrozenVAE, images: NDArra
         net=report.net,
         total=message_bits / images.size,
         file=report.total,
-        standard_error=float(report.per_image.std(ddof=1)) / math.sqrt(len(images)),
+        standard_error=float(report.per_image.std(ddof=1)) / math.sqrt(len(images)) if len(images) > 1 else None,
         initial_bits=report.initial_bits,
         file_bytes=report.file_bytes,
         encode_seconds=report.seconds / len(images),

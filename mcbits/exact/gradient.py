@@ -1,4 +1,4 @@
-"""The gradient of a frozen network is as exact as the network: its products are of integers below 2^53, in any order."""
+"""The gradient of a frozen network is as exact as the network: its products add integers that stay below 2^53."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mcbits.errors import UsageError
 from mcbits.exact.backends import backend, self_test
-from mcbits.exact.fixed import HEAD_LIMIT, SIGNIFICAND_BITS, dtype_for
+from mcbits.exact.fixed import HEAD_LIMIT, SIGNIFICAND_BITS, FixedPoint, dtype_for
 from mcbits.exact.layers import AnyLayer, Linear, Lookup, Round, Scale
 from mcbits.exact.network import FrozenNetwork, Output
 
@@ -37,6 +37,7 @@ class Gradient:
         self._steps: list[_Product | int] = []
         exponent, reach = 0, bound
         for index, layer in _backwards(network, name):
+            args = [network.values[i] for i in layer.inputs]
             if isinstance(layer, Linear):
                 weight = tensors[f"{index}.weight"].T
                 sums = int(np.abs(weight.astype(np.int64)).sum(axis=0).max())
@@ -46,7 +47,7 @@ class Gradient:
                 dtype_for(reach)
                 self._steps.append(_Product(shift, engine.prepare(weight.astype(_DTYPE)), weight.shape[1]))
                 exponent += shift - layer.frac
-            elif (slopes := _slopes(layer, network.tensors)) is not None:
+            elif (slopes := _slopes(layer, args, tensors)) is not None:
                 table = sum(key.startswith("table.") for key in tensors)
                 lookup = Lookup(
                     inputs=layer.inputs,
@@ -56,7 +57,7 @@ class Gradient:
                     frac=slopes.frac,
                     identity_above=False,
                 )
-                value = lookup.result([network.values[i] for i in layer.inputs], {"table": slopes.table})
+                value = lookup.result(args, {"table": slopes.table})
                 tensors[f"table.{table}"] = slopes.table
                 layers.append(lookup.model_copy(update={"bound": value.bound}))
                 position = len(network.inputs) + len(layers) - 1
@@ -71,7 +72,7 @@ class Gradient:
         return self._network.run(x)
 
     def pull(self, g: NDArray[np.float64], ran: tuple[NDArray[np.int32], ...]) -> NDArray[np.float64]:
-        """g (rows, outputs), integers within the bound, times the Jacobian: (rows, inputs), per unit of input and output."""
+        """g (rows, outputs), integers within the bound, times the Jacobian in real units: float64 (rows, inputs)."""
         for step in self._steps:
             if isinstance(step, int):
                 g = g * ran[step]
@@ -116,16 +117,17 @@ def _backwards(network: FrozenNetwork, name: str) -> Iterator[tuple[int, AnyLaye
 
 def _is_known(layer: AnyLayer) -> bool:
     if isinstance(layer, Round):
-        return layer.high == HEAD_LIMIT
+        return layer.low in (0, -HEAD_LIMIT) and layer.high == HEAD_LIMIT
     if isinstance(layer, Lookup):
         fine = _SPAN_BITS < layer.index_frac <= _MAX_INDEX_FRAC and layer.frac >= _SPAN_BITS
         return fine and 2 * abs(layer.low) <= HEAD_LIMIT
     return isinstance(layer, Linear | Scale)
 
 
-def _slopes(layer: AnyLayer, tensors: dict[str, NDArray]) -> _Slopes | None:
-    if isinstance(layer, Round) and layer.low > -HEAD_LIMIT:
-        return _Slopes(np.array([0, 1], np.int32), layer.low, layer.frac, 0)
+def _slopes(layer: AnyLayer, args: list[FixedPoint], tensors: dict[str, NDArray]) -> _Slopes | None:
+    # None for what only changes the precision.
+    if isinstance(layer, Round) and layer.low == 0:
+        return _Slopes(np.array([0, 1], np.int32), 0, args[0].frac, 0)
     if isinstance(layer, Lookup):
         half = 1 << layer.index_frac - _SPAN_BITS - 1
         table = tensors[f"table.{layer.table}"].astype(np.float64)

@@ -33,7 +33,7 @@ _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 
 @dataclass(frozen=True)
 class Refinement:
-    """Refine each q(z|x) by `steps` steps of Adam on the ELBO with learning rate `lr`; UsageError for a value out of range."""
+    """Refine each q(z|x) by `steps` steps of Adam with learning rate `lr` on the ELBO; UsageError out of range."""
 
     steps: int = 50
     lr: float = 0.01
@@ -55,7 +55,9 @@ class Refiner:
     def __init__(self, vae: "FrozenVAE", refinement: Refinement):
         parameters = prod(vae.decoder.outputs[0].shape)
         if not isinstance(vae.observation.distribution(np.zeros((1, parameters), np.int32), 16), Bernoulli):
-            raise UsageError(f"iterative inference is for binary images, not the observation model {vae.observation.name}")
+            raise UsageError(
+                f"iterative inference is for binary images, not the observation model {vae.observation.name}; leave it out"
+            )
         self._gradient = Gradient(vae.decoder, 1 << _SCORE_FRAC, "decoder")
         self._lr = refinement.lr
         self._rows = max(1, backend(vae.decoder.backend_name).elements // (2 * parameters))

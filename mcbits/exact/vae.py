@@ -54,10 +54,11 @@ class FrozenVAE:
     `shape` of an image, `num_symbols` K of a pixel, `latent_dim`, `model_id` (SHA-256 of `data`, hex), `data` (the file).
     """
 
-    def __init__(self, source: Path | bytes):
+    def __init__(self, source: Path | bytes, backend: str = "numpy"):
         """Read a frozen model file, or its bytes. ModelError when it is not one, PlatformError when this machine rounds."""
         self.data = source if isinstance(source, bytes) else _read(source)
-        networks, meta, self.model_id = load(self.data)
+        networks, meta, self.model_id = load(self.data, backend)
+        self.backend = backend
         try:
             self.encoder, self.decoder = networks["encoder"], networks["decoder"]
             self.shape: tuple[int, ...] = tuple(int(d) for d in meta["shape"])
@@ -132,7 +133,7 @@ class LatentVAE:
         return GaussianBuckets(mean, log_scale, self.precisions.log_num_bucket, self.precisions.prop_mprec, leaky=False)
 
 
-def freeze_vae(vae: "VAE") -> FrozenVAE:
+def freeze_vae(vae: "VAE", backend: str = "numpy") -> FrozenVAE:
     """Freeze a trained torch VAE; FreezeError where a layer has no exact form. Needs torch."""
     from mcbits.exact.freeze import freeze
 
@@ -140,7 +141,7 @@ def freeze_vae(vae: "VAE") -> FrozenVAE:
     encoder = freeze(vae.encoder, [FixedPoint(shape=(dims,), frac=0, bound=vae.observation.num_symbols - 1)], [MEAN_FRAC, LOG_SCALE_FRAC])
     decoder = freeze(vae.decoder, [FixedPoint(shape=(vae.latent_dim,), frac=CENTRE_FRAC, bound=1024)], [vae.observation.frac_bits])
     meta = {"observation": vae.observation.name, "shape": list(vae.shape)}
-    return FrozenVAE(dumps({"encoder": encoder, "decoder": decoder}, meta))
+    return FrozenVAE(dumps({"encoder": encoder, "decoder": decoder}, meta), backend)
 
 
 def _read(path: Path) -> bytes:
