@@ -3,15 +3,15 @@
 import functools
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from statistics import median
 from typing import Any
 
 import numpy as np
-from measure import Row, eval500, publish, published_model, repetitions
+from measure import eval500, published_model, repetitions
 
 import mcbits
-from mcbits import _kernels, compression
+from mcbits import _kernels
 from mcbits.coders.cis_bits_back import CISBitsBackCoder
 from mcbits.coders.is_bits_back import ISBitsBackCoder
 from mcbits.distributions import GaussianBuckets, Uniform
@@ -61,7 +61,7 @@ class Fused:
 
 def main() -> None:
     n, clocks, images = repetitions(), Clocks(), eval500()
-    kernels = (name for name in dir(_kernels) if type(getattr(_kernels, name)).__name__ == "cython_function_or_method")
+    kernels = [name for name in dir(_kernels) if type(getattr(_kernels, name)).__name__ == "cython_function_or_method"]
     clocks.watch(_kernels, *kernels)
     for name in ("round_clamp", "lookup"):
         setattr(_fixed, name, Fused(clocks, name))
@@ -69,24 +69,25 @@ def main() -> None:
     clocks.watch(np, "matmul")
     clocks.watch(FrozenNetwork, "run")
     clocks.watch(LatentVAE, "likelihood", "posterior")
-    clocks.watch(GaussianBuckets, "__init__", "push", "pop_draws", "total_codelength", "intervals", "inverse")
-    clocks.watch(Uniform, "__init__", "push", "pop_draws", "total_codelength", "intervals", "inverse")
+    for family in (GaussianBuckets, Uniform):
+        clocks.watch(family, "__init__", "push", "pop_draws", "total_codelength", "intervals", "inverse")
     for coder in (ISBitsBackCoder, CISBitsBackCoder):
         clocks.watch(coder, "encode", "decode")
-    for function in ("encode_block", "decode_block"):
-        clocks.watch(compression, function)
 
     model = published_model()
     for short, num_particles in (("bb-is", 50), ("bb-cis", 50), ("bb-is", 2000)):
         some = images[: 500 if num_particles == 50 else 20]
         options: dict[str, Any] = {"num_particles": num_particles, "ramp": "off", "verify": False}
         blob = mcbits.compress(some, model, short, **options)
-        encode = functools.partial(mcbits.compress, some, model, short, **options)
-        for way, job in (("encode", encode), ("decode", functools.partial(mcbits.decompress, blob, model))):
-            publish(f"hotspots_{short}_{num_particles}_{way}", _profile(clocks, job, len(some), n))
+        jobs = {
+            "encode": functools.partial(mcbits.compress, some, model, short, **options),
+            "decode": functools.partial(mcbits.decompress, blob, model),
+        }
+        for way, job in jobs.items():
+            _print(f"{way} {short}({num_particles})", clocks, job, len(some), n)
 
 
-def _profile(clocks: Clocks, job: Callable[[], object], num_images: int, repetitions: int) -> list[Row]:
+def _print(title: str, clocks: Clocks, job: Callable[[], object], num_images: int, repetitions: int) -> None:
     found: dict[str, list[float]] = defaultdict(list)
     for _ in range(repetitions):
         clocks.seconds.clear()
@@ -94,3 +95,14 @@ def _profile(clocks: Clocks, job: Callable[[], object], num_images: int, repetit
         clocks.clocked("everything else", job)()
         for name, seconds in clocks.seconds.items():
             found[name].append(seconds * 1e6 / num_images)
+    own = {name: median(values) for name, values in found.items()}
+    total = sum(own.values())
+    lines = [f"{title}: {total:.0f} µs/image", "", "| function | calls/image | own µs/image | share |", "|---|---|---|---|"]
+    for name, microseconds in sorted(own.items(), key=lambda item: -item[1]):
+        if microseconds >= 0.005 * total:
+            lines.append(f"| {name} | {clocks.calls[name] / num_images:.3g} | {microseconds:.1f} | {microseconds / total:.0%} |")
+    print("\n".join(lines), end="\n\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()

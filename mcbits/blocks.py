@@ -21,7 +21,7 @@ from mcbits.errors import FormatError, McbitsError, UsageError
 from mcbits.exact.iterative import Refinement
 from mcbits.exact.vae import FrozenVAE, Precisions
 from mcbits.plugins import make_coder
-from mcbits.ramp import coder_at
+from mcbits.schedule import coder_at
 
 
 @dataclass(frozen=True)

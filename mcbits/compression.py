@@ -24,7 +24,7 @@ from mcbits.errors import DataError, FormatError, ModelError, UsageError
 from mcbits.exact.iterative import Refinement
 from mcbits.exact.vae import FrozenVAE, Precisions
 from mcbits.plugins import make_coder, registry
-from mcbits.ramp import UNIT, parse_lanes, parse_ramp
+from mcbits.schedule import UNIT, parse_lanes, parse_ramp
 
 BLOCK_SIZE = 2048
 
@@ -147,10 +147,12 @@ def compress_file(
         return job.report(draft.stat().st_size, encoded - begin, time.perf_counter() - encoded if verify else 0.0)
 
 
-def decompress_file(source: str | Path, model: Model | None = None, *, workers: int = 1) -> NDArray:
+def decompress_file(
+    source: str | Path, model: Model | None = None, *, workers: int = 1, backend: str = "numpy"
+) -> NDArray:
     """The images of a .mcb file; errors as for `decompress`."""
     with open(source, "rb") as file:
-        return np.concatenate(list(decode(file, model, workers)))
+        return np.concatenate(list(decode(file, model, workers, backend)))
 
 
 def info(source: str | Path) -> dict[str, Any]:
@@ -250,15 +252,16 @@ class _Encoding:
             raise DataError("there are no images to compress")
         self._blocks = chain([first], self._blocks)
         model = vae.latent_model(precisions, refinement)
+        slope = parse_ramp(ramp, coder, model, flat(first))
         self.header = Header(
             coder=coder.short,
             options=coder.get_config(),
             precisions=asdict(precisions),
             shape=first.shape[1:],
             dtype=str(first.dtype),
-            lanes=parse_lanes(lanes, len(first)),
+            lanes=parse_lanes(lanes, coder, slope, model, flat(first)),
             block_size=BLOCK_SIZE,
-            ramp=parse_ramp(ramp, coder, model, flat(first)),
+            ramp=slope,
             refinement=asdict(refinement) if refinement else {},
             model_id=bytes.fromhex(vae.model_id),
             model=vae.data if embed_model else b"",

@@ -131,8 +131,16 @@ class CompressConfig(_Config):
         default=50, ge=1, le=10_000, description="gradient steps an image; the time they take is the decoder's too"
     )
     iterative_improvement_lr: float = Field(default=0.01, gt=0, le=1, description="learning rate of these steps")
-    lanes: int = Field(
-        default=1, ge=1, description="stacks that step together: faster, a few more initial bits each"
+    lanes: str = Field(
+        default="1", description="stacks that step together: faster, more initial bits; auto: as many as cost 0.5 %"
+    )
+    ramp: str = Field(
+        default="auto",
+        description="particles to add a step, from one, so that few initial bits are needed; auto: to fit; off",
+    )
+    workers: int = Field(default=1, ge=1, le=256, description="processes that code blocks at the same time; same bytes")
+    backend: str = Field(
+        default="numpy", description="what computes the network: numpy, torch or torch:DEVICE; same bytes"
     )
     coder_options: dict[str, Any] = Field(default_factory=dict, exclude=True)
     exp_name: str = Field(

@@ -222,3 +222,33 @@ def test_published_checkpoints_reach_the_reference_rates(coder, particles, tmp_p
 def test_frozen_file_or_nothing():
     with pytest.raises(ModelError):
         FrozenVAE(b"not a model")
+
+
+def test_workers_and_iterables_give_the_same_bytes(vae, images, monkeypatch):
+    monkeypatch.setattr("mcbits.compression.BLOCK_SIZE", 16)
+    alone = mcbits.compress(images, vae, "bb-is", num_particles=3)
+    pieces = (images[first : first + 7] for first in range(0, 60, 7))
+    assert mcbits.compress(pieces, vae, "bb-is", num_particles=3) == alone
+    assert mcbits.compress(images, vae, "bb-is", num_particles=3, workers=2) == alone
+    assert np.array_equal(mcbits.decompress(alone, vae, workers=2), images)
+    damaged = bytearray(alone)
+    damaged[len(alone) // 2] ^= 1
+    with pytest.raises(FormatError):
+        mcbits.decompress(bytes(damaged), vae, workers=2)
+    with pytest.raises(UsageError, match="workers"):
+        mcbits.compress(images, vae, workers=0)
+
+
+def test_backends_give_the_same_bytes(vae, images):
+    assert mcbits.compress(images, vae, "bb-is", backend="torch") == mcbits.compress(images, vae, "bb-is")
+    with pytest.raises(UsageError, match="backend"):
+        mcbits.compress(images, vae, "bb-is", backend="abacus")
+
+
+@pytest.mark.parametrize("coder", OPTIONS)
+def test_automatic_lanes_keep_initial_bits_below_half_a_percent(vae, coder, tmp_path):
+    many = (np.random.default_rng(0).random((2000, 5, 6)) < 0.3).astype(np.uint8)
+    report = compress_file(many, tmp_path / "x.mcb", vae, coder=make_coder(coder, OPTIONS[coder]), lanes="auto")
+    assert info(tmp_path / "x.mcb")["lanes"] > 1 or coder == "bb-cis"
+    # The words drawn are whole, the estimate is not.
+    assert report.initial_bits < 0.0065 * 8 * report.file_bytes

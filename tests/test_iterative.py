@@ -254,7 +254,7 @@ def test_an_observation_model_that_is_not_binary_is_refused_by_name(vae):
 
     other = FrozenVAE(vae.data)
     other.observation = Other()
-    with pytest.raises(UsageError, match="binary images, not the observation model other"):
+    with pytest.raises(UsageError, match="binary images, not observation model other"):
         other.latent_model(Precisions(), Refinement())
 
 

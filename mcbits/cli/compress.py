@@ -61,7 +61,7 @@ def compress(
     from mcbits.exact.vae import Precisions
 
     with progress(quiet):
-        frozen = load_model(path)
+        frozen = load_model(path, checked.backend)
         images = (
             test_images(checked)
             if input is None
@@ -76,11 +76,14 @@ def compress(
             precisions=Precisions(**{each.name: getattr(checked, each.name) for each in fields(Precisions)}),
             seed=checked.seed,
             lanes=checked.lanes,
+            ramp=checked.ramp,
+            workers=checked.workers,
             embed_model=embed_model,
             refinement=checked.make_refinement(),
             verify=checked.decode_check,
         )
-    document = {"file": destination, "coder": coder.name, **checked.coder_options, **asdict(report)}
+    figures = {key: value for key, value in asdict(report).items() if key != "per_image"}
+    document = {"file": destination, "coder": coder.name, **checked.coder_options, **figures}
     if output is None:
         with whole_or_nothing(destination.with_name("results.json")) as draft:
             draft.write_text(as_json(document))

@@ -15,12 +15,16 @@ Output = Annotated[
     str, typer.Option("-o", "--output", help="RESTORED.npy, .npz, .idx, .idx.gz, or a folder for PNGs.")
 ]
 Model = Annotated[Path | None, typer.Option("--model", help="The model, unless the file embeds it.")]
+Workers = Annotated[int, typer.Option("--workers", help="Processes that decode blocks at the same time.")]
+Backend = Annotated[str, typer.Option("--backend", help="What computes the network: numpy, torch or torch:DEVICE.")]
 
 
 def decompress(
     file: File,
     output: Output,
     model: Model = None,
+    workers: Workers = 1,
+    backend: Backend = "numpy",
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -32,9 +36,9 @@ def decompress(
 
     image_format(output)  # refuse a name that tells no format before the work, not after it
     with progress(quiet):
-        frozen = load_model(model) if model else None
+        frozen = load_model(model, backend) if model else None
         start = time.perf_counter()
-        images = decompress_file(file, frozen)
+        images = decompress_file(file, frozen, workers=workers, backend=backend)
         seconds = time.perf_counter() - start
         write_images(output, images)
     document = {"file": output, "shape": images.shape, "seconds": seconds}

@@ -63,38 +63,45 @@ def _print_table(title: str, cells: list[Cell]) -> None:
     from rich.table import Table
 
     totals = any(cell.published_total is not None for cell in cells)
-    headings = ["published", "evaluated", "ideal", "net", "± s.e.", "Δ/s.e."]
-    headings += ["publ. total"] * totals + ["total", "file", "enc. ms", "dec. ms"]
+    counts = sorted({cell.outcome.num_images for cell in cells if cell.outcome})
     table = Table(
-        title=f"{title}: bits/dim",
-        caption="published: net, by the paper. evaluated: float network. ideal: the coder's bound, on the particles it "
-        "drew. net: what the message grew by. s.e.: over images. Δ/s.e.: net minus published. total: the message, "
-        "with initial bits and stack heads. file: all bytes of the .mcb file, without the model. ms: per image.",
+        title=f"{title}: bits/dim of {' or '.join(f'{n:,}' for n in counts) or 'no'} images",
+        caption="Published, of other images: net, and total. Evaluated: by the float network. Ideal: the coder's bound, on the "
+        "particles it drew. Net: what the message grew by. s.e.: of a mean over images. Diff.: net minus published. Total: the "
+        "message, with initial bits and stack heads. File: every byte of it, without the model. ms: per image. Every file was "
+        "decoded and compared.",
         caption_justify="left",
     )
     table.add_column("")
-    table.add_column("train to test", no_wrap=True)
-    table.add_column("images", justify="right", no_wrap=True)
+    table.add_column("train to test")
+    headings = ["published", "evaluated", "ideal", "net", "s.e.", "diff./s.e."]
+    headings += ["publ. total"] * totals + ["total", "file", "enc. ms", "dec. ms"]
     for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for cell, following in zip(cells, [*cells[1:], None]):
+        table.add_column(heading, justify="right")
+    for cell, following in zip(cells, [*cells[1:], cells[-1]]):
         table.add_row(cell.label, f"{cell.train} to {cell.test}", *_figures(cell, totals))
-        if following is not None and (following.train, following.test) != (cell.train, cell.test):
+        if (following.train, following.test) != (cell.train, cell.test):
             table.add_section()
-    console = Console()
-    # A figure that is cut off is worth nothing: where there is no room, the terminal wraps.
-    console.print(table, width=max(console.width, console.measure(table).minimum + 16))
+    # Where there is no room the terminal wraps, since a figure that is cut off is worth nothing.
+    width = Console(width=1000).measure(table).maximum
+    Console(width=max(width, Console().width)).print(table)
     for cell in cells:
         if cell.skipped:
-            console.print(f"skipped {cell.title}: {cell.skipped}", markup=False, highlight=False)
+            print(f"skipped {cell.title}: {cell.skipped}")
 
 
 def _figures(cell: Cell, totals: bool) -> list[str]:
-    o = cell.outcome
-    figures = ["", cell.published, *[None] * 5, *[cell.published_total] * totals, *[None] * 4]
-    if o is not None:
-        figures[0] = str(o.num_images)
-        figures[2:6] = [o.evaluated, o.ideal, o.net, o.standard_error]
-        figures[6] = None if cell.deviation is None else f"{cell.deviation:+.1f}"
-        figures[-4:] = [o.total, o.file, f"{1e3 * o.encode_seconds:,.1f}", f"{1e3 * o.decode_seconds:,.1f}"]
-    return ["" if each is None else each if isinstance(each, str) else f"{each:.4f}" for each in figures]
+    o, published_total = cell.outcome, [_rate(cell.published_total)] * totals
+    if o is None:
+        return [_rate(cell.published), "skipped", "", "", "", "", *published_total]
+    return [
+        *map(_rate, (cell.published, o.evaluated, o.ideal, o.net, o.standard_error)),
+        "" if cell.deviation is None else f"{cell.deviation:+.1f}",
+        *published_total,
+        *map(_rate, (o.total, o.file)),
+        *(f"{1e3 * seconds:,.1f}" for seconds in (o.encode_seconds, o.decode_seconds)),
+    ]
+
+
+def _rate(rate: float | None) -> str:
+    return "" if rate is None else f"{rate:.4f}"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcbits.errors import UsageError
+from mcbits.errors import ModelError, UsageError
 from mcbits.exact.backends import backend, self_test
 from mcbits.exact.fixed import HEAD_LIMIT, SIGNIFICAND_BITS, FixedPoint, dtype_for
 from mcbits.exact.layers import AnyLayer, Linear, Lookup, Round, Scale
@@ -16,7 +16,7 @@ from mcbits.exact.network import FrozenNetwork, Output
 _SPAN_BITS = 2
 """The slope of a table is its difference over 2^-2, since neighbouring entries differ by less than they are rounded."""
 
-_MAX_INDEX_FRAC = 16
+_MAX_INDEX_FRAC, _MAX_EXPONENT = 16, 512
 _DTYPE = "float64"
 
 
@@ -25,7 +25,7 @@ class Gradient:
 
     Between two products values are float64, and every operation on them elementwise: IEEE 754 leaves no choice there.
     What enters a product is rounded to integers, to as many bits as the theorem of `mcbits.exact` allows for the
-    transposed weights. Raises UsageError, naming the layer, for any other network.
+    transposed weights. Raises UsageError, naming the layer, for any other network, ModelError where no bits are left.
     """
 
     def __init__(self, network: FrozenNetwork, bound: int, name: str = "network") -> None:
@@ -48,7 +48,7 @@ class Gradient:
                 self._steps.append(_Product(shift, engine.prepare(weight.astype(_DTYPE)), weight.shape[1]))
                 exponent += shift - layer.frac
             elif (slopes := _slopes(layer, args, tensors)) is not None:
-                table = sum(key.startswith("table.") for key in tensors)
+                table = 1 + max((each.table for each in layers if isinstance(each, Lookup)), default=-1)
                 lookup = Lookup(
                     inputs=layer.inputs,
                     table=table,
@@ -64,6 +64,8 @@ class Gradient:
                 self._steps.append(len(outputs))
                 outputs.append(Output(value=position, kind="linear", frac=slopes.frac, shape=value.shape))
                 exponent, reach = exponent - slopes.frac, reach * value.bound
+        if exponent > _MAX_EXPONENT:
+            raise ModelError(f"the {name} is too deep for an exact gradient; do without iterative inference")
         self._unit = 2.0**exponent
         self._network = FrozenNetwork(network.inputs, tuple(layers), tuple(outputs), tensors, network.backend_name)
 

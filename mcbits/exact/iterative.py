@@ -56,7 +56,7 @@ class Refiner:
         parameters = prod(vae.decoder.outputs[0].shape)
         if not isinstance(vae.observation.distribution(np.zeros((1, parameters), np.int32), 16), Bernoulli):
             raise UsageError(
-                f"iterative inference is for binary images, not the observation model {vae.observation.name}; leave it out"
+                f"iterative inference is for binary images, not observation model {vae.observation.name}: do without"
             )
         self._gradient = Gradient(vae.decoder, 1 << _SCORE_FRAC, "decoder")
         self._lr = refinement.lr

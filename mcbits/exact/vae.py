@@ -88,7 +88,7 @@ class FrozenVAE:
     def latent_model(self, precisions: Precisions, refinement: Refinement | None = None) -> "LatentVAE":
         """The discretised distributions at these precisions, which is what a coder sees.
 
-        With a refinement, q(z|x) is what it makes of the encoder network's; UsageError for a model that has no exact gradient.
+        A refinement improves on the encoder network's q(z|x); UsageError for a model that has no exact gradient.
         """
         return LatentVAE(self, precisions, refinement)
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mcbits._rans import Stack
-from mcbits.distributions import Categorical, Distribution
+from mcbits.distributions import Categorical
+from mcbits.distributions.base import Repeatable
 
 WEIGHT_BITS = 16
 """The weights of each row of a table add up to 2 to this power."""
@@ -40,7 +41,7 @@ class Table:
         return Categorical(self.weights[a], PRECISION)
 
 
-class MarkovChain(Distribution):
+class MarkovChain(Repeatable):
     """p(z_1) p(z_2|z_1) ... p(z_T|z_{T-1}), shape (lanes, T): the conditional of each symbol is a row of one table.
 
     The last row of `table` is p(z_1). Symbols may also be (lanes, particles, T).
@@ -51,11 +52,11 @@ class MarkovChain(Distribution):
         self._table = table
 
     def push(self, stack: Stack, symbols: ArrayLike) -> None:
-        z = np.asarray(symbols)
-        self._table.given(self._previous(z)).push(stack, z)
+        start, freq = self.intervals(symbols)
+        stack.push(start.reshape(len(start), -1), freq.reshape(len(freq), -1), self.precision)
 
-    def pop(self, stack: Stack) -> NDArray[np.int32]:
-        return self._walk(lambda t, given: given.pop(stack))
+    def pop_draws(self, stack: Stack, draws: int) -> NDArray[np.int32]:
+        return np.stack([self._walk(lambda t, given: given.pop(stack)) for _ in range(draws)], axis=1)
 
     def intervals(self, symbols: ArrayLike) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         z = np.asarray(symbols)

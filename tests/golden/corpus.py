@@ -196,7 +196,7 @@ def in_slices(run: Callable[..., Any], batch: int) -> Callable[..., Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description="check this machine against the golden corpus")
     parser.add_argument("--backend", nargs="+", default=["numpy"], help="numpy, torch or torch:DEVICE")
-    parser.add_argument("--batch", nargs="+", type=int, default=[1 << 20], help="rows that a network is given at once")
+    parser.add_argument("--batch", nargs="+", type=int, default=[500], help="rows that a network is given at once")
     arguments, corpus, run, wrong = parser.parse_args(), json.loads(CORPUS.read_text()), FrozenNetwork.run, []
     for backend, batch in product(arguments.backend, arguments.batch):
         FrozenNetwork.run = in_slices(run, batch)  # type: ignore[method-assign]

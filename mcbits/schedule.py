@@ -1,4 +1,4 @@
-"""A message begins with few particles and adds more as it grows, so that popping them never meets an empty stack."""
+"""A message begins with few particles and has no more lanes than it can feed, so that popping seldom meets an empty stack."""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -18,6 +18,7 @@ UNIT = 256
 # The rate is measured with one particle and falls with more, and it varies from image to image.
 _MARGIN = 0.85
 _TRIAL_IMAGES = 32
+_HEAD_BITS = 80  # that a lane costs in the file besides: a head, and the length of its tail
 
 
 def coder_at(coder: Coder, ramp: int, step: int) -> Coder:
@@ -30,22 +31,6 @@ def coder_at(coder: Coder, ramp: int, step: int) -> Coder:
 @lru_cache
 def _with_particles(coder: Coder, num_particles: int) -> Coder:
     return replace(coder, num_particles=num_particles)  # type: ignore[call-arg]
-
-
-def parse_lanes(lanes: int | str, num_images: int) -> int:
-    """The number of lanes that `--lanes` asks for; "auto" leaves each lane at least 400 images of the first block.
-
-    With a ramp a lane costs about two images' worth of initial bits: at 400 images they stay below 0.5 % of the file.
-    """
-    if lanes == "auto":
-        return max(1, num_images // 400)
-    try:
-        number = int(lanes)
-    except ValueError:
-        number = 0
-    if not 1 <= number <= 1 << 16:
-        raise UsageError(f"lanes must be auto or between 1 and 65536, not {lanes}")
-    return number
 
 
 def parse_ramp(text: str, coder: Coder, model: LatentModel, x: NDArray[np.int32]) -> int:
@@ -62,15 +47,31 @@ def parse_ramp(text: str, coder: Coder, model: LatentModel, x: NDArray[np.int32]
         return ramp
     if text == "off" or not coder.ramped or coder.num_particles == 1:  # type: ignore[attr-defined]
         return 0
-    return _fitting(coder, model, x[:_TRIAL_IMAGES])
-
-
-def _fitting(coder: Coder, model: LatentModel, x: NDArray[np.int32]) -> int:
     # Each step adds about `rate` bits to the message, and each particle more takes `cost` bits out of it for a while.
-    one, three = _with_particles(coder, 1), _with_particles(coder, 3)
-    rate = float(one.encode(Stack(len(x)), x, model).mean()) * CODELENGTH_UNIT
-    few, many = Stack(len(x)), Stack(len(x))
-    one.encode(few, x, model)
-    three.encode(many, x, model)
-    cost = float((many.initial_bits() - few.initial_bits()).mean()) / 2
-    return max(1, int(UNIT * _MARGIN * rate / max(cost, 1.0)))
+    rate, few = _trial(coder, 1, model, x)
+    _, many = _trial(coder, 3, model, x)
+    return max(1, int(UNIT * _MARGIN * rate / max((many - few) / 2, 1.0)))
+
+
+def parse_lanes(lanes: int | str, coder: Coder, ramp: int, model: LatentModel, x: NDArray[np.int32]) -> int:
+    """The number of lanes that `--lanes` asks for; "auto": so many that initial bits stay below 0.5 % of x (n, dims)."""
+    if lanes == "auto":
+        particles = 1 if ramp else getattr(coder, "num_particles", 1)
+        rate, initial = _trial(coder, particles, model, x)
+        return max(1, min(len(x), int(0.005 * len(x) * rate / (initial + _HEAD_BITS))))
+    try:
+        number = int(lanes)
+    except ValueError:
+        number = 0
+    if not 1 <= number <= 1 << 16:
+        raise UsageError(f"lanes must be auto or between 1 and 65536, not {lanes}")
+    return number
+
+
+def _trial(coder: Coder, num_particles: int, model: LatentModel, x: NDArray[np.int32]) -> tuple[float, float]:
+    """Mean ideal codelength and initial bits of the first images, each on a fresh stack."""
+    x = x[:_TRIAL_IMAGES]
+    if hasattr(coder, "num_particles"):
+        coder = _with_particles(coder, num_particles)
+    stack = Stack(len(x))
+    return float(coder.encode(stack, x, model).mean()) * CODELENGTH_UNIT, float(stack.initial_bits().mean())
