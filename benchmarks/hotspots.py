@@ -1,9 +1,10 @@
-"""Where an image's time goes: each function's own time, without that of the listed functions it calls, adds up to the whole."""
+"""Where an image's time goes: every function's own time, without the listed functions it calls, adds up to all."""
 
 import functools
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from inspect import isroutine
 from statistics import median
 from typing import Any
 
@@ -12,6 +13,7 @@ from measure import eval500, published_model, repetitions
 
 import mcbits
 from mcbits import _kernels
+from mcbits.coders.bits_back import BitsBackCoder
 from mcbits.coders.cis_bits_back import CISBitsBackCoder
 from mcbits.coders.is_bits_back import ISBitsBackCoder
 from mcbits.distributions import GaussianBuckets, Uniform
@@ -61,8 +63,7 @@ class Fused:
 
 def main() -> None:
     n, clocks, images = repetitions(), Clocks(), eval500()
-    kernels = [name for name in dir(_kernels) if type(getattr(_kernels, name)).__name__ == "cython_function_or_method"]
-    clocks.watch(_kernels, *kernels)
+    clocks.watch(_kernels, *(name for name, kernel in vars(_kernels).items() if isroutine(kernel)))
     for name in ("round_clamp", "lookup"):
         setattr(_fixed, name, Fused(clocks, name))
     clocks.watch(_fixed, "is_integral")
@@ -71,20 +72,25 @@ def main() -> None:
     clocks.watch(LatentVAE, "likelihood", "posterior")
     for family in (GaussianBuckets, Uniform):
         clocks.watch(family, "__init__", "push", "pop_draws", "total_codelength", "intervals", "inverse")
-    for coder in (ISBitsBackCoder, CISBitsBackCoder):
-        clocks.watch(coder, "encode", "decode")
+    for algorithm in (BitsBackCoder, ISBitsBackCoder, CISBitsBackCoder):
+        clocks.watch(algorithm, "encode", "decode")
 
     model = published_model()
-    for short, num_particles in (("bb-is", 50), ("bb-cis", 50), ("bb-is", 2000)):
-        some = images[: 500 if num_particles == 50 else 20]
-        options: dict[str, Any] = {"num_particles": num_particles, "ramp": "off", "verify": False}
-        blob = mcbits.compress(some, model, short, **options)
+    for coder, settings, count in (
+        ("bb-is", {"num_particles": 50, "ramp": "off"}, 500),
+        ("bb-cis", {"num_particles": 50}, 500),
+        ("bb-elbo", {"lanes": 64}, 2000),
+        ("bb-is", {"num_particles": 2000, "ramp": "off"}, 20),
+    ):
+        some = np.resize(images, (count, *images.shape[1:]))
+        options: dict[str, Any] = {**settings, "verify": False}
+        blob = mcbits.compress(some, model, coder, **options)
         jobs = {
-            "encode": functools.partial(mcbits.compress, some, model, short, **options),
+            "encode": functools.partial(mcbits.compress, some, model, coder, **options),
             "decode": functools.partial(mcbits.decompress, blob, model),
         }
         for way, job in jobs.items():
-            _print(f"{way} {short}({num_particles})", clocks, job, len(some), n)
+            _print(f"{way} {coder} {settings}", clocks, job, len(some), n)
 
 
 def _print(title: str, clocks: Clocks, job: Callable[[], object], num_images: int, repetitions: int) -> None:
@@ -97,10 +103,12 @@ def _print(title: str, clocks: Clocks, job: Callable[[], object], num_images: in
             found[name].append(seconds * 1e6 / num_images)
     own = {name: median(values) for name, values in found.items()}
     total = sum(own.values())
-    lines = [f"{title}: {total:.0f} µs/image", "", "| function | calls/image | own µs/image | share |", "|---|---|---|---|"]
+    lines = [f"{title}: {total:.0f} µs/image", "", "| function | calls/image | own µs/image | share |"]
+    lines.append("|---|---|---|---|")
     for name, microseconds in sorted(own.items(), key=lambda item: -item[1]):
         if microseconds >= 0.005 * total:
-            lines.append(f"| {name} | {clocks.calls[name] / num_images:.3g} | {microseconds:.1f} | {microseconds / total:.0%} |")
+            calls, share = clocks.calls[name] / num_images, microseconds / total
+            lines.append(f"| {name} | {calls:.3g} | {microseconds:.1f} | {share:.0%} |")
     print("\n".join(lines), end="\n\n", flush=True)
 
 

@@ -33,7 +33,7 @@ T = TypeVar("T")
 class Row:
     """One line of a table: `ratio` is the median over repetitions of ours / theirs, `low` and `high` its extremes.
 
-    `ours` and `theirs` are medians in `unit`; `target` is what the ratio may be at most, None where it is only information.
+    `ours` and `theirs` are medians in `unit`; `target` is what the ratio may be at most, None where there is none.
     """
 
     what: str
@@ -50,7 +50,7 @@ class Row:
 def repetitions() -> int:
     """Of `--repetitions` on the command line."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--repetitions", type=int, default=7, help="how often each side is measured (default 7)")
+    parser.add_argument("--repetitions", type=int, default=5, help="how often each side is measured (default 5)")
     return int(parser.parse_args().repetitions)
 
 
@@ -76,7 +76,13 @@ def alternate(
 
 
 def compare(
-    what: str, against: str, ours: Sequence[float], theirs: Sequence[float], target: float | None, scale: float = 1e3, unit: str = "ms"
+    what: str,
+    against: str,
+    ours: Sequence[float],
+    theirs: Sequence[float],
+    target: float | None,
+    scale: float = 1e3,
+    unit: str = "ms",
 ) -> Row:
     """The row of two sides that `alternate` measured; figures times `scale` are in `unit`."""
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
@@ -84,12 +90,13 @@ def compare(
     return Row(what, against, *medians, unit, median(ratios), min(ratios), max(ratios), target)
 
 
-def publish(name: str, rows: Sequence[Row], notes: Mapping[str, object] | None = None) -> None:
-    """Print the table, and write it to results/NAME.md and, with the machine and `notes`, to results/NAME.json."""
+def publish(name: str, rows: Sequence[Row]) -> None:
+    """Print the table, and write it to results/NAME.md and, with what it was measured on, to results/NAME.json."""
     lines = ["| what | against | ours | theirs | ratio (min ... max) | target |", "|---|---|---|---|---|---|"]
     for r in rows:
         figures = f"{r.ours:.4g} {r.unit} | {r.theirs:.4g} {r.unit} | {r.ratio:.3g} ({r.low:.3g} ... {r.high:.3g})"
-        lines.append(f"| {r.what} | {r.against} | {figures} | {'' if r.target is None else f'{r.target:.3g}: {_verdict(r)}'} |")
+        target = "" if r.target is None else f"{r.target:.3g}: {'met' if r.ratio <= r.target else 'MISSED'}"
+        lines.append(f"| {r.what} | {r.against} | {figures} | {target} |")
     table = "\n".join(lines)
     machine = {
         "cpu": _cpu(),
@@ -100,7 +107,7 @@ def publish(name: str, rows: Sequence[Row], notes: Mapping[str, object] | None =
         "numpy": np.__version__,
     }
     RESULTS.mkdir(exist_ok=True)
-    document = {"machine": machine, "rows": [asdict(row) for row in rows], **(notes or {})}
+    document = {"machine": machine, "rows": [asdict(row) for row in rows]}
     (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
     (RESULTS / f"{name}.md").write_text(table + "\n")
     print(f"{name}\n\n{table}\n", flush=True)
@@ -143,10 +150,6 @@ def python(*arguments: str) -> None:
 def environment() -> dict[str, str]:
     """Of subprocesses, which find mcbits where this process found it."""
     return {**os.environ, "PYTHONPATH": str(ROOT)}
-
-
-def _verdict(row: Row) -> str:
-    return "met" if row.target is not None and row.ratio <= row.target else "MISSED"
 
 
 def _cpu() -> str:

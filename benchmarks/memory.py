@@ -1,4 +1,4 @@
-"""Peak memory does not grow with the number of images: each command runs in a process of its own, whose peak the kernel counts."""
+"""Peak memory does not grow with the number of images: each command runs in its own process, whose peak is read."""
 
 import subprocess
 import sys
@@ -34,11 +34,13 @@ def main() -> None:
             source, packed = folder / f"{count}.npy", folder / f"{count}.mcb"
             np.save(source, images[:count])
             settings = ("--model", str(model), "--quiet")
-            compress = ("-m", "mcbits", "compress", str(source), "-o", str(packed), "--coder", "bb-elbo", "--lanes", "64", *settings)
+            coder = ("--coder", "bb-elbo", "--lanes", "64")
+            compress = ("-m", "mcbits", "compress", str(source), "-o", str(packed), *coder, *settings)
             decompress = ("-m", "mcbits", "decompress", str(packed), "-o", str(folder / "back.npy"), *settings)
             return lambda: {"compress": peak(*compress), "decompress": peak(*decompress)}
 
-        found = alternate({"ours": job(10_000), "theirs": job(500), "numpy": lambda: {"import": peak("-c", "import numpy")}}, min(n, 5))
+        numpy = {"numpy": lambda: {"import": peak("-c", "import numpy")}}
+        found = alternate({"ours": job(10_000), "theirs": job(500), **numpy}, n)
     rows: list[Row] = []
     for way in ("compress", "decompress"):
         ours, theirs = found["ours"][way], found["theirs"][way]

@@ -1,6 +1,7 @@
 """Whatever is made faster codes the same bits: each file has the SHA-256 that rates.json holds, or this fails.
 
-A case that rates.json lacks is recorded there; to accept new bytes, which is a new format version, delete the old entry.
+A case that rates.json lacks is recorded there. To accept new bytes, which is a new format version, delete the old
+entry.
 """
 
 import json
@@ -30,11 +31,14 @@ def main() -> None:
             ("bb-elbo, 64 lanes, 10,000 images", many, "bb-elbo", {}, {"lanes": 64}),
             ("bb-is(2000), 50 images", few[:50], "bb-is", {"num_particles": 2000}, {"ramp": "off"}),
         ):
-            report = compress_file(images, file, model, coder=make_coder(coder, options), **settings)  # type: ignore[arg-type]
-            found = {"model_id": model.model_id, "sha256": sha256(file.read_bytes()).hexdigest(), "file_bytes": report.file_bytes}
-            now[what] = {**found, "ideal": report.ideal, "net": report.net, "total": report.total}
+            made = make_coder(coder, options)
+            report = compress_file(images, file, model, coder=made, **settings)  # type: ignore[arg-type]
+            rates = {"ideal": report.ideal, "net": report.net, "total": report.total}
+            hashes = {"model_id": model.model_id, "sha256": sha256(file.read_bytes()).hexdigest()}
+            now[what] = {**hashes, "file_bytes": report.file_bytes, **rates}
             verdict = "recorded" if what not in before else "the same bytes" if before[what] == now[what] else "CHANGED"
-            print(f"| {what} | {report.ideal:.5f} | {report.net:.5f} | {report.total:.5f} | {report.file_bytes:,} | {verdict} |")
+            figures = " | ".join(f"{rate:.5f}" for rate in rates.values())
+            print(f"| {what} | {figures} | {report.file_bytes:,} | {verdict} |")
     RECORD.write_text(json.dumps({**now, **before}, indent=1) + "\n")
     changed = [what for what in now if what in before and before[what] != now[what]]
     if changed:

@@ -1,4 +1,4 @@
-"""Time grows no faster than the work: the slope of log time over log N, and over the log of the number of images, is at most 1."""
+"""Time grows no faster than the work: the slope of log time over log N, and over log n images, is at most 1."""
 
 from collections.abc import Callable, Mapping
 
@@ -13,11 +13,14 @@ PARTICLES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 IMAGES = (500, 1000, 2000, 5000, 10000)
 
 
-def job(images: NDArray[np.uint8], model: FrozenVAE, num_particles: int, divisor: int) -> Callable[[], Mapping[str, float]]:
+def job(
+    images: NDArray[np.uint8], model: FrozenVAE, num_particles: int, divisor: int
+) -> Callable[[], Mapping[str, float]]:
     """Seconds, divided by `divisor`, of bb-is on one lane."""
 
     def side() -> Mapping[str, float]:
-        encode, blob = clock(lambda: mcbits.compress(images, model, num_particles=num_particles, ramp="off", verify=False))
+        options = {"num_particles": num_particles, "ramp": "off", "verify": False}
+        encode, blob = clock(lambda: mcbits.compress(images, model, "bb-is", **options))  # type: ignore[arg-type]
         decode, back = clock(lambda: mcbits.decompress(blob, model))
         assert np.array_equal(back, images)
         return {"encode": encode / divisor, "decode": decode / divisor}
@@ -26,7 +29,7 @@ def job(images: NDArray[np.uint8], model: FrozenVAE, num_particles: int, divisor
 
 
 def slope(what: str, found: Mapping[str, Mapping[str, list[float]]], way: str, sizes: tuple[int, ...]) -> Row:
-    """A row whose ratio is the least-squares slope of each repetition; ours and theirs are the largest and the smallest size."""
+    """The least-squares slope of each repetition as `ratio`; `ours` is the largest size, `theirs` the smallest."""
     seconds = np.array([found[str(size)][way] for size in sizes])
     slopes = np.polyfit(np.log(sizes), np.log(seconds), 1)[0]
     last, first = np.median(seconds[-1]) * 1e3, np.median(seconds[0]) * 1e3

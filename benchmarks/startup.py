@@ -1,11 +1,12 @@
-"""`mcbits info` answers in about the time that numpy takes to import: nothing that decoding alone needs is loaded."""
+"""`mcbits info` answers in about the time that numpy takes to import: what only decoding needs is not loaded."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import mcbits
 from measure import alternate, clock, compare, eval500, publish, published_model, python, repetitions
+
+import mcbits
 
 
 def job(*arguments: str) -> Callable[[], Mapping[str, float]]:
@@ -19,7 +20,8 @@ def main() -> None:
         file.write_bytes(mcbits.compress(eval500(), published_model(), "bb-elbo", verify=False))
         sides = {"ours": job("-m", "mcbits", "info", str(file)), "theirs": job("-c", "import numpy")}
         found = alternate(sides, 2 * n)
-    publish("startup", [compare("mcbits info FILE", 'python -c "import numpy"', found["ours"]["seconds"], found["theirs"]["seconds"], 2.5)])
+    ours, theirs = found["ours"]["seconds"], found["theirs"]["seconds"]
+    publish("startup", [compare("mcbits info FILE", 'python -c "import numpy"', ours, theirs, 2.5)])
 
 
 if __name__ == "__main__":

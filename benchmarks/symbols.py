@@ -1,4 +1,4 @@
-"""A million symbols through one stack against the entropy coders that pip installs; every side gives them back unchanged."""
+"""A million symbols through one stack against the entropy coders on PyPI; each side gives them back unchanged."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -70,7 +70,7 @@ def bernoulli() -> tuple[Side, Side]:
 def gaussian(draws: int) -> tuple[Side, Side]:
     """256 buckets a side: ours of equal mass under N(0, 1), theirs of equal width over +-4 of its standard deviations.
 
-    With more than one draw the message is that of a coder with `draws` particles of 50 latents: image after image on one lane.
+    Several draws are laid out as a coder's particles are: 50 latents of one image after another, on one lane.
     """
     images = COUNT // (draws * LATENTS)
     shape = (1, COUNT) if draws == 1 else (images, LATENTS)
@@ -102,7 +102,7 @@ def gaussian(draws: int) -> tuple[Side, Side]:
 
 
 def main() -> None:
-    n = repetitions()
+    n = 3 * repetitions()  # of milliseconds each
     constriction_ = "constriction AnsCoder"
     rows = []
     pairs = (
@@ -113,7 +113,8 @@ def main() -> None:
     for what, against, (us, them), push, pop in pairs:
         found = alternate({"ours": us, "theirs": them}, n)
         for way, target in (("push", push), ("pop", pop)):
-            rows.append(compare(f"{way} {what}", against, found["ours"][way], found["theirs"][way], target, 1e9 / COUNT, "ns"))
+            mine, other = found["ours"][way], found["theirs"][way]
+            rows.append(compare(f"{way} {what}", against, mine, other, target, 1e9 / COUNT, "ns"))
 
     w = (generator.gamma(0.5, size=256) * 2**20).astype(np.int64) + 1
     x = generator.choice(256, COUNT, p=w / w.sum()).astype(np.int32)
@@ -125,7 +126,8 @@ def main() -> None:
     found = alternate(sides, n)
     for way in ("push", "pop"):
         faster = min((constriction_, "simple_ans"), key=lambda name: np.median(found[name][way]))
-        rows.append(compare(f"{way} Categorical(256)", faster, found["ours"][way], found[faster][way], 0.8, 1e9 / COUNT, "ns"))
+        mine, other = found["ours"][way], found[faster][way]
+        rows.append(compare(f"{way} Categorical(256)", faster, mine, other, 0.8, 1e9 / COUNT, "ns"))
     publish("symbols", rows)
 
 

@@ -6,8 +6,10 @@ import io
 import lzma
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, Literal
 
 import numpy as np
@@ -16,12 +18,14 @@ from PIL import Image
 
 from mcbits.datasets.images import as_images
 from mcbits.errors import DataError
+from mcbits.plugins import registry
 
 Mode = Literal["archive", "each"]
 _Images = NDArray[np.uint8]
 _Compressor = tuple[str, Callable[[Any], bytes], dict[str, Callable[[_Images], Any]]]
 _PNG_MAX_SIDE = 2**31 - 1
 _WEBP_MAX_SIDE = 16383
+_JXL_MAX_SIDE = 2**30
 
 
 @dataclass(frozen=True)
@@ -43,26 +47,41 @@ def baselines(images: NDArray[Any]) -> list[Baseline]:
     """Compress uint8 or bool images (n, *shape) with every compressor at hand, as one archive and one by one.
 
     gzip, bz2, xz and zstd get raw bytes and, where all values are 0 or 1, packed bits, with and without
-    padding rows to whole bytes. PNG (1-bit for 0/1) and lossless WebP get all images in one picture, a
-    square or as wide a one as they allow. The smallest result counts. Left out are zstd where the package
-    `zstandard` is missing, PNG and WebP where the shape is neither (h, w) nor (h, w, 3) or a picture would
-    be too large. Raises DataError for other types and for no images.
+    padding rows to whole bytes. PNG (1-bit for 0/1), lossless WebP and JPEG XL get all images in one
+    picture, a square or as wide a one as they allow. The smallest result counts. `left_out` tells which
+    are missing and why. Raises DataError for other types and for no images.
     """
     images = as_images(images)
     if not images.size:
         raise DataError("there are no images to compress: hand over at least one")
     modes: tuple[tuple[Mode, list[_Images]], ...] = (("archive", [images]), ("each", list(images[:, None])))
-    results = []
-    for mode, files in modes:
-        for name, compress, layouts in _compressors(images, len(files[0])):
-            sizes = {
-                layout: sum(len(compress(arrange(file))) for file in files)
-                for layout, arrange in layouts.items()
-            }
-            if sizes:
-                layout, size = min(sizes.items(), key=lambda item: item[1])
-                results.append(Baseline(name, size, 8 * size / images.size, mode, layout))
+    jobs = [(mode, files, each) for mode, files in modes for each in _compressors(images, len(files[0]))]
+    hook, results = registry().hook, []
+    hook.mcbits_started(job="baselines", total=len(jobs))
+    for done, (mode, files, (name, compress, layouts)) in enumerate(jobs, start=1):
+        sizes = {
+            layout: sum(len(compress(arrange(file))) for file in files) for layout, arrange in layouts.items()
+        }
+        if sizes:
+            layout, size = min(sizes.items(), key=lambda item: item[1])
+            results.append(Baseline(name, size, 8 * size / images.size, mode, layout))
+        hook.mcbits_advanced(job="baselines", done=done, metrics={})
+    hook.mcbits_finished(job="baselines", metrics={})
     return results
+
+
+def left_out(results: list[Baseline]) -> dict[str, str]:
+    """Which compressors `baselines` has no figure for, and why."""
+    extra = 'its package is missing: pip install "mcbits[baselines]"'
+    reasons = {"JBIG2": "no Python package encodes it"}
+    if find_spec("zstandard") is None:
+        reasons["zstd -22"] = extra
+    if find_spec("pillow_jxl") is None:
+        reasons["JPEG XL lossless"] = extra
+    for name in ("PNG", "WebP lossless", "JPEG XL lossless"):
+        reasons.setdefault(name, "the images are no pictures (h, w) or (h, w, 3) of a size that it takes")
+    found = {result.name for result in results}
+    return {name: why for name, why in reasons.items() if name not in found}
 
 
 def _compressors(images: _Images, images_per_file: int) -> Iterator[_Compressor]:
@@ -83,7 +102,12 @@ def _compressors(images: _Images, images_per_file: int) -> Iterator[_Compressor]
         yield "zstd -22", zstandard.ZstdCompressor(level=22).compress, arrays
     if images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3):
         to_picture = partial(_picture, binary=binary and images.ndim == 3)
-        for name, save, side in (("PNG", _png, _PNG_MAX_SIDE), ("WebP lossless", _webp, _WEBP_MAX_SIDE)):
+        formats = [("PNG", _png, _PNG_MAX_SIDE), ("WebP lossless", _webp, _WEBP_MAX_SIDE)]
+        with suppress(ImportError):
+            import pillow_jxl  # noqa: F401, it registers the format with Pillow
+
+            formats.append(("JPEG XL lossless", _jpeg_xl, _JXL_MAX_SIDE))
+        for name, save, side in formats:
             yield name, save, {
                 f"tiled {columns} wide": partial(to_picture, columns=columns)
                 for columns in _tilings(images.shape, images_per_file, side)
@@ -123,4 +147,12 @@ def _png(picture: Image.Image) -> bytes:
 def _webp(picture: Image.Image) -> bytes:
     file = io.BytesIO()
     picture.save(file, "WEBP", lossless=True, quality=100, method=6)
+    return file.getvalue()
+
+
+def _jpeg_xl(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    # Of 0/1 pixels it takes bytes only, and codes 0 and 1 in no more than 0 and 255.
+    pixels = Image.fromarray(np.asarray(picture).view(np.uint8)) if picture.mode == "1" else picture
+    pixels.save(file, "JXL", lossless=True, effort=10)
     return file.getvalue()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mcbits import __version__
-from mcbits.compression import BLOCK_SIZE, compress_file, load_model
+from mcbits.compression import compress_file, info, load_model
 from mcbits.config import CompressConfig
 from mcbits.datasets.images import whole_or_nothing
 from mcbits.errors import DataError, ModelError, PluginError, UsageError
@@ -83,14 +83,15 @@ class Table(_Spec):
 class Outcome:
     """What a cell measured: rates in bits/dim, times in seconds per image on the machine that computed it.
 
-    `evaluated` is the ideal rate by the float network, on particles of its own. The coder's are `ideal` (minus its bound,
+    `evaluated` is the ideal rate by the float network, on particles of its own; None under iterative inference, which that
+    network does not do. The coder's are `ideal` (minus its bound,
     on the particles it drew), `net` (what the message grew by), `total` (the message: net, initial bits, stack heads)
     and `file` (all bytes, with header and checksums). `standard_error` is that of the mean of `ideal` over images, None
     for a single one.
     """
 
     num_images: int
-    evaluated: float
+    evaluated: float | None
     ideal: float
     net: float
     total: float
@@ -184,14 +185,7 @@ def reproduce(
     """
     given = {"num_compress": num_compress, "seed": seed}
     table = Table.load(path).model_copy(update={key: value for key, value in given.items() if value is not None})
-    output.mkdir(parents=True, exist_ok=True)
-    bench, hook = _Bench(output / "cells"), registry().hook
-    cells = list(_cells(table, path.stem, checkpoints, datadir))
-    for number, cell in enumerate(cells):
-        hook.mcbits_notice(message=f"{path.stem}, {number + 1} of {len(cells)}: {cell.title}")
-        cells[number] = bench.measured(cell)
-        if reason := cells[number].skipped:
-            hook.mcbits_notice(message=f"skipped {cell.title}: {reason}")
+    cells = measure(list(_cells(table, path.stem, checkpoints, datadir)), output / "cells")
     _write(output / path.stem, table.title, [cell.to_dict() for cell in cells])
     return cells
 
@@ -228,6 +222,18 @@ def _cells(table: Table, name: str, checkpoints: Path, datadir: Path) -> Iterato
             )
 
 
+def measure(cells: list[Cell], directory: Path) -> list[Cell]:
+    """The same cells, each with its outcome, from `directory` where it is there already, or why it was skipped."""
+    directory.mkdir(parents=True, exist_ok=True)
+    bench, hook, done = _Bench(directory), registry().hook, []
+    for number, cell in enumerate(cells, 1):
+        hook.mcbits_notice(message=f"{cell.table}, {number} of {len(cells)}: {cell.title}")
+        done.append(bench.measured(cell))
+        if reason := done[-1].skipped:
+            hook.mcbits_notice(message=f"skipped {cell.title}: {reason}")
+    return done
+
+
 class _Bench:
     """Where cells are measured, or looked up; models and images are read once."""
 
@@ -235,7 +241,6 @@ class _Bench:
         self.directory = directory
         self.model = cache(load_model)
         self._images: dict[tuple[Any, ...], NDArray[np.uint8]] = {}
-        directory.mkdir(exist_ok=True)
 
     def images(self, config: CompressConfig) -> NDArray[np.uint8]:
         wanted = (config.dataset, config.split, config.num_compress, config.seed, config.binarize)
@@ -247,14 +252,14 @@ class _Bench:
         try:
             config = config_of(cell)
             images = self.images(config)
-            key = _key(cell, config, images)
+            key = _key(config, images)
             path = self.directory / f"{cell.train}-{cell.test}-{cell.coder}-{_digest(key)}.json"
             if path.exists():
                 return replace(cell, outcome=Outcome(**json.loads(path.read_text())["outcome"]))
             model = self.model(Path(cell.model))
         except (UsageError, PluginError, ModelError, DataError) as error:
             return replace(cell, skipped=str(error))
-        outcome = _measure(config, cell.ramp, model, images, path.with_suffix(".mcb"))
+        outcome = _measure(config, model, images, path.with_suffix(".mcb"))
         with whole_or_nothing(path) as draft:
             draft.write_text(json.dumps({**key, "outcome": asdict(outcome)}, indent=2))
         return replace(cell, outcome=outcome)
@@ -264,25 +269,34 @@ def config_of(cell: Cell) -> CompressConfig:
     """What `mcbits compress` would be told; UsageError for an option that the coder does not have, ModelError, DataError."""
     if not (Path(cell.model) / "train_config.yml").is_file():
         raise ModelError(f"there is no checkpoint {cell.model}")
-    keys = ("dataset", "datadir", "num_compress", "seed", "coder")
-    values = {key: getattr(cell, key) for key in keys}
+    values = {key: getattr(cell, key) for key in ("dataset", "datadir", "num_compress", "seed", "coder", "ramp")}
     return CompressConfig.load(None, values | cell.options | {"train_config": Path(cell.model), "split": cell.test})
 
 
-def _measure(config: CompressConfig, ramp: str, model: FrozenVAE, images: NDArray[np.uint8], file: Path) -> Outcome:
+def _measure(config: CompressConfig, model: FrozenVAE, images: NDArray[np.uint8], file: Path) -> Outcome:
     from mcbits.evaluation import evaluate
     from mcbits.models.checkpoint import load_vae
 
     assert config.train_config is not None
-    coder, precisions = config.make_coder(), precisions_of(config)
-    particles = getattr(coder, "num_particles", 1)
-    evaluated = evaluate(load_vae(config.train_config), images, coder.bound, particles, seed=config.seed)
-    report = compress_file(images, file, model, coder=coder, precisions=precisions, seed=config.seed, ramp=ramp)
-    num_stacks = -(-len(images) // BLOCK_SIZE)
-    message_bits = report.net * images.size + report.initial_bits + num_stacks * precisions.lprec
+    coder, refinement, evaluated = config.make_coder(), config.make_refinement(), None
+    if refinement is None:
+        particles = getattr(coder, "num_particles", 1)
+        floats = evaluate(load_vae(config.train_config), images, coder.bound, particles, seed=config.seed)
+        evaluated = floats["bits_per_dim"]
+    report = compress_file(
+        images,
+        file,
+        model,
+        coder=coder,
+        precisions=precisions_of(config),
+        seed=config.seed,
+        ramp=config.ramp,
+        refinement=refinement,
+    )
+    message_bits = report.net * images.size + report.initial_bits + info(file)["blocks"] * config.lprec
     return Outcome(
         num_images=len(images),
-        evaluated=evaluated["bits_per_dim"],
+        evaluated=evaluated,
         ideal=report.ideal,
         net=report.net,
         total=message_bits / images.size,
@@ -300,17 +314,19 @@ def precisions_of(config: CompressConfig) -> Precisions:
     return Precisions(**{each.name: getattr(config, each.name) for each in fields(Precisions)})
 
 
-def _key(cell: Cell, config: CompressConfig, images: NDArray[np.uint8]) -> dict[str, Any]:
+def _key(config: CompressConfig, images: NDArray[np.uint8]) -> dict[str, Any]:
     """All that the outcome of a cell depends on, JSON only."""
     weights = sha256()
-    for file in sorted([*Path(cell.model).glob("*.pt"), *Path(cell.model).glob("*.safetensors")]):
+    assert config.train_config is not None
+    for file in sorted([*config.train_config.glob("*.pt"), *config.train_config.glob("*.safetensors")]):
         weights.update(file.read_bytes())
     return {
         "mcbits": __version__,
         "coder": config.coder,
         "options": config.make_coder().get_config(),
         "precisions": asdict(precisions_of(config)),
-        "ramp": cell.ramp,
+        "refinement": asdict(refinement) if (refinement := config.make_refinement()) else None,
+        "ramp": config.ramp,
         "seed": config.seed,
         "weights": weights.hexdigest(),
         "images": sha256(repr(images.shape).encode() + images.tobytes()).hexdigest(),

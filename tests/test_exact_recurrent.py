@@ -1,4 +1,4 @@
-"""A frozen recurrent cell stays close to the float one for as long as it runs, and its new state is a state it accepts."""
+"""A frozen recurrent cell stays close to the float one however long it runs, and accepts its own new state."""
 
 import numpy as np
 import pytest

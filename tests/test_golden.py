@@ -1,4 +1,4 @@
-"""What was encoded once decodes for ever, anywhere: the golden files hold the line, byte for byte in both directions."""
+"""What was encoded once decodes for ever, anywhere: golden files hold the line, byte for byte in both directions."""
 
 import json
 import os

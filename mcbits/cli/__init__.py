@@ -14,7 +14,10 @@ from mcbits import __doc__ as summary
 from mcbits import __version__
 from mcbits.errors import McbitsError
 
-COMMANDS = ("train", "evaluate", "compress", "decompress", "info", "verify", "plugins", "demo", "reproduce", "report")
+COMMANDS = (
+    *("train", "evaluate", "compress", "decompress", "info", "verify", "plugins", "demo"),
+    *("reproduce", "report", "toy", "baselines"),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -12,7 +12,7 @@ from mcbits.toy.model import ToyModel
 
 F64 = NDArray[np.float64]
 
-_MONTE_CARLO_DRAWS = 50_000_000
+_MONTE_CARLO_DRAWS = 20_000_000
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,8 @@ class ParticleLikelihood:
     """p(x|z) for z (lanes, particles, T): what it would cost under every particle, and one of them to code with."""
 
     def __init__(self, emission: Table, z: NDArray[np.integer]):
-        self._emission, self._z = emission, z
+        # A copy, since coders may go on to reorder z in place.
+        self._emission, self._z = emission, z.copy()
 
     def total_codelength(self, x: NDArray[np.integer]) -> NDArray[np.int64]:
         """Of x (lanes, T) under each particle: (lanes, particles), in units of 2^-16 bits."""
@@ -129,33 +130,43 @@ class ToyModel:
         return self.emission.given(self.prior(n).pop(stack)).pop(stack)
 
 
-def mixture(
-    seed: int = 0,
-    num_latents: int = 256,
-    num_symbols: int = 64,
-    proposal: Literal["uniform", "posterior"] = "uniform",
-) -> ToyModel:
-    """A discrete mixture of random probabilities: one z, one x, proposed uniformly or from the exact posterior.
+Proposal = Literal["noisy", "uniform", "posterior"]
 
-    After the first toy experiment of Ruan et al. 2021, section 5.1.
+
+def mixture(seed: int = 0, num_latents: int = 256, num_symbols: int = 64, proposal: Proposal = "noisy") -> ToyModel:
+    """A discrete mixture of random probabilities: one z, one x.
+
+    q(z|x) is the exact posterior, the same with its weights multiplied by random integers 1 ... 8 ("noisy"), or uniform.
+    After the toy experiments of Ruan et al. 2021, section 5.
     """
     words = np.random.PCG64(seed)
     p_z, p_x = _random_rows(words, 1, num_latents), _random_rows(words, num_latents, num_symbols)
-    exact = p_x.T * p_z
-    q = exact if proposal == "posterior" else np.ones_like(exact)
     # With a single step no z has a predecessor: of the transitions only the last row, p(z_1), is ever read.
-    return ToyModel(Table(np.repeat(p_z, num_latents + 1, axis=0)), Table(p_x), Table(q), num_steps=1)
+    transition = np.repeat(p_z, num_latents + 1, axis=0)
+    return ToyModel(Table(transition), Table(p_x), _proposal(words, p_x.T * p_z, proposal), num_steps=1)
 
 
-def hmm(seed: int = 0, num_latents: int = 4, num_symbols: int = 4, num_steps: int = 5) -> ToyModel:
-    """A hidden Markov model of random probabilities, proposed uniformly, with few enough paths z to enumerate.
+def hmm(
+    seed: int = 0,
+    num_latents: int = 4,
+    num_symbols: int = 4,
+    num_steps: int = 5,
+    proposal: Literal["noisy", "uniform"] = "noisy",
+) -> ToyModel:
+    """A hidden Markov model of random probabilities, with few enough paths z to enumerate them all.
 
-    After the second toy experiment of Ruan et al. 2021, section 5.1.
+    q(z_t|x_t) is a noisy p(z_1|x_1) (see `mixture`) or uniform; either way it knows nothing of the other steps.
     """
     words = np.random.PCG64(seed)
     transition, p_x = _random_rows(words, num_latents + 1, num_latents), _random_rows(words, num_latents, num_symbols)
-    uniform = np.ones((num_symbols, num_latents), np.int64)
-    return ToyModel(Table(transition), Table(p_x), Table(uniform), num_steps)
+    return ToyModel(Table(transition), Table(p_x), _proposal(words, p_x.T * transition[-1], proposal), num_steps)
+
+
+def _proposal(words: np.random.PCG64, posterior: NDArray[np.int64], kind: Proposal) -> Table:
+    if kind == "uniform":
+        return Table(np.ones_like(posterior))
+    noise = (words.random_raw(posterior.shape) % np.uint64(8)).astype(np.int64) + 1
+    return Table(posterior * noise if kind == "noisy" else posterior)
 
 
 def _random_rows(words: np.random.PCG64, rows: int, K: int) -> NDArray[np.int64]:

@@ -1,8 +1,8 @@
-"""Every number that mcbits puts into a file is a function of the inputs alone: here are those numbers, whatever the machine.
+"""Every number that decides a bit of a file is a function of the inputs alone: here are those numbers.
 
-`python corpus.py` checks the machine it runs on against what make.py wrote beside it: the ground floor, the discretizers and
-the frozen networks (SHA-256 of their integers, in corpus.json), then every file, decoded and encoded again. It needs mcbits and what mcbits
-needs to decode, nothing else. Exit code 1 if anything differs.
+`python corpus.py` checks the machine it runs on against what make.py wrote beside it: the ground floor, the
+discretizers and the frozen networks (SHA-256 of their integers, in corpus.json), then every file, decoded and encoded
+again. It needs mcbits and what mcbits needs to decode, nothing else. Exit code 1 if anything differs.
 """
 
 import argparse
@@ -38,9 +38,7 @@ def images() -> NDArray[np.uint8]:
 
 def model(backend: str = "numpy") -> FrozenVAE:
     """The frozen VAE of the corpus, computed by `backend`."""
-    vae = FrozenVAE(MODEL)
-    vae.encoder, vae.decoder = vae.encoder.with_backend(backend), vae.decoder.with_backend(backend)
-    return vae
+    return FrozenVAE(MODEL, backend)
 
 
 def integers(low: int, high: int, shape: int | tuple[int, ...], seed: int = 0) -> NDArray[np.int64]:
@@ -163,16 +161,16 @@ def _distributions() -> dict[str, Distribution]:
         made[f"categorical {precision}"] = Categorical(integers(0, 1 << 32, (3, 20, 300)), precision)
     for buckets, precision in ((8, 16), (12, 24), (10, 30)):
         for leaky in (True, False):
-            made[f"buckets {buckets} {precision}{' leaky' * leaky}"] = GaussianBuckets(mean, log_scale, buckets, precision, leaky)
+            name = f"buckets {buckets} {precision}{' leaky' * leaky}"
+            made[name] = GaussianBuckets(mean, log_scale, buckets, precision, leaky)
     return made
 
 
 def _distribution_program(distribution: Distribution) -> list[NDArray]:
-    seen: list[NDArray] = []
-    lanes = distribution.shape[0]
-    stack = Stack(lanes, seed=11)
+    stack = Stack(distribution.shape[0], seed=11)
     one = distribution.pop(stack)
-    seen += [one, *distribution.intervals(one), distribution.codelength(one), distribution.total_codelength(one), *_state(stack)]
+    seen = [one, *distribution.intervals(one), *_state(stack)]
+    seen += [distribution.codelength(one), distribution.total_codelength(one)]
     if not isinstance(distribution, Bernoulli):
         # Many draws take another way through the discretizers than one does.
         for draws in (3, 20):

@@ -38,6 +38,9 @@ def jobs() -> dict[str, dict]:
     made["bb-elbo-blocks"] = (2100, {"coder": "bb-elbo", "lanes": 64})
     made["bb-is-precisions"] = (50, {"coder": "bb-is", "num_particles": 3, **PRECISIONS})
     made["bb-is-embedded-model"] = (20, {"coder": "bb-is", "num_particles": 3, "embed_model": True})
+    for coder in ("bb-elbo", "bb-is"):
+        refined = {"iterative_post_improvement": True, "iterative_improvement_steps": 20}
+        made[f"{coder}-refined"] = (20, {"coder": coder, "lanes": 4, **CODERS[coder], **refined})
     made["bool"] = (20, {"coder": "bb-cis", "num_particles": 3})
     return {
         f"{name}.mcb": {"num_images": n, "dtype": "bool" if name == "bool" else "uint8", "arguments": arguments}
@@ -116,7 +119,8 @@ def main() -> None:
     parser.add_argument("--keep-model", action="store_true")
     if not parser.parse_args().keep_model:
         digits = Digits.load()
-        np.save(FOLDER / "images.npy", np.packbits(binarize(digits.train[:500], digits.levels, seed=0).reshape(500, -1), axis=1))
+        images = binarize(digits.train[:500], digits.levels, seed=0)
+        np.save(FOLDER / "images.npy", np.packbits(images.reshape(500, -1), axis=1))
         MODEL.write_bytes(freeze_vae(train(binarize(digits.train, digits.levels, seed=1))).data)
         NETWORKS.write_bytes(lzma.compress(layers(), preset=9))
     vae, files = model(), jobs()

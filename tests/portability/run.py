@@ -1,8 +1,9 @@
-"""The golden corpus gives the same bits whatever compiled mcbits, whatever multiplies matrices and whatever processor runs it.
+"""The golden corpus gives the same bits whatever compiled mcbits, multiplies its matrices and runs it.
 
 `python tests/portability/run.py` builds the extensions from scratch under each setting and checks each build against
-tests/golden. A setting whose tools are missing is skipped, and says so; --install has apt-get fetch them first. --write puts
-the list of settings and results into docs/exactness.md. Exit code 1 if a setting differs, or a control does not.
+tests/golden. A setting whose tools are missing is skipped, and says so; --install has apt-get fetch them first.
+--write puts the list of settings and results into docs/exactness.md. Exit code 1 if a setting differs, or a control
+does not.
 """
 
 import argparse
@@ -73,15 +74,17 @@ class Bench:
 
             def compile_one(source: Path) -> None:
                 target = source.with_name(source.stem + suffix)
-                flags = ["-w", "-shared", "-fPIC", "-I", str(source.parent), "-I", str(include), "-idirafter", str(include.parent)]
-                _run([*command, *flags, str(source), "-o", str(target)])
+                folders = ["-I", str(source.parent), "-I", str(include), "-idirafter", str(include.parent)]
+                _run([*command, "-w", "-shared", "-fPIC", *folders, str(source), "-o", str(target)])
 
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 list(pool.map(compile_one, (folder / "mcbits").rglob("*.c")))
             self.builds[command] = folder
         return self.builds[command]
 
-    def native(self, compiler: str, *options: str, env: dict[str, str] | None = None, emulator: tuple[str, ...] = ()) -> str:
+    def native(
+        self, compiler: str, *options: str, env: dict[str, str] | None = None, emulator: tuple[str, ...] = ()
+    ) -> str:
         """What differs under a build for this machine."""
         _need(compiler)
         include, suffix = Path(sysconfig.get_path("include")), sysconfig.get_config_var("EXT_SUFFIX")
@@ -94,7 +97,8 @@ class Bench:
         root, site = self.arm_python
         (python,) = (root / "usr" / "bin").glob("python3.[0-9]*[0-9]")
         include, tag = root / "usr" / "include" / python.name, python.name.removeprefix("python").replace(".", "")
-        folder = self.build(f"{CROSS}-gcc", *exact_flags(), *options, include=include, suffix=f".cpython-{tag}-{CROSS}.so")
+        suffix = f".cpython-{tag}-{CROSS}.so"
+        folder = self.build(f"{CROSS}-gcc", *exact_flags(), *options, include=include, suffix=suffix)
         emulator = ["qemu-aarch64", "-cpu", cpu, "-L", str(root), str(python)]
         return _corpus(emulator, f"{folder}{os.pathsep}{site}", {})
 
@@ -116,8 +120,8 @@ class Bench:
             for package in (state / "archives").glob("*.deb"):
                 _run(["dpkg-deb", "-x", str(package), str(root)])
             (python,) = (root / "usr" / "bin").glob("python3.[0-9]*[0-9]")
-            pip = ["-m", "pip", "install", "--quiet", "--target", str(site), "--only-binary=:all:", "--implementation", "cp"]
-            pip += ["--python-version", python.name.removeprefix("python")]
+            pip = ["-m", "pip", "install", "--quiet", "--target", str(site), "--only-binary=:all:"]
+            pip += ["--implementation", "cp", "--python-version", python.name.removeprefix("python")]
             pip += [f"--platform={name}_aarch64" for name in MANYLINUX]
             _run([sys.executable, *pip, *(f"{name}=={version(name)}" for name in PACKAGES)])
         except subprocess.CalledProcessError as error:
@@ -153,14 +157,15 @@ def settings(bench: Bench) -> Iterator[Setting]:
         contracted = partial(_with_cpu, bench, ("fma",), "gcc", "-ffp-contract=fast")
         yield Setting("control: gcc -O3 -mfma -ffp-contract=fast", contracted, control=True)
     yield Setting("control: gcc -Ofast", partial(bench.native, "gcc", "-Ofast"), control=True)
-    yield Setting("aarch64: gcc -O0, emulated Cortex-A53", partial(bench.arm, "-O0", cpu="cortex-a53"))
-    yield Setting("aarch64: gcc -O3, emulated Cortex-A53 (NEON)", partial(bench.arm, "-O3", cpu="cortex-a53"))
-    yield Setting("aarch64: gcc -O3, emulated processor with SVE", partial(bench.arm, "-O3"))
-    yield Setting("control: aarch64 gcc -O3 -ffp-contract=fast", partial(bench.arm, "-O3", "-ffp-contract=fast"), control=True)
+    yield Setting("aarch64 -O0, emulated Cortex-A53", partial(bench.arm, "-O0", cpu="cortex-a53"))
+    yield Setting("aarch64 -O3, emulated Cortex-A53 (NEON)", partial(bench.arm, "-O3", cpu="cortex-a53"))
+    yield Setting("aarch64 -O3, emulated processor with SVE", partial(bench.arm, "-O3"))
+    contracted = partial(bench.arm, "-O3", "-ffp-contract=fast")
+    yield Setting("control: aarch64 -O3 -ffp-contract=fast", contracted, control=True)
 
 
 def _with_core(check: Callable[..., str], core: str) -> str:
-    if "openblas" not in str(np.show_config("dicts")["Build Dependencies"]["blas"]["name"]):  # type: ignore[index,call-overload]
+    if "openblas" not in _blas()["name"]:
         raise Skipped("this numpy does not use OpenBLAS")
     return check(env={"OPENBLAS_CORETYPE": core})
 
@@ -216,31 +221,34 @@ def document(results: dict[str, str]) -> str:
 
     theorem = (mcbits.exact.__doc__ or "").strip()
     rows = "\n".join(f"| {name} | {result} |" for name, result in results.items())
-    blas = np.show_config("dicts")["Build Dependencies"]["blas"]  # type: ignore[index,call-overload]
-    tools = [_first_line(*command) for command in (("gcc", "--version"), ("clang", "--version"), ("qemu-aarch64", "--version"))]
+    tools = [_first_line(tool, "--version") for tool in ("gcc", "clang", "qemu-aarch64")]
     return f"""<!-- Written by `python tests/portability/run.py --write`: change it there. -->
 
 # What is encoded anywhere decodes anywhere
 
 {theorem}
 
-The rest of a codec is integers too: nonlinearities are tables; exp, log2 and the normal distribution are written in IEEE
-basic operations and compiled without contraction; codelengths and importance weights are integers. So no number that
-decides a bit of a file depends on the compiler, the BLAS, the batch, the threads or the processor.
+The rest of a codec is integers too: nonlinearities are tables; exp, log2 and the normal distribution are written in
+IEEE basic operations and compiled without contraction; codelengths and importance weights are integers. So no number
+that decides a bit of a file depends on the compiler, the BLAS, the batch, the threads or the processor.
 
 ## Settings tried
 
 Under each, every vector and every file of `tests/golden` must come out bit for bit: elementary functions, stacks,
-discretizers, networks of every kind of layer, files of every coder decoded and encoded again. The controls are compiled
-against the rules, to show that the corpus notices. `tests/test_golden.py` repeats it, in the build at hand, for numpy and
-torch, 1 and 2 threads, and networks given 1, 7, 50 and 500 rows at once.
+discretizers, networks of every kind of layer, files decoded and encoded again. The controls are compiled against the
+rules, to show that the corpus notices. `tests/test_golden.py` repeats it, in the build at hand, for numpy and torch, 1
+and 2 threads, and networks given 1, 7, 50 and 500 rows at once.
 
 | setting | result |
 |---|---|
 {rows}
 
-Tools: {"; ".join(filter(None, tools))}; numpy {np.__version__} with {blas["name"]} {blas["version"]}.
+Tools: {"; ".join(filter(None, tools))}; numpy {np.__version__} with {_blas()["name"]} {_blas()["version"]}.
 """
+
+
+def _blas() -> dict[str, str]:
+    return np.show_config("dicts")["Build Dependencies"]["blas"]  # type: ignore[index,call-overload,no-any-return]
 
 
 def _first_line(*command: str) -> str:

@@ -1,0 +1,92 @@
+"""`mcbits baselines` shows what general-purpose and image compressors make of the very images that mcbits would code."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+from numpy.typing import NDArray
+
+from mcbits.cli.flags import Debug, Json, Quiet
+from mcbits.cli.output import show
+from mcbits.cli.progress import progress
+from mcbits.config import CompressConfig
+from mcbits.datasets import binarize as binarized
+from mcbits.datasets import read_images
+from mcbits.errors import UsageError
+from mcbits.inputs import test_images
+
+
+def _option(name: str, metavar: str, help: str) -> Any:
+    return typer.Option(f"--{name}", metavar=metavar, help=help, show_default=False)
+
+
+def baselines(
+    input: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="INPUT",
+            help=".npy, .npz, IDX(.gz) or a folder of PNGs; by default the dataset's test images.",
+        ),
+    ] = None,
+    dataset: Annotated[str | None, _option("dataset", "TEXT", "Dataset: see `mcbits plugins` (default EMNIST).")] = None,
+    split: Annotated[str | None, _option("split", "TEXT", "The dataset's split (default mnist).")] = None,
+    datadir: Annotated[str | None, _option("datadir", "PATH", "Where the dataset's files are (default data).")] = None,
+    num_compress: Annotated[
+        str | None, _option("num_compress", "INT", "How many test images, chosen by the seed; 0 for all (default 0).")
+    ] = None,
+    binarize: Annotated[
+        str | None,
+        _option("binarize", "true|false", "Draw grey pixels as 0 or 1 (default true for a dataset, false for INPUT)."),
+    ] = None,
+    seed: Annotated[str | None, _option("seed", "INT", "Seed of the choice and of binarisation (default 42).")] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Measure gzip, bz2, xz, zstd, PNG, WebP and JPEG XL, on all images in one file and on a file for each."""
+    from mcbits.baselines import baselines, left_out
+
+    of_dataset = {"dataset": dataset, "split": split, "datadir": datadir, "num_compress": num_compress}
+    options = of_dataset | {"binarize": binarize, "seed": seed}
+    config = CompressConfig.load(None, {key: value for key, value in options.items() if value is not None})
+    if input is None:
+        images = test_images(config)
+    else:
+        for key, value in of_dataset.items():
+            if value is not None:
+                raise UsageError(f"INPUT and --{key} exclude each other: leave one out")
+        images = read_images(input)
+        if binarize is not None and config.binarize:
+            images = binarized(images, 255, config.seed)
+    with progress(quiet):
+        results = baselines(images)
+    missing = left_out(results)
+    if json:
+        show({"images": images.shape, "baselines": [asdict(each) for each in results], "left_out": missing}, "", json)
+    else:
+        _print_table(images, results, missing)
+
+
+baselines.flags = frozenset({"binarize"})  # type: ignore[attr-defined]
+
+
+def _print_table(images: NDArray[Any], results: list[Any], missing: dict[str, str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    n, *shape = images.shape
+    table = Table(
+        title=f"{n:,} images of {' x '.join(map(str, shape))}, values 0 ... {images.max()}",
+        caption="".join(f"Left out: {name}, {why}.\n" for name, why in missing.items()).strip(),
+        caption_justify="left",
+    )
+    table.add_column("")
+    for heading in ("one archive: bytes", "bits/dim", "image by image: bytes", "bits/dim"):
+        table.add_column(heading, justify="right")
+    for name in dict.fromkeys(each.name for each in results):
+        cells = []
+        for mode in ("archive", "each"):
+            found = [each for each in results if (each.name, each.mode) == (name, mode)]
+            cells += [f"{found[0].bytes:,}", f"{found[0].bits_per_dim:.4f}"] if found else ["", ""]
+        table.add_row(name, *cells)
+    Console().print(table)
