@@ -185,7 +185,7 @@ def reproduce(
     """
     given = {"num_compress": num_compress, "seed": seed}
     table = Table.load(path).model_copy(update={key: value for key, value in given.items() if value is not None})
-    cells = measure(list(_cells(table, path.stem, checkpoints, datadir)), output / "cells")
+    cells = measure_cells(list(_cells(table, path.stem, checkpoints, datadir)), output / "cells")
     _write(output / path.stem, table.title, [cell.to_dict() for cell in cells])
     return cells
 
@@ -222,7 +222,7 @@ def _cells(table: Table, name: str, checkpoints: Path, datadir: Path) -> Iterato
             )
 
 
-def measure(cells: list[Cell], directory: Path) -> list[Cell]:
+def measure_cells(cells: list[Cell], directory: Path) -> list[Cell]:
     """The same cells, each with its outcome, from `directory` where it is there already, or why it was skipped."""
     directory.mkdir(parents=True, exist_ok=True)
     bench, hook, done = _Bench(directory), registry().hook, []

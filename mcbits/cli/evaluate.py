@@ -21,6 +21,8 @@ def evaluate(
     checked = CompressConfig.load(config, overrides)
     if checked.train_config is None:
         raise UsageError("there is no model: say --train_config RUN/train_config.yml")
+    if checked.iterative_post_improvement:
+        raise UsageError("evaluate does not refine q(z|x): leave out iterative_post_improvement, or compress with it")
     coder = checked.make_coder()
     images = test_images(checked)
 

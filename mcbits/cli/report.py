@@ -1,3 +1,34 @@
-"""x"""
-def report() -> None:
-    """x"""
+"""`mcbits report` writes one page that shows a run, or the results of a reproduction, and says what it could not show."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mcbits.cli.flags import Debug, Json, Quiet
+from mcbits.cli.output import show
+from mcbits.cli.progress import progress
+
+Source = Annotated[
+    Path, typer.Argument(metavar="RUN_OR_RESULTS", help="A run directory, or one that `mcbits reproduce` wrote.")
+]
+Output = Annotated[Path, typer.Option("-o", "--output", help="Directory for index.html and the PNGs.")]
+DataDir = Annotated[
+    Path | None, typer.Option("--datadir", help="Where the dataset's files are; by default where they were.")
+]
+
+
+def report(
+    source: Source,
+    output: Output,
+    datadir: DataDir = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Draw rates, training, reconstructions, samples, bits per pixel and initial bits on one self-contained page."""
+    from mcbits.report import write_report
+
+    with progress(quiet):
+        files = write_report(source, output, datadir)
+    show({"page": files[0], "pictures": files[1:]}, f"{files[0]}: {len(files) - 1} pictures", json)
