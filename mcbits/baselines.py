@@ -73,7 +73,7 @@ def baselines(images: NDArray[Any]) -> list[Baseline]:
 def left_out(results: list[Baseline]) -> dict[str, str]:
     """Which compressors `baselines` has no figure for, and why."""
     extra = 'its package is missing: pip install "mcbits[baselines]"'
-    reasons = {"JBIG2": "no Python package encodes it"}
+    reasons = {"JBIG2": "no Python package is known to encode it"}
     if find_spec("zstandard") is None:
         reasons["zstd -22"] = extra
     if find_spec("pillow_jxl") is None:
@@ -152,7 +152,7 @@ def _webp(picture: Image.Image) -> bytes:
 
 def _jpeg_xl(picture: Image.Image) -> bytes:
     file = io.BytesIO()
-    # Of 0/1 pixels it takes bytes only, and codes 0 and 1 in no more than 0 and 255.
-    pixels = Image.fromarray(np.asarray(picture).view(np.uint8)) if picture.mode == "1" else picture
+    # The plugin knows no 1-bit pictures; as bytes, 0 and 1 come out smaller than 0 and 255.
+    pixels = Image.fromarray(np.asarray(picture).astype(np.uint8)) if picture.mode == "1" else picture
     pixels.save(file, "JXL", lossless=True, effort=10)
     return file.getvalue()

@@ -79,9 +79,9 @@ class BlockCodec:
         return x.astype(self.header.dtype, copy=False).reshape(-1, *self.header.shape)
 
 
-def flat(images: NDArray) -> NDArray[np.int32]:
+def flat(images: NDArray) -> NDArray:
     """Images (n, *shape) as symbols (n, dims)."""
-    return images.reshape(len(images), -1).astype(np.int32)
+    return images.reshape(len(images), -1)
 
 
 class Workers:

@@ -1,6 +1,5 @@
 """Images to a .mcb file and back: not one bit of what was handed over is lost, and what is not whole is an error."""
 
-import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -18,13 +17,13 @@ from numpy.typing import NDArray
 from mcbits._rans import Stack
 from mcbits.blocks import BlockCodec, Workers, flat
 from mcbits.coders.base import Coder
-from mcbits.container import End, Header, pack_block, read_blocks, read_header
+from mcbits.container import End, Header, info, pack_block, read_blocks, read_header
 from mcbits.datasets.images import whole_or_nothing
 from mcbits.errors import DataError, FormatError, ModelError, UsageError
 from mcbits.exact.iterative import Refinement
 from mcbits.exact.vae import FrozenVAE, Precisions
 from mcbits.plugins import make_coder, registry
-from mcbits.schedule import UNIT, parse_lanes, parse_ramp
+from mcbits.schedule import parse_lanes, parse_ramp
 
 BLOCK_SIZE = 2048
 
@@ -153,39 +152,6 @@ def decompress_file(
     """The images of a .mcb file; errors as for `decompress`."""
     with open(source, "rb") as file:
         return np.concatenate(list(decode(file, model, workers, backend)))
-
-
-def info(source: str | Path) -> dict[str, Any]:
-    """What a .mcb file says of itself, its checksums verified and nothing decoded; FormatError for damage."""
-    with open(source, "rb") as file:
-        header = read_header(file)
-        start, blocks = file.tell(), 0
-        for piece in read_blocks(file):
-            if isinstance(piece, End):
-                end = piece
-            else:
-                blocks += 1
-        size = file.seek(0, os.SEEK_END)
-    dims = end.num_images * prod(header.shape)
-    return {
-        "coder": header.coder,
-        **header.options,
-        **header.precisions,
-        "num_images": end.num_images,
-        "shape": list(header.shape),
-        "dtype": header.dtype,
-        "lanes": header.lanes,
-        "blocks": blocks,
-        "block_size": header.block_size,
-        "ramp": header.ramp / UNIT,
-        "refinement": header.refinement,
-        "model_id": header.model_id.hex(),
-        "embedded_model_bytes": len(header.model),
-        "sha256": end.digest.hex(),
-        "file_bytes": size,
-        "header_bytes": start - len(header.model),
-        "total": 8 * size / dims if dims else 0.0,
-    }
 
 
 def verify(source: str | Path, model: Model | None = None) -> dict[str, Any]:

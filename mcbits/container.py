@@ -15,6 +15,7 @@ word ceil(bprec / 8). A block of fewer images than lanes has as many lanes as im
 """
 
 import json
+import os
 import struct
 import zlib
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from io import BytesIO
 from math import prod
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -34,6 +36,8 @@ VERSION = 1
 END = 0xFFFFFFFF
 MAX_HEADER = 1 << 16
 MAX_BLOCK = 1 << 30
+RAMP_UNIT = 256
+"""A ramp is an integer: this many make one more particle a step."""
 
 # What headers are mostly made of, so that they pack to a few dozen bytes. Part of the format.
 DICTIONARY = (
@@ -148,6 +152,39 @@ def read_blocks(file: BinaryIO) -> Iterator[bytes | End]:
     if file.read(1):
         raise FormatError("there are bytes beyond the end of the file's content")
     yield End(struct.unpack("<Q", rest[:8])[0], rest[8:])
+
+
+def info(source: str | Path) -> dict[str, Any]:
+    """What a .mcb file says of itself, its checksums verified and nothing decoded; FormatError for damage."""
+    with open(source, "rb") as file:
+        header = read_header(file)
+        start, blocks = file.tell(), 0
+        for piece in read_blocks(file):
+            if isinstance(piece, End):
+                end = piece
+            else:
+                blocks += 1
+        size = file.seek(0, os.SEEK_END)
+    dims = end.num_images * prod(header.shape)
+    return {
+        "coder": header.coder,
+        **header.options,
+        **header.precisions,
+        "num_images": end.num_images,
+        "shape": list(header.shape),
+        "dtype": header.dtype,
+        "lanes": header.lanes,
+        "blocks": blocks,
+        "block_size": header.block_size,
+        "ramp": header.ramp / RAMP_UNIT,
+        "refinement": header.refinement,
+        "model_id": header.model_id.hex(),
+        "embedded_model_bytes": len(header.model),
+        "sha256": end.digest.hex(),
+        "file_bytes": size,
+        "header_bytes": start - len(header.model),
+        "total": 8 * size / dims if dims else 0.0,
+    }
 
 
 def pack_stack(num_images: int, stack: Stack) -> bytes:

@@ -8,12 +8,10 @@ from numpy.typing import NDArray
 
 from mcbits._rans import Stack
 from mcbits.coders.base import Coder
+from mcbits.container import RAMP_UNIT
 from mcbits.distributions import CODELENGTH_UNIT
 from mcbits.errors import UsageError
 from mcbits.latent import LatentModel
-
-UNIT = 256
-"""A ramp is an integer: this many make one more particle a step."""
 
 # The rate is measured with one particle and falls with more, and it varies from image to image.
 _MARGIN = 0.85
@@ -25,7 +23,7 @@ def coder_at(coder: Coder, ramp: int, step: int) -> Coder:
     """The coder of a block's step 0, 1, ...: with min(N, 1 + floor(step * ramp / 256)) particles where there is a ramp."""
     if ramp == 0:
         return coder
-    return _with_particles(coder, min(coder.num_particles, 1 + step * ramp // UNIT))  # type: ignore[attr-defined]
+    return _with_particles(coder, min(coder.num_particles, 1 + step * ramp // RAMP_UNIT))  # type: ignore[attr-defined]
 
 
 @lru_cache
@@ -37,7 +35,7 @@ def parse_ramp(text: str, coder: Coder, model: LatentModel, x: NDArray[np.int32]
     """The ramp that `--ramp` asks for: "off", "auto" (from the first images of x (n, dims)), or particles added a step."""
     if text not in ("off", "auto"):
         try:
-            ramp = round(float(text) * UNIT)
+            ramp = round(float(text) * RAMP_UNIT)
         except (ValueError, OverflowError):
             ramp = 0
         if not 1 <= ramp <= 1 << 32:
@@ -50,7 +48,7 @@ def parse_ramp(text: str, coder: Coder, model: LatentModel, x: NDArray[np.int32]
     # Each step adds about `rate` bits to the message, and each particle more takes `cost` bits out of it for a while.
     rate, few = _trial(coder, 1, model, x)
     _, many = _trial(coder, 3, model, x)
-    return max(1, int(UNIT * _MARGIN * rate / max((many - few) / 2, 1.0)))
+    return max(1, int(RAMP_UNIT * _MARGIN * rate / max((many - few) / 2, 1.0)))
 
 
 def parse_lanes(lanes: int | str, coder: Coder, ramp: int, model: LatentModel, x: NDArray[np.int32]) -> int:

@@ -2,7 +2,9 @@
 
 import bz2
 import gzip
+import importlib.util
 import io
+import json
 import lzma
 import sys
 from pathlib import Path
@@ -11,11 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mcbits.baselines import Baseline, _compressors, _picture, baselines
+from mcbits.baselines import Baseline, _compressors, _jpeg_xl, _picture, baselines, left_out
+from mcbits.cli import main
 from mcbits.datasets import binarize, read_images
 from mcbits.datasets.digits import Digits
 from mcbits.errors import DataError
 
+JPEG_XL = {"JPEG XL lossless"} if importlib.util.find_spec("pillow_jxl") else set()
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
@@ -34,7 +38,7 @@ def by_name(results: list[Baseline], mode: str) -> dict[str, Baseline]:
 @pytest.mark.parametrize("images", [blobs(30, 1), blobs(30, 255), blobs(30, 255)[..., None].repeat(3, -1)])
 def test_every_compressor_is_measured_in_both_modes(images: np.ndarray) -> None:
     results = baselines(images)
-    names = {"gzip -9", "bz2 -9", "xz -9e", "zstd -22", "PNG", "WebP lossless"}
+    names = {"gzip -9", "bz2 -9", "xz -9e", "zstd -22", "PNG", "WebP lossless"} | JPEG_XL
     assert by_name(results, "archive").keys() == by_name(results, "each").keys() == names
     for result in results:
         assert result.bits_per_dim == 8 * result.bytes / images.size
@@ -60,8 +64,10 @@ def test_every_counted_file_restores_its_pixels(binary: bool) -> None:
             if name in DECOMPRESS:
                 assert DECOMPRESS[name](data) == arranged.tobytes()
             else:
-                restored = np.asarray(Image.open(io.BytesIO(data)).convert(arranged.mode))
-                np.testing.assert_array_equal(restored, np.asarray(arranged))
+                restored = Image.open(io.BytesIO(data))
+                # JPEG XL gets 0 and 1 as grey, of which a conversion to 1 bit would make 0 and 0.
+                same_mode = restored if restored.format == "JXL" else restored.convert(arranged.mode)
+                np.testing.assert_array_equal(np.asarray(same_mode), np.asarray(arranged))
 
 
 @pytest.mark.parametrize("columns", [1, 4, 7])
@@ -94,6 +100,57 @@ def test_without_zstandard_zstd_is_left_out(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "zstandard", None)
     names = {result.name for result in baselines(blobs(3, 255))}
     assert "zstd -22" not in names and "xz -9e" in names
+
+
+def test_what_is_left_out_is_named_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "zstandard", None)
+    monkeypatch.setitem(sys.modules, "pillow_jxl", None)
+    results = baselines(blobs(3, 1))
+    missing = left_out(results)
+    assert missing.keys() == {"JBIG2", "zstd -22", "JPEG XL lossless"}
+    assert "mcbits[baselines]" in missing["zstd -22"] and "mcbits[baselines]" in missing["JPEG XL lossless"]
+    assert not missing.keys() & {result.name for result in results}
+    assert {"PNG", "WebP lossless"} <= left_out(baselines(blobs(5, 255).reshape(5, -1))).keys()
+
+
+def test_jpeg_xl_gets_the_values_it_codes_best() -> None:
+    pytest.importorskip("pillow_jxl")
+    picture = _picture(binarize(blobs(100, 255), 255, 0), columns=10, binary=True)
+    assert len(_jpeg_xl(picture)) <= len(_jpeg_xl(picture.convert("L")))
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as exit:
+        main(["baselines", *map(str, arguments), "--quiet"])
+    return exit.value.code, *capsys.readouterr()
+
+
+def test_the_command_measures_what_the_library_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = blobs(6, 255)
+    np.save(tmp_path / "images.npy", images)
+    for flags, expected in (((), images), (("--binarize",), binarize(images, 255, 42))):
+        code, out, _ = run(capsys, tmp_path / "images.npy", "--json", *flags)
+        document = json.loads(out)
+        assert code == 0 and document["images"] == [6, 12, 12] and "JBIG2" in document["left_out"]
+        assert document["baselines"] == [result.__dict__ for result in baselines(expected)]
+
+
+def test_the_table_has_a_row_for_every_compressor_and_names_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "images.npy", blobs(6, 1))
+    code, out, _ = run(capsys, tmp_path / "images.npy")
+    assert code == 0
+    for name in ("gzip -9", "bz2 -9", "xz -9e", "zstd -22", "PNG", "WebP lossless", *JPEG_XL):
+        assert sum(name in line for line in out.splitlines()) == 1
+    assert "JBIG2" in out
+
+
+def test_the_command_refuses_an_input_and_a_dataset_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, tmp_path / "images.npy", "--dataset", "digits")
+    assert (code, out) == (2, "") and "INPUT and --dataset exclude each other" in err
 
 
 def test_no_images_are_refused() -> None:

@@ -6,15 +6,13 @@ from typing import Annotated
 
 import typer
 
-from mcbits.cli.flags import Debug, Json, Quiet
+from mcbits.cli.flags import Debug, File, Json, Model, Quiet
 from mcbits.cli.output import show
 from mcbits.cli.progress import progress
 
-File = Annotated[Path, typer.Argument(metavar="FILE.mcb", help="The compressed file.")]
 Output = Annotated[
     str, typer.Option("-o", "--output", help="RESTORED.npy, .npz, .idx, .idx.gz, or a folder for PNGs.")
 ]
-Model = Annotated[Path | None, typer.Option("--model", help="The model, unless the file embeds it.")]
 Workers = Annotated[int, typer.Option("--workers", help="Processes that decode blocks at the same time.")]
 Backend = Annotated[str, typer.Option("--backend", help="What computes the network: numpy, torch or torch:DEVICE.")]
 

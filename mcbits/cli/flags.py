@@ -11,3 +11,5 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="YAML file of options; the command line wins.")
 ]
+File = Annotated[Path, typer.Argument(metavar="FILE.mcb", help="The compressed file.")]
+Model = Annotated[Path | None, typer.Option("--model", help="The model, unless the file embeds it.")]

@@ -1,13 +1,12 @@
 """`mcbits info` reads a header and decodes nothing."""
 
-from mcbits.cli.decompress import File
-from mcbits.cli.flags import Debug, Json
+from mcbits.cli.flags import Debug, File, Json
 from mcbits.cli.output import show
 
 
 def info(file: File, json: Json = False, debug: Debug = False) -> None:
     """Show what a .mcb file holds and what it needs."""
-    from mcbits.compression import info
+    from mcbits.container import info
 
     document = info(file)
     width = max(map(len, document))

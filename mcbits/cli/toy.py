@@ -37,13 +37,12 @@ def toy(
 
     coders = _coders(coder, num_particles)
     toy_model = (mixture if model == "mixture" else hmm)(seed, proposal=proposal)
-    x = toy_model.sample(num_symbols, seed + 1)
-    truth = Truth(toy_model, x)
+    truth = Truth(toy_model, toy_model.sample(num_symbols, seed + 1))
     hook, rows = registry().hook, []
     with progress(quiet):
         hook.mcbits_started(job="toy", total=len(coders))
         for each in coders:
-            rows.append(asdict(measure(each, truth, x, lanes, seed + 2)))
+            rows.append(asdict(measure(each, truth, lanes, seed + 2)))
             hook.mcbits_advanced(job="toy", done=len(rows), metrics={"net": rows[-1]["net"]})
         hook.mcbits_finished(job="toy", metrics={})
     document = {
@@ -70,7 +69,7 @@ def _coders(names: str, num_particles: str) -> list[Any]:
         raise UsageError(f"num_particles: {num_particles!r} is no list of integers such as 1,4,16") from None
     classes = [registry().coder(name.strip()) for name in names.split(",")]
     return [
-        cls(num_particles=n) if n else cls()
+        cls() if n is None else cls(num_particles=n)
         for cls in classes
         for n in (particles if "num_particles" in coder_options(cls) else [None])
     ]

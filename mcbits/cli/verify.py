@@ -1,7 +1,6 @@
 """`mcbits verify` decodes everything and keeps nothing."""
 
-from mcbits.cli.decompress import File, Model
-from mcbits.cli.flags import Debug, Json, Quiet
+from mcbits.cli.flags import Debug, File, Json, Model, Quiet
 from mcbits.cli.output import show
 from mcbits.cli.progress import progress
 

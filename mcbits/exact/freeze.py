@@ -127,8 +127,9 @@ def freeze(
 
     inputs: one per argument of `module.forward`, without the batch axis. output_frac: fractional bits of each
     output; one that ends in exp or sigmoid is frozen up to its argument (see `Output.kind`). name: where
-    errors say the network is. Weights get the most bits that the theorem of `mcbits.exact` allows. Raises
-    FreezeError, naming the layer, if one has no exact form.
+    errors say the network is. Weights get the most bits that the theorem of `mcbits.exact` allows. The new state
+    of an LSTMCell or GRUCell has the precision and the bound declared for its old one, so that it can be fed back
+    (c of an LSTM is clamped there). Raises FreezeError, naming the layer, if one has no exact form.
     """
     leaf = fx.Tracer().is_leaf_module(module, "")
     root = nn.Sequential(module) if leaf else module

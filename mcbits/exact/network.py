@@ -149,14 +149,13 @@ class FrozenNetwork:
         units of 2^-frac. No row depends on its batch. Raises DataError for another shape, or for a number
         that is no integer within the input's bound.
         """
-        arrays = [self._checked(*pair) for pair in zip(self.inputs, inputs, strict=True)]
-        batch = len(arrays[0])
-        if any(len(x) != batch for x in arrays):
-            raise DataError(f"inputs of {[len(x) for x in arrays]} rows do not form one batch")
+        batch = len(inputs[0])
+        if any(len(x) != batch for x in inputs):
+            raise DataError(f"inputs of {[len(x) for x in inputs]} rows do not form one batch")
         outs = [np.empty((batch, *o.shape[1:], o.shape[0]), np.int32) for o in self.outputs]
         for start in range(0, batch, self._rows):
             rows = slice(start, start + self._rows)
-            values = [x[rows] for x in arrays]
+            values = [self._checked(known, x[rows]) for known, x in zip(self.inputs, inputs, strict=True)]
             for index, (step, args) in enumerate(self._steps):
                 values.append(step(self._taker(index), *(values[i] for i in args)))
             for head, output, out in zip(self._heads, self.outputs, outs, strict=True):

@@ -125,7 +125,7 @@ class LatentVAE:
         return self.vae.observation.distribution(parameters.reshape(*z.shape[:-1], -1), self.precisions.cond_mprec)
 
     def _posterior_parameters(self, x: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        images = np.ascontiguousarray(x, np.float32).reshape(len(x), *self.vae.encoder.inputs[0].shape)
+        images = x.reshape(len(x), *self.vae.encoder.inputs[0].shape)
         mean, log_scale = (each.reshape(len(x), -1) for each in self.vae.encoder.run(images))
         return self._refiner(x, mean, log_scale) if self._refiner else (mean, log_scale)
 

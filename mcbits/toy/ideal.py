@@ -12,7 +12,7 @@ from mcbits.toy.model import ToyModel
 
 F64 = NDArray[np.float64]
 
-_MONTE_CARLO_DRAWS = 20_000_000
+_MONTE_CARLO_DRAWS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Truth:
     """
 
     def __init__(self, model: ToyModel, x: NDArray[np.integer]):
-        self.model = model
-        self.x, which, counts = np.unique(x, axis=0, return_inverse=True, return_counts=True)
+        self.model, self.x = model, x
+        self._unique, which, counts = np.unique(x, axis=0, return_inverse=True, return_counts=True)
         self._which, self._share = which.reshape(-1), counts / len(x)
         z = np.indices((model.num_latents,) * model.num_steps).reshape(model.num_steps, -1).T
         first = np.full((len(z), 1), model.num_latents)
         log_prior = model.transition.log2[np.concatenate([first, z[:, :-1]], axis=1), z].sum(1)
-        self._log_q = model.proposal.log2[self.x[:, None], z].sum(2)
-        self._log_joint = log_prior + model.emission.log2[z, self.x[:, None]].sum(2)
+        self._log_q = model.proposal.log2[self._unique[:, None], z].sum(2)
+        self._log_joint = log_prior + model.emission.log2[z, self._unique[:, None]].sum(2)
         self._q = np.exp2(self._log_q)
 
     @property
@@ -95,13 +95,13 @@ class Truth:
 
     @property
     def _at_median(self) -> F64:
-        q = self.model.posterior(self.x)
+        q = self.model.posterior(self._unique)
         z = q.inverse(np.full(q.shape, 1 << q.precision - 1))
         return self._log_joint[np.arange(len(z)), self._index(z)]
 
     def _coupled_iwae(self, N: int) -> F64:
         """E_u log2 of the mean weight, exactly: u in pieces on which no particle z_i = F^-1(u + s_i) changes."""
-        q = self.model.posterior(self.x)
+        q = self.model.posterior(self._unique)
         size, shifts = 1 << q.precision, self._shifts(N)[:, 0]
         F = q.cdf()[:, 0, :-1].astype(np.int64)
         u = np.sort(((F[:, None] - shifts[:, None]) % size).reshape(len(F), -1), axis=1)
@@ -109,17 +109,17 @@ class Truth:
         return (share * self._log_mean_weight(u[..., None], N)).sum(1)
 
     def _sampled_coupled_iwae(self, N: int) -> Ideal:
-        draws = max(2, _MONTE_CARLO_DRAWS // (self.x.size * N))
+        draws = max(2, _MONTE_CARLO_DRAWS // (self._unique.size * N))
         rng = np.random.default_rng(0)
-        size = 1 << self.model.posterior(self.x[:1]).precision
-        u = rng.integers(0, size, (len(self.x), draws, self.model.num_steps))
+        size = 1 << self.model.posterior(self._unique[:1]).precision
+        u = rng.integers(0, size, (len(self._unique), draws, self.model.num_steps))
         bits = -self._log_mean_weight(u, N)
         variance = (self._share**2 * bits.var(axis=1, ddof=1) / draws).sum()
         return Ideal(self._mean(bits.mean(1)).rate, float(np.sqrt(variance)) / self.model.num_steps)
 
     def _log_mean_weight(self, u: NDArray[np.int64], N: int) -> F64:
         """log2 of the mean weight of the N particles that u (U, draws, T) drives: (U, draws)."""
-        q, rows = self.model.posterior(self.x), np.arange(len(self.x))[:, None]
+        q, rows = self.model.posterior(self._unique), np.arange(len(self._unique))[:, None]
         w = np.exp2(self._log_w)
         total = np.zeros(u.shape[:2])
         for shift in self._shifts(N):
@@ -127,7 +127,7 @@ class Truth:
         return np.log2(total / N)
 
     def _shifts(self, N: int) -> NDArray[np.int64]:
-        precision = self.model.posterior(self.x[:1]).precision
+        precision = self.model.posterior(self._unique[:1]).precision
         return (integer_shifts(N, self.model.num_steps) >> np.uint32(32 - precision)).astype(np.int64)
 
     def _index(self, z: NDArray[np.integer]) -> NDArray[np.int64]:

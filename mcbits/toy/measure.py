@@ -4,7 +4,6 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mcbits._rans import Stack
 from mcbits.coders.base import Coder
@@ -32,12 +31,12 @@ class Measurement:
     seconds: float
 
 
-def measure(coder: Coder, truth: Truth, x: NDArray[np.int32], lanes: int = 1, seed: int = 0) -> Measurement:
-    """Encode x (n, T), those that `truth` was made with, `lanes` at a time, and decode them again.
+def measure(coder: Coder, truth: Truth, lanes: int = 1, seed: int = 0) -> Measurement:
+    """Encode the x (n, T) of `truth`, `lanes` of them at a time, and decode them again.
 
     PluginError when the coder does not restore them.
     """
-    model, dims = truth.model, x.size
+    model, x, dims = truth.model, truth.x, truth.x.size
     stack, begin, steps = Stack(lanes, seed=seed), time.perf_counter(), range(0, len(x), lanes)
     lengths = [coder.encode(stack.select(0, len(x[i : i + lanes])), x[i : i + lanes], model) for i in steps]
     net, total, initial = stack.net_bits().sum(), stack.bits().sum(), stack.initial_bits().mean()
