@@ -1,5 +1,7 @@
 """The discretizers' loops over symbols: integer cdfs in, rANS steps out, no Python object and no GIL per symbol.
 
+Lanes are the innermost loop: their stacks do not wait for each other, so their arithmetic overlaps.
+
 Shapes: L lanes, R draws (particles) under the same parameters, M dimensions. A cdf row F holds K + 1 entries as
 uint32 with F[0] = 0 and F[K] = 2^r, r <= 30.
 """
@@ -95,9 +97,9 @@ def uniform_push(Stack stack, const int64_t[:, :, ::1] symbols, const int64_t[:,
                 for m in range(symbols.shape[2]):
                     good = good and 0 <= symbols[l, r, m] < sizes[l, m]
         if good:
-            for l in range(symbols.shape[0]):
-                for r in range(symbols.shape[1] - 1, -1, -1):
-                    for m in range(symbols.shape[2] - 1, -1, -1):
+            for r in range(symbols.shape[1] - 1, -1, -1):
+                for m in range(symbols.shape[2] - 1, -1, -1):
+                    for l in range(symbols.shape[0]):
                         k, n = symbols[l, r, m], sizes[l, m]
                         start = (<uint64_t>k << precision) // n
                         failed |= push_one(&stack._lanes[l], start, ((<uint64_t>k + 1) << precision) // n - start,
@@ -115,8 +117,8 @@ def uniform_pop(Stack stack, const int64_t[:, ::1] sizes, int precision):
     result = np.empty((sizes.shape[0], sizes.shape[1]), np.int64)
     cdef int64_t[:, ::1] out = result
     with nogil:
-        for l in range(sizes.shape[0]):
-            for m in range(sizes.shape[1]):
+        for m in range(sizes.shape[1]):
+            for l in range(sizes.shape[0]):
                 n = sizes[l, m]
                 k = ((peek(&stack._lanes[l], precision) + 1) * n - 1) >> precision
                 start = (k << precision) // n
@@ -203,9 +205,9 @@ def table_push(Stack stack, const uint32_t[:, :, ::1] cdf, const int32_t[:, :, :
     if not good:
         raise_outside_support()
     with nogil:
-        for l in range(symbols.shape[0]):
-            for r in range(symbols.shape[1] - 1, -1, -1):
-                for m in range(symbols.shape[2] - 1, -1, -1):
+        for r in range(symbols.shape[1] - 1, -1, -1):
+            for m in range(symbols.shape[2] - 1, -1, -1):
+                for l in range(symbols.shape[0]):
                     F = &cdf[l, m, symbols[l, r, m]]
                     failed |= push_one(&stack._lanes[l], F[0], <uint32_t>(F[1] - F[0]), precision, stack.lprec, stack.bprec)
     if failed:
@@ -213,7 +215,7 @@ def table_push(Stack stack, const uint32_t[:, :, ::1] cdf, const int32_t[:, :, :
 
 
 def table_pop(Stack stack, const uint32_t[:, :, ::1] cdf, Py_ssize_t draws, int precision):
-    cdef Py_ssize_t l, r, m, k, K = cdf.shape[2] - 1, M = cdf.shape[1]
+    cdef Py_ssize_t l, r, m, k, K = cdf.shape[2] - 1, L = cdf.shape[0], M = cdf.shape[1]
     cdef const uint32_t *F
     cdef int32_t quantile
     cdef int32_t *sixteenths = NULL
@@ -221,19 +223,20 @@ def table_pop(Stack stack, const uint32_t[:, :, ::1] cdf, Py_ssize_t draws, int 
     result = np.empty((cdf.shape[0], draws, M), np.int32)
     cdef int32_t[:, :, ::1] out = result
     if K == 256 and draws > 1:
-        sixteenths = <int32_t *>malloc(M * 16 * sizeof(int32_t))
+        sixteenths = <int32_t *>malloc(L * M * 16 * sizeof(int32_t))
     with nogil:
-        for l in range(cdf.shape[0]):
-            if sixteenths != NULL:
+        if sixteenths != NULL:
+            for l in range(L):
                 for m in range(M):
                     for k in range(16):
-                        sixteenths[16 * m + k] = <int32_t>cdf[l, m, 16 * k]
-            for r in range(draws):
-                for m in range(M):
+                        sixteenths[16 * (l * M + m) + k] = <int32_t>cdf[l, m, 16 * k]
+        for r in range(draws):
+            for m in range(M):
+                for l in range(L):
                     F = &cdf[l, m, 0]
                     quantile = <int32_t>peek(&stack._lanes[l], precision)
                     if sixteenths != NULL:
-                        k = mcbits_search256(<const int32_t *>F, sixteenths + 16 * m, quantile)
+                        k = mcbits_search256(<const int32_t *>F, sixteenths + 16 * (l * M + m), quantile)
                     else:
                         k = mcbits_search(<const int32_t *>F, K, quantile)
                     out[l, r, m] = <int32_t>k
@@ -336,7 +339,7 @@ def bernoulli_freqs(const int32_t[::1] logits, const uint32_t[::1] freq):
 def bernoulli_push(Stack stack, const int32_t[:, :, ::1] logits, const int32_t[:, :, ::1] symbols,
                    const uint32_t[::1] freq, int precision):
     cdef Py_ssize_t l, r, m
-    cdef uint64_t whole = <uint64_t>1 << precision, one
+    cdef uint64_t whole = <uint64_t>1 << precision, zero, one
     cdef int failed = 0
     stack.check(precision, symbols.shape[0])
     if logits.shape[1] != symbols.shape[1]:
@@ -344,35 +347,33 @@ def bernoulli_push(Stack stack, const int32_t[:, :, ::1] logits, const int32_t[:
     check_dims(logits.shape[0], logits.shape[2], symbols)
     check_symbols(symbols, 2)
     with nogil:
-        for l in range(symbols.shape[0]):
-            for r in range(symbols.shape[1] - 1, -1, -1):
-                for m in range(symbols.shape[2] - 1, -1, -1):
+        for r in range(symbols.shape[1] - 1, -1, -1):
+            for m in range(symbols.shape[2] - 1, -1, -1):
+                for l in range(symbols.shape[0]):
                     one = freq[logit_index(logits[l, r, m])]
-                    if symbols[l, r, m]:
-                        failed |= push_one(&stack._lanes[l], whole - one, one, precision, stack.lprec, stack.bprec)
-                    else:
-                        failed |= push_one(&stack._lanes[l], 0, whole - one, precision, stack.lprec, stack.bprec)
+                    # Selected, not branched on: a symbol is hard to predict, and a wrong guess costs more than its push.
+                    zero = whole - one
+                    failed |= push_one(&stack._lanes[l], zero if symbols[l, r, m] else 0, one if symbols[l, r, m] else zero,
+                                       precision, stack.lprec, stack.bprec)
     if failed:
         raise MemoryError
 
 
 def bernoulli_pop(Stack stack, const int32_t[:, :, ::1] logits, const uint32_t[::1] freq, int precision):
     cdef Py_ssize_t l, r, m
-    cdef uint64_t whole = <uint64_t>1 << precision, zero
+    cdef uint64_t whole = <uint64_t>1 << precision, zero, one
     stack.check(precision, logits.shape[0])
     result = np.empty((logits.shape[0], logits.shape[1], logits.shape[2]), np.int32)
     cdef int32_t[:, :, ::1] out = result
     with nogil:
-        for l in range(logits.shape[0]):
-            for r in range(logits.shape[1]):
-                for m in range(logits.shape[2]):
+        for r in range(logits.shape[1]):
+            for m in range(logits.shape[2]):
+                for l in range(logits.shape[0]):
                     zero = whole - freq[logit_index(logits[l, r, m])]
-                    if peek(&stack._lanes[l], precision) < zero:
-                        out[l, r, m] = 0
-                        pop_one(&stack._lanes[l], 0, zero, precision, stack.lprec, stack.bprec)
-                    else:
-                        out[l, r, m] = 1
-                        pop_one(&stack._lanes[l], zero, whole - zero, precision, stack.lprec, stack.bprec)
+                    one = peek(&stack._lanes[l], precision) >= zero
+                    out[l, r, m] = <int32_t>one
+                    pop_one(&stack._lanes[l], zero if one else 0, whole - zero if one else zero, precision, stack.lprec,
+                            stack.bprec)
     return result
 
 
@@ -470,9 +471,9 @@ def gaussian_pop(Stack stack, Py_ssize_t draws, const double[:, ::1] mean, const
     result = np.empty((mean.shape[0], draws, mean.shape[1]), np.int32)
     cdef int32_t[:, :, ::1] out = result
     with nogil:
-        for l in range(mean.shape[0]):
-            for r in range(draws):
-                for m in range(mean.shape[1]):
+        for r in range(draws):
+            for m in range(mean.shape[1]):
+                for l in range(mean.shape[0]):
                     k = gaussian_search(peek(&stack._lanes[l], precision), K, &edges[0], mean[l, m], inv_scale[l, m],
                                         leak, precision)
                     start = gaussian_cdf(k, K, &edges[0], mean[l, m], inv_scale[l, m], leak, precision)

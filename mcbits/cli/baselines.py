@@ -1,4 +1,4 @@
-"""`mcbits baselines` shows what general-purpose and image compressors make of the very images that mcbits would code."""
+"""`mcbits baselines` shows what general-purpose and image compressors make of the images that mcbits would code."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -28,7 +28,9 @@ def baselines(
             help=".npy, .npz, IDX(.gz) or a folder of PNGs; by default the dataset's test images.",
         ),
     ] = None,
-    dataset: Annotated[str | None, _option("dataset", "TEXT", "Dataset: see `mcbits plugins` (default EMNIST).")] = None,
+    dataset: Annotated[
+        str | None, _option("dataset", "TEXT", "Dataset: see `mcbits plugins` (default EMNIST).")
+    ] = None,
     split: Annotated[str | None, _option("split", "TEXT", "The dataset's split (default mnist).")] = None,
     datadir: Annotated[str | None, _option("datadir", "PATH", "Where the dataset's files are (default data).")] = None,
     num_compress: Annotated[

@@ -1,4 +1,4 @@
-"""`mcbits toy` holds coders against the ideal rates of models that are known exactly; whatever it shows was decoded again."""
+"""`mcbits toy` holds coders against the exact ideals of models known exactly; whatever it shows was decoded again."""
 
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
@@ -26,8 +26,12 @@ def toy(
     proposal: Annotated[
         Literal["noisy", "uniform"], typer.Option("--proposal", help="q(z|x): a noisy posterior, or uniform.")
     ] = "noisy",
-    lanes: Annotated[int, typer.Option("--lanes", min=1, help="Stacks that step together, each with initial bits.")] = 1,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the model, the symbols and the initial bits.")] = 0,
+    lanes: Annotated[
+        int, typer.Option("--lanes", min=1, help="Stacks that step together: faster, each with initial bits.")
+    ] = 1,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Seed of the model, the symbols and the initial bits.")
+    ] = 0,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -81,10 +85,11 @@ def _print_table(document: dict[str, Any]) -> None:
 
     entropy = document["entropy"]
     table = Table(
-        title=f"{document['num_symbols']:,} symbols of the {document['model']}, {document['proposal']} proposal: bits/dim",
-        caption="Net is what the message grew by, ± its standard error given the symbols; ideal is its exact expectation "
-        "(~ where drawn, not enumerated). Total - net is the initial bits, here also in bits a lane. Every message was "
-        "decoded again and equals the original.",
+        title=f"{document['num_symbols']:,} symbols of the {document['model']}, {document['proposal']} proposal: "
+        "bits/dim",
+        caption="Net is what the message grew by, ± its standard error given the symbols; ideal is its exact "
+        "expectation on clean bits (~ where drawn, not enumerated). Total - net is the initial bits, here also in "
+        "bits a lane. Every message was decoded again and equals the original.",
         caption_justify="left",
     )
     table.add_column("")

@@ -29,7 +29,7 @@ class Truth:
     Works with U different x and all S = K^T latents at once, so S has to stay small.
     """
 
-    def __init__(self, model: ToyModel, x: NDArray[np.integer]):
+    def __init__(self, model: ToyModel, x: NDArray[np.int32]):
         self.model, self.x = model, x
         self._unique, which, counts = np.unique(x, axis=0, return_inverse=True, return_counts=True)
         self._which, self._share = which.reshape(-1), counts / len(x)
@@ -51,9 +51,9 @@ class Truth:
         return float(self.information.mean()) / self.model.num_steps
 
     def ideal(self, coder: Coder) -> Ideal | None:
-        """The expected rate of a built-in coder on these x; None for one whose bound is not known here.
+        """The expected rate of a built-in coder on these x when the bits that it pops are fresh coin flips.
 
-        Exact except for bb-cis on more than one step, where u is drawn rather than enumerated.
+        None for a coder whose bound is not known here. Exact except for bb-cis on more than one step, where u is drawn rather than enumerated.
         """
         N = getattr(coder, "num_particles", 1)
         match coder.short:
@@ -66,15 +66,15 @@ class Truth:
             case "bb-is":
                 return self._mean(-self.iwae(N))
             case "bb-cis":
-                return self._mean(-self._coupled_iwae(N)) if self.model.num_steps == 1 else self._sampled_coupled_iwae(N)
+                return self._coupled_iwae(N) if self.model.num_steps == 1 else self._sampled_coupled_iwae(N)
         return None
 
     def iwae(self, num_particles: int) -> F64:
         """E log2 (w_1 + ... + w_N) / N for each different x, (U,), to about 1e-8 bits for any N.
 
-        For a sum S > 0, E ln S = integral of (exp(-t) - E exp(-t S)) / t over t > 0 (Frullani), and E exp(-t S) is the N-th
-        power of E exp(-t w). In s = ln t the integrand is analytic and vanishes at both ends, where the trapezoidal
-        rule converges exponentially.
+        For a sum S > 0, E ln S = integral of (exp(-t) - E exp(-t S)) / t over t > 0 (Frullani), and E exp(-t S) is
+        the N-th power of E exp(-t w). In s = ln t the integrand is analytic and vanishes at both ends, where the
+        trapezoidal rule converges exponentially.
         """
         s, transform = self._laplace
         integrand = np.exp(-np.exp(s))[:, None] - transform**num_particles
@@ -89,7 +89,7 @@ class Truth:
     def _laplace(self) -> tuple[F64, F64]:
         """Nodes s (nodes,) and E exp(-e^s w), (nodes, U), with the largest weight of each x scaled to 1."""
         log_w = (self._log_w - self._log_w.max(1, keepdims=True)) * np.log(2)
-        # Above the last node even the smallest weight has vanished; below the first, 2^20 particles still change nothing.
+        # Above the last node the smallest weight has vanished; below the first, 2^20 particles still change nothing.
         s = np.arange(-38.0, 4.0 - log_w.min(), 0.4)
         return s, np.stack([(self._q * np.exp(-np.exp(each + log_w))).sum(1) for each in s])
 
@@ -99,14 +99,14 @@ class Truth:
         z = q.inverse(np.full(q.shape, 1 << q.precision - 1))
         return self._log_joint[np.arange(len(z)), self._index(z)]
 
-    def _coupled_iwae(self, N: int) -> F64:
+    def _coupled_iwae(self, N: int) -> Ideal:
         """E_u log2 of the mean weight, exactly: u in pieces on which no particle z_i = F^-1(u + s_i) changes."""
         q = self.model.posterior(self._unique)
         size, shifts = 1 << q.precision, self._shifts(N)[:, 0]
         F = q.cdf()[:, 0, :-1].astype(np.int64)
         u = np.sort(((F[:, None] - shifts[:, None]) % size).reshape(len(F), -1), axis=1)
         share = np.diff(u, axis=1, append=u[:, :1] + size) / size
-        return (share * self._log_mean_weight(u[..., None], N)).sum(1)
+        return self._mean(-(share * self._log_mean_weight(u[..., None], N)).sum(1))
 
     def _sampled_coupled_iwae(self, N: int) -> Ideal:
         draws = max(2, _MONTE_CARLO_DRAWS // (self._unique.size * N))

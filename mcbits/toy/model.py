@@ -19,7 +19,7 @@ PRECISION = 20
 
 
 class Table:
-    """A conditional distribution p(b|a) as integer weights (number of a, number of b), each row adding up to one total."""
+    """A conditional distribution p(b|a) as integer weights (number of a, number of b)."""
 
     def __init__(self, weights: NDArray[np.int64]):
         self.weights = weights
@@ -65,7 +65,7 @@ class MarkovChain(Repeatable):
         return start.reshape(z.shape), freq.reshape(z.shape)
 
     def inverse(self, quantiles: ArrayLike) -> NDArray[np.int32]:
-        """Symbol by symbol, each quantile under the conditional that the symbols before it select; quantiles (lanes, T)."""
+        """Symbol by symbol, quantiles (lanes, T): each under the conditional that the symbols before it select."""
         u = np.asarray(quantiles)
         return self._walk(lambda t, given: given.inverse(u[:, t : t + 1]))
 
@@ -101,9 +101,10 @@ class ParticleLikelihood:
 
 
 class ToyModel:
-    """A hidden Markov model as a LatentModel: z (lanes, T) over K symbols, x (lanes, T), q(z|x) = q(z_1|x_1) ... q(z_T|x_T).
+    """A hidden Markov model as a LatentModel: z (lanes, T) over K symbols, x (lanes, T), and q(z|x) one step at a time.
 
-    `transition` (K + 1, K) holds p(z_t|z_{t-1}) and in its last row p(z_1), `emission` p(x_t|z_t), `proposal` q(z_t|x_t).
+    `transition` (K + 1, K) holds p(z_t|z_{t-1}) and in its last row p(z_1), `emission` p(x_t|z_t), `proposal`
+    q(z_t|x_t).
     """
 
     index_precision = 24
@@ -136,7 +137,9 @@ Proposal = Literal["noisy", "uniform", "posterior"]
 def mixture(seed: int = 0, num_latents: int = 256, num_symbols: int = 64, proposal: Proposal = "noisy") -> ToyModel:
     """A discrete mixture of random probabilities: one z, one x.
 
-    q(z|x) is the exact posterior, the same with its weights multiplied by random integers 1 ... 8 ("noisy"), or uniform.
+    q(z|x) is the exact posterior, the same with its weights multiplied by random integers 1 ... 8 ("noisy"), or
+    uniform. With the uniform one the bits that a symbol leaves on the stack are far from coin flips, and the next
+    symbol, which pops them at once, shows it: net lies some percent above the ideal.
     After the toy experiments of Ruan et al. 2021, section 5.
     """
     words = np.random.PCG64(seed)
@@ -170,7 +173,7 @@ def _proposal(words: np.random.PCG64, posterior: NDArray[np.int64], kind: Propos
 
 
 def _random_rows(words: np.random.PCG64, rows: int, K: int) -> NDArray[np.int64]:
-    """Positive integers (rows, K), each row adding up to 2^16: the gaps between K - 1 sorted uniform cuts (Dirichlet(1))."""
+    """Positive integers (rows, K), each row adding up to 2^16: gaps between K - 1 sorted uniform cuts (Dirichlet(1))."""
     # Raw words rather than a Generator's methods: numpy keeps them for good.
     room = np.uint64((1 << WEIGHT_BITS) - K + 1)
     cuts = np.sort((words.random_raw((rows, K - 1)) % room).astype(np.int64), axis=1) + np.arange(1, K)
