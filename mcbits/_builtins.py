@@ -26,7 +26,10 @@ def mcbits_bounds() -> list[Lazy]:
 
 @hookimpl
 def mcbits_models() -> list[Lazy]:
-    return [Lazy("mcbits.models.binary_vae:BinaryVAE", "BinaryVAE")]
+    return [
+        Lazy("mcbits.models.binary_vae:BinaryVAE", "BinaryVAE"),
+        Lazy("mcbits.models.conv_vae:ConvVAE", "ConvVAE"),
+    ]
 
 
 @hookimpl

@@ -22,6 +22,13 @@ class Stack:
     def __init__(self, lanes: int = 1, lprec: int = 32, bprec: int = 32, seed: int = 0) -> None: ...
     def select(self, start: int, stop: int) -> Stack:
         """Lanes start to stop - 1, sharing this stack's state."""
+    def step(self, number: int | None) -> None:
+        """Begin step `number` = 0, 1, ... of a message; None ends the last one.
+
+        What step t leaves on the stack, step t + 1 pops under another pad (words XORed with splitmix64 of step and level), so
+        that it finds random bits however those were pushed: bits-back coders sample from what they pop. Decoding step t
+        begins with step(t) too. Raises StackError for a number below 0.
+        """
     def noise(self) -> Stack:
         """A fresh stack whose initial bits, lane by lane, are a function of this one's: a source of reproducible samples."""
     def push(self, starts: ArrayLike, freqs: ArrayLike, precision: int) -> None:
@@ -50,6 +57,15 @@ class Stack:
         """bits() - initial_bits(): what the pushes have cost, (lanes,)."""
     @classmethod
     def from_words(
-        cls, heads: ArrayLike, tails: Sequence[ArrayLike], lprec: int = 32, bprec: int = 32, seed: int = 0
+        cls,
+        heads: ArrayLike,
+        tails: Sequence[ArrayLike],
+        lprec: int = 32,
+        bprec: int = 32,
+        seed: int = 0,
+        initial_words: ArrayLike | None = None,
     ) -> Stack:
-        """The stack with these heads and tails; StackError when one is out of range."""
+        """The stack with these heads, tails and numbers of initial words drawn (which steps need; default 0).
+
+        Raises StackError when one is out of range.
+        """

@@ -20,21 +20,19 @@ cdef int grow(Lane *lane) noexcept nogil:
     return 0
 
 
-cdef inline uint64_t _mix(uint64_t x) noexcept nogil:
-    # The finaliser of splitmix64 (Steele, Lea and Flood 2014).
-    x = (x ^ (x >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
-    x = (x ^ (x >> 27)) * <uint64_t>0x94D049BB133111EB
-    return x ^ (x >> 31)
-
-
 cdef uint64_t initial_word(Lane *lane) noexcept nogil:
     lane.initial_words += 1
-    return _mix(lane.key + lane.initial_words * <uint64_t>0x9E3779B97F4A7C15)
+    return mix(lane.key + lane.initial_words * <uint64_t>0x9E3779B97F4A7C15)
 
 
 cdef inline uint64_t _fresh_head(uint64_t key, int lprec) noexcept nogil:
     # Random low bits: were they zero, the first symbol popped would always be the first of its distribution.
-    return (<uint64_t>1 << lprec) | (_mix(key) >> (64 - lprec))
+    return (<uint64_t>1 << lprec) | (mix(key) >> (64 - lprec))
+
+
+cdef inline uint64_t _head_pad(uint64_t key, int lprec) noexcept nogil:
+    # Of the head only the low lprec bits, so that it stays where it may lie.
+    return 0 if key == 0 else mix(key) >> (64 - lprec)
 
 
 def _words(values, int ndim):
@@ -62,7 +60,7 @@ cdef class Stack:
         if self._lanes == NULL:
             raise MemoryError
         for k in range(lanes):
-            self._lanes[k].key = _mix(_mix(<uint64_t>(seed & 0xFFFFFFFFFFFFFFFF)) + k)
+            self._lanes[k].key = mix(mix(<uint64_t>(seed & 0xFFFFFFFFFFFFFFFF)) + k)
             self._lanes[k].start = _fresh_head(self._lanes[k].key, lprec)
             self._lanes[k].head = self._lanes[k].start
 
@@ -91,11 +89,22 @@ cdef class Stack:
         view.lanes = stop - start
         return view
 
+    def step(self, number):
+        cdef int k
+        cdef uint64_t key = 0
+        if number is not None:
+            if not 0 <= number < 1 << 62:
+                raise StackError(f"steps are numbered from 0, not {number}")
+            key = mix(<uint64_t>number + 1)
+        for k in range(self.lanes):
+            self._lanes[k].head ^= _head_pad(self._lanes[k].pad_key, self.lprec) ^ _head_pad(key, self.lprec)
+            self._lanes[k].pad_key = key
+
     def noise(self):
         cdef int k
         cdef Stack fresh = Stack(self.lanes, self.lprec, self.bprec)
         for k in range(self.lanes):
-            fresh._lanes[k].key = _mix(self._lanes[k].key ^ _mix(self._lanes[k].head))
+            fresh._lanes[k].key = mix(self._lanes[k].key ^ mix(self._lanes[k].head))
             fresh._lanes[k].head = _fresh_head(fresh._lanes[k].key, self.lprec)
         return fresh
 
@@ -186,11 +195,12 @@ cdef class Stack:
         return self.bits() - self.initial_bits()
 
     @classmethod
-    def from_words(cls, heads, tails, int lprec=32, int bprec=32, seed=0):
+    def from_words(cls, heads, tails, int lprec=32, int bprec=32, seed=0, initial_words=None):
         head = _words(heads, 1)
         words = [_words(each, 1) for each in tails]
-        if len(head) == 0 or len(head) != len(words):
-            raise StackError(f"{len(head)} heads meet {len(words)} tails")
+        drawn = _words(np.zeros(len(head)) if initial_words is None else initial_words, 1)
+        if len(head) == 0 or len(head) != len(words) or len(head) != len(drawn):
+            raise StackError(f"{len(head)} heads meet {len(words)} tails and {len(drawn)} counts of initial words")
         cdef Stack stack = cls(len(head), lprec, bprec, seed)
         cdef const uint64_t[::1] tail
         cdef Py_ssize_t k
@@ -207,4 +217,5 @@ cdef class Stack:
                 memcpy(stack._lanes[k].tail, &tail[0], tail.shape[0] * sizeof(uint64_t))
                 stack._lanes[k].size = stack._lanes[k].capacity = tail.shape[0]
             stack._lanes[k].head = stack._lanes[k].start = head[k]
+            stack._lanes[k].initial_words = drawn[k]
         return stack

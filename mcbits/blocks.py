@@ -61,11 +61,13 @@ class BlockCodec:
         ideal = np.empty(len(x))
         for step, model in enumerate(self.model.ahead(x, lanes)):
             part = slice(step * lanes, min((step + 1) * lanes, len(x)))
-            n = part.stop - part.start
-            bits = coder_at(self.coder, self.header.ramp, step).encode(stack.select(0, n), x[part], model)
+            active = stack.select(0, part.stop - part.start)
+            active.step(step)
+            bits = coder_at(self.coder, self.header.ramp, step).encode(active, x[part], model)
             ideal[part] = bits * CODELENGTH_UNIT
             if on_step is not None:
                 on_step(ideal[: part.stop], stack)
+        stack.step(None)
         return Block(pack_stack(len(x), stack), ideal, float(stack.net_bits().sum()), float(stack.initial_bits().sum()))
 
     def decode(self, payload: bytes) -> NDArray:
@@ -74,8 +76,9 @@ class BlockCodec:
         x, lanes = np.empty((num_images, prod(self.header.shape)), np.uint8), stack.lanes
         for step in reversed(range(-(-num_images // lanes))):
             part = slice(step * lanes, min((step + 1) * lanes, num_images))
-            stacks = stack.select(0, part.stop - part.start)
-            x[part] = coder_at(self.coder, self.header.ramp, step).decode(stacks, self.model)
+            active = stack.select(0, part.stop - part.start)
+            active.step(step)
+            x[part] = coder_at(self.coder, self.header.ramp, step).decode(active, self.model)
         return x.astype(self.header.dtype, copy=False).reshape(-1, *self.header.shape)
 
 

@@ -9,8 +9,8 @@
     blocks: length, payload, CRC-32 of block number and payload         u32 + bytes + u32 each
     end: u32 0xFFFFFFFF, number of images u64, SHA-256 of their bytes  32 bytes, CRC-32 of the end   u32
 
-Integers are little-endian. A payload is the number of images (LEB128), then one stack: for each lane its head and the number
-of its tail words (LEB128), then all tail words, lane after lane, bottom first; a head has ceil((lprec + bprec) / 8) bytes, a
+Integers are little-endian. A payload is the number of images (LEB128), then one stack: for each lane its head and the numbers
+of its tail words and of the initial words drawn (LEB128 both), then all tail words, lane after lane, bottom first, after the block's last step has ended (see Stack.step); a head has ceil((lprec + bprec) / 8) bytes, a
 word ceil(bprec / 8). A block of fewer images than lanes has as many lanes as images.
 """
 
@@ -191,9 +191,9 @@ def pack_stack(num_images: int, stack: Stack) -> bytes:
     """A block's payload."""
     head_bytes, word_bytes = (stack.lprec + stack.bprec + 7) // 8, (stack.bprec + 7) // 8
     fixed, words = bytearray(_leb128(num_images)), bytearray()
-    for lane, head in enumerate(stack.heads):
+    for lane, (head, drawn) in enumerate(zip(stack.heads, stack.initial_words, strict=True)):
         tail = stack.tail(lane)
-        fixed += int(head).to_bytes(head_bytes, "little") + _leb128(len(tail))
+        fixed += int(head).to_bytes(head_bytes, "little") + _leb128(len(tail)) + _leb128(int(drawn))
         words += tail.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :word_bytes].tobytes()
     return bytes(fixed + words)
 
@@ -206,10 +206,11 @@ def unpack_stack(payload: bytes, header: Header) -> tuple[int, Stack]:
     num_images = _read_leb128(source)
     if not 1 <= num_images <= header.block_size:
         raise FormatError(f"a block claims {num_images} images, and the file at most {header.block_size} a block")
-    heads, sizes = [], []
+    heads, sizes, drawn = [], [], []
     for _ in range(min(header.lanes, num_images)):
         heads.append(int.from_bytes(_take(source, head_bytes), "little"))
         sizes.append(_read_leb128(source))
+        drawn.append(_read_leb128(source))
     if source.tell() + sum(sizes) * word_bytes != len(payload):
         raise FormatError("a block's length does not fit its content")
     raw = np.zeros((sum(sizes), 8), np.uint8)
@@ -217,7 +218,7 @@ def unpack_stack(payload: bytes, header: Header) -> tuple[int, Stack]:
     words = raw.view("<u8").reshape(-1).astype(np.uint64)
     try:
         tails = np.split(words, np.cumsum(sizes)[:-1])
-        return num_images, Stack.from_words(np.array(heads, np.uint64), tails, lprec, bprec)
+        return num_images, Stack.from_words(np.array(heads, np.uint64), tails, lprec, bprec, initial_words=drawn)
     except (StackError, OverflowError) as error:
         raise FormatError(f"a block holds no valid stack: {error}") from None
 

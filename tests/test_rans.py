@@ -402,3 +402,50 @@ def test_select_refuses_lanes_that_are_not_there(start, stop):
 def test_tail_refuses_a_lane_that_is_not_there(lane):
     with pytest.raises((StackError, IndexError)):
         Stack(3).tail(lane)
+
+
+@pytest.mark.parametrize("lprec, bprec", [(32, 32), (16, 16), (1, 63), (40, 7)])
+def test_steps_are_undone_in_reverse_whatever_was_drawn_meanwhile(lprec, bprec):
+    """Step t pops more than there is, so that initial words are drawn while words of earlier steps lie above them."""
+    rng = np.random.default_rng(0)
+    cdf = np.array([0, 1, 2], np.uint64)
+    tables = np.broadcast_to(cdf, (2, 200, 3))
+    stack = Stack(2, lprec, bprec, seed=1)
+    states = []
+    for number in range(5):
+        stack.step(number)
+        popped = stack.pop(tables[:, : 50 * number], 1)
+        pushed = rng.integers(0, 2, (2, 30 * number + 5))
+        stack.push(pushed, np.ones(pushed.shape), 1)
+        states.append((popped, pushed))
+    stack.step(None)
+    stack = Stack.from_words(
+        stack.heads, [stack.tail(k) for k in range(2)], lprec, bprec, initial_words=stack.initial_words
+    )
+    for number in reversed(range(5)):
+        stack.step(number)
+        popped, pushed = states[number]
+        assert np.array_equal(stack.pop(np.broadcast_to(cdf, (2, pushed.shape[1], 3)), 1), pushed)
+        stack.push(popped, np.ones(popped.shape), 1)
+
+
+def test_steps_whiten_what_lies_on_the_stack():
+    """Ten thousand zeros pushed in one step are popped in the next as random bits."""
+    zeros = np.zeros((1, 10_000), np.uint64)
+    cdf = np.broadcast_to(np.array([0, 1, 2], np.uint64), (1, 9_000, 3))
+    stack = Stack(1, seed=1)
+    stack.step(0)
+    stack.push(zeros, np.ones(zeros.shape), 1)
+    stack.step(1)
+    assert abs(stack.pop(cdf, 1).mean() - 0.5) < 0.02
+
+
+def test_ending_the_steps_restores_the_plain_head():
+    stack = Stack(3, seed=1)
+    heads = stack.heads
+    stack.step(7)
+    assert np.all(stack.heads != heads)
+    stack.step(None)
+    assert np.array_equal(stack.heads, heads)
+    with pytest.raises(StackError):
+        stack.step(-1)

@@ -34,10 +34,11 @@ class ISBitsBackCoder(Coder):
         p_x = model.likelihood(z)
         log_w = q.expand(N).total_codelength(z) - p_z.expand(N).total_codelength(z) - p_x.total_codelength(x)
         j = Categorical.from_log2(log_w, model.index_precision).pop(stack)[:, 0]
+        p_x = p_x.particle(j)
         swap_with_last(z, j)
         q.expand(N - 1).push(stack, z[:, :-1])
         uniform(N, (lanes, 1), model.index_precision).push(stack, j[:, None])
-        p_x.particle(j).push(stack, x)
+        p_x.push(stack, x)
         p_z.push(stack, z[:, -1])
         return -log2_mean(log_w)
 

@@ -52,7 +52,7 @@ def rates(title: str, points: Sequence[Point], floor: float | None, others: Mapp
             known = [(point.particles * moved, rate) for point in own if (rate := getattr(point, key)) is not None]
             axes.plot([x for x, _ in known], [y for _, y in known], "x", color=colour, markersize=8, markeredgewidth=1.8)
     left.set_yscale("log")
-    _lines(left, others | ({"noise of binarisation" if others else "noise": floor} if floor else {}))
+    _lines(left, dict(others) | ({} if floor is None else {"noise of binarisation": floor}))
     particles = sorted({point.particles for point in points})
     for axes in (left, right):
         axes.set_xscale("log")
@@ -138,19 +138,24 @@ def heat_maps(
     return figure
 
 
-def initial_bits(given: Mapping[str, NDArray[np.float64]]) -> Figure:
-    """Initial bits drawn so far, (n,) by coder, against images pushed; both logarithmic."""
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    axes = figure.subplots()
-    for number, (name, bits) in enumerate(given.items()):
+def initial_bits(given: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]) -> Figure:
+    """By coder, the initial bits drawn so far and the net bits, each (n,), against images pushed; all logarithmic."""
+    figure = Figure(figsize=(12, 4.8), layout="constrained")
+    figure.suptitle("Initial bits of one message")
+    left, right = figure.subplots(1, 2)
+    for number, (name, (bits, net)) in enumerate(given.items()):
         images = np.arange(1, len(bits) + 1)
-        axes.step(images, bits, where="post", color=_COLOURS[number], label=f"{name}: {bits[-1]:,.0f} bits in all")
-    axes.set(xscale="log", yscale="log", xlabel="images pushed", ylabel="initial bits drawn so far", title="Initial bits of one message")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.set_ylim(10 ** math.floor(math.log10(min(map(min, given.values())))), None)
-    axes.grid(alpha=0.25, which="both")
-    axes.legend()
+        left.step(images, bits, where="post", color=_COLOURS[number], label=f"{name}: {bits[-1]:,.0f} bits in all")
+        right.plot(images, 100 * bits / net, color=_COLOURS[number], label=f"{name}: {100 * bits[-1] / net[-1]:.2g} % at the end")
+    drawn = [bits for bits, _ in given.values()]
+    left.set(ylabel="initial bits drawn so far", ylim=(min(bits[0] for bits in drawn) / 3, max(bits[-1] for bits in drawn) * 10))
+    right.set(ylabel="initial bits, % of net bits")
+    for axes in (left, right):
+        axes.set(xscale="log", yscale="log", xlabel="images pushed")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(lambda value, _: f"{value:,g}")
+        axes.grid(alpha=0.25)
+        axes.legend(fontsize=9)
     return figure
 
 
@@ -170,25 +175,32 @@ def _lines(axes: Axes, lines: Mapping[str, float]) -> None:
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
     _plain_ticks(axes, low, high)
-    scale, free = math.log(high / low), 0.0
-    for name, rate in sorted(lines.items(), key=lambda item: item[1]):
-        at = math.log(rate / low) / scale
-        free = max(free, at)
+    rates = sorted(lines.items(), key=lambda item: item[1])
+    ends = np.array([math.log(rate / low) / math.log(high / low) for _, rate in rates])
+    for (name, rate), end, at in zip(rates, ends, _apart(ends), strict=True):
         axes.annotate(
             f"{name} {rate:.3f}",
-            (1, at),
-            (1.05, free),
+            (1, end),
+            (1.05, at),
             xycoords="axes fraction",
             fontsize=8,
             color="#444444",
             va="center",
-            arrowprops={"arrowstyle": "-", "color": _GREY, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 0},
+            arrowprops={"arrowstyle": "-", "color": _GREY, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0.5)},
         )
-        free += _GAP
+
+
+def _apart(wanted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rising heights near the rising ones that are `wanted`, and _GAP apart."""
+    steps = _GAP * np.arange(len(wanted))
+    # The least heights above and the greatest below that are far enough apart; so is what lies midway.
+    above = np.maximum.accumulate(wanted - steps) + steps
+    below = np.minimum.accumulate((wanted - steps)[::-1])[::-1] + steps
+    return (above + below) / 2
 
 
 def _plain_ticks(axes: Axes, low: float, high: float) -> None:
-    candidates = [m * 10.0**e for e in range(-4, 3) for m in (1, 1.5, 2, 3, 5, 7)]
+    candidates = [m * 10.0**e for e in range(-4, 3) for m in (1, 1.5, 2, 2.5, 3, 4, 5, 7)]
     axes.yaxis.set_major_locator(FixedLocator([each for each in candidates if low <= each <= high]))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")

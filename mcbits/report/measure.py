@@ -39,16 +39,18 @@ def codelengths(model: LatentVAE, images: NDArray[np.uint8], num_particles: int,
     return Codelengths(ideal, pixels.reshape(images.shape))
 
 
-def initial_bits(model: LatentVAE, images: NDArray[np.uint8], coder: Coder, ramp: str, seed: int) -> NDArray[np.float64]:
-    """Bits that one stack has had to be given by the time each of images (n, *shape) was pushed, (n,)."""
+def initial_bits(
+    model: LatentVAE, images: NDArray[np.uint8], coder: Coder, ramp: str, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Initial and net bits of one stack by the time each of images (n, *shape) was pushed: (n,) each."""
     x = flat(images)
     slope = parse_ramp(ramp, coder, model, x)
     p = model.precisions
-    stack, given = Stack(1, p.lprec, p.bprec, seed), np.empty(len(x))
+    stack, initial, net = Stack(1, p.lprec, p.bprec, seed), np.empty(len(x)), np.empty(len(x))
     for step, ahead in enumerate(model.ahead(x, 1)):
         coder_at(coder, slope, step).encode(stack, x[step : step + 1], ahead)
-        given[step] = stack.initial_bits()[0]
-    return given
+        initial[step], net[step] = stack.initial_bits()[0], stack.net_bits()[0]
+    return initial, net
 
 
 def reconstructions(model: LatentVAE, images: NDArray[np.uint8], seed: int) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from mcbits.datasets import binarize
 from mcbits.datasets.images import whole_or_nothing
 from mcbits.errors import McbitsError, UsageError
 from mcbits.inputs import stored_images, test_images
-from mcbits.plugins import make_coder
+from mcbits.plugins import make_coder, registry
 from mcbits.report import measure
 from mcbits.report.page import Grid, Picture, page
 from mcbits.reproduce import Cell, config_of, measure_cells, precisions_of, read_cells
@@ -58,6 +58,7 @@ class _Report:
         self.tables: list[Grid] = []
         self.pictures: list[Picture] = []
         self.left_out: list[str] = []
+        self.limits: dict[tuple[str, str], tuple[float | None, list[Baseline]]] = {}
         self.is_run = (self.source / "train_config.yml").is_file()
         if self.is_run:
             cells = self._measured_run(datadir)
@@ -143,28 +144,36 @@ class _Report:
             published = cell.published, cell.published_total
             point = figures.Point(_series(cell), particles, o.ideal, o.net, o.total, o.standard_error, *published)
             points.setdefault((point.series, particles), point)
-        others: list[Baseline] = []
-        floor, what = None, f"{dataset} {test} test images"
-        try:
-            config = config_of(cells[0])
-            if config.binarize:
-                floor = measure.noise_entropy(*stored_images(config))
-            sample = _sample(cells[0])
-            others = baselines(test_images(sample))
-            self.tables.append(_compressors(others, f"General-purpose compressors on {sample.num_compress} of the {what}"))
-        except McbitsError as error:
-            self.left_out.append(f"compressors and noise entropy on the {what}: {error}")
+        has_splits = bool(registry().dataset(dataset).splits)
+        what = f"{dataset} {test} test images" if has_splits else f"{dataset} test images"
+        if (dataset, test) not in self.limits:
+            self.limits[dataset, test] = self._limits(cells[0], what)
+        floor, others = self.limits[dataset, test]
         archives = {each.name: each.bits_per_dim for each in others if each.mode == "archive"}
-        trained = "" if self.is_run else f", models trained on {train}"
+        trained = f", models trained on {train}" if has_splits else ""
         assert cells[0].outcome is not None
         self._add(
-            f"rates-{train}-{test}",
+            f"rates-{train}-{test}" if has_splits else "rates",
             figures.rates(f"{cells[0].outcome.num_images:,} {what}{trained}", list(points.values()), floor, archives),
             f"Rates on {cells[0].outcome.num_images:,} {what}{trained}. Net is what a message grows by; total counts its "
             "initial bits and stack heads; ideal is minus the bound on the particles that the coder drew. No code for pixels "
             "binarised at random can be shorter than the noise of binarisation. Compressors made one archive of "
             f"{min(SAMPLE, cells[0].outcome.num_images)} of these images.",
         )
+
+    def _limits(self, cell: Cell, what: str) -> tuple[float | None, list[Baseline]]:
+        """The entropy of the binarisation noise, and what compressors make of the same images, as far as data is at hand."""
+        floor: float | None = None
+        others: list[Baseline] = []
+        try:
+            config, sample = config_of(cell), _sample(cell)
+            if config.binarize:
+                floor = measure.noise_entropy(*stored_images(config))
+            others = baselines(test_images(sample))
+            self.tables.append(_compressors(others, f"General-purpose compressors on {sample.num_compress} of the {what}"))
+        except McbitsError as error:
+            self.left_out.append(f"compressors and noise entropy on the {what}: {error}")
+        return floor, others
 
     def _training(self) -> None:
         from mcbits.report import figures
@@ -192,7 +201,8 @@ class _Report:
         self._add(
             "initial-bits",
             figures.initial_bits(given),
-            f"{of}: random bits that a message must be given before it can be popped. They are what total exceeds net by.",
+            f"{of}: random bits that an empty message must be given before anything can be popped from it, and what share of the "
+            "net bits they are. They are what total exceeds net by, but for the heads of the stack.",
         )
         if images.ndim != 3 and images.shape[3:] != (3,):
             raise UsageError(f"images of shape {images.shape[1:]} are neither grey nor colour")

@@ -53,7 +53,8 @@ class Truth:
     def ideal(self, coder: Coder) -> Ideal | None:
         """The expected rate of a built-in coder on these x when the bits that it pops are fresh coin flips.
 
-        None for a coder whose bound is not known here. Exact except for bb-cis on more than one step, where u is drawn rather than enumerated.
+        None for a coder whose bound is not known here. Exact except for bb-cis on more than one step, where u is
+        drawn rather than enumerated.
         """
         N = getattr(coder, "num_particles", 1)
         match coder.short:

@@ -37,11 +37,16 @@ def measure(coder: Coder, truth: Truth, lanes: int = 1, seed: int = 0) -> Measur
     PluginError when the coder does not restore them.
     """
     model, x, dims = truth.model, truth.x, truth.x.size
-    stack, begin, steps = Stack(lanes, seed=seed), time.perf_counter(), range(0, len(x), lanes)
-    lengths = [coder.encode(stack.select(0, len(x[i : i + lanes])), x[i : i + lanes], model) for i in steps]
+    stack, begin = Stack(lanes, seed=seed), time.perf_counter()
+    steps = [(stack.select(0, len(part)), part) for part in (x[i : i + lanes] for i in range(0, len(x), lanes))]
+    lengths = []
+    for step, (active, part) in enumerate(steps):
+        active.step(step)
+        lengths.append(coder.encode(active, part, model))
     net, total, initial = stack.net_bits().sum(), stack.bits().sum(), stack.initial_bits().mean()
-    for i in reversed(steps):
-        if not np.array_equal(coder.decode(stack.select(0, len(x[i : i + lanes])), model), x[i : i + lanes]):
+    for step, (active, part) in reversed(list(enumerate(steps))):
+        active.step(step)
+        if not np.array_equal(coder.decode(active, model), part):
             raise PluginError(f"coder {coder.short} does not restore what it encoded: report it to its author")
     seconds = time.perf_counter() - begin
     bits = np.concatenate(lengths) * CODELENGTH_UNIT

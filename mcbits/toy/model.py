@@ -173,7 +173,7 @@ def _proposal(words: np.random.PCG64, posterior: NDArray[np.int64], kind: Propos
 
 
 def _random_rows(words: np.random.PCG64, rows: int, K: int) -> NDArray[np.int64]:
-    """Positive integers (rows, K), each row adding up to 2^16: gaps between K - 1 sorted uniform cuts (Dirichlet(1))."""
+    """Positive integers (rows, K), each row adding up to 2^16: gaps between K - 1 sorted uniform cuts, Dirichlet(1)."""
     # Raw words rather than a Generator's methods: numpy keeps them for good.
     room = np.uint64((1 << WEIGHT_BITS) - K + 1)
     cuts = np.sort((words.random_raw((rows, K - 1)) % room).astype(np.int64), axis=1) + np.arange(1, K)

@@ -253,6 +253,8 @@ and 2 threads, and networks given 1, 7, 50 and 500 rows at once.
 {rows}
 
 Tools: {"; ".join(filter(None, tools))}; numpy {np.__version__} with {_blas()["name"]} {_blas()["version"]}.
+
+Not tried: real aarch64 hardware (these are emulated), a GPU, a big-endian processor.
 """
 
 

@@ -1,0 +1,70 @@
+"""A convolutional VAE for binary images whose sides are multiples of 4: every activation is a tanh, so its bounds stay tight."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mcbits.errors import UsageError
+from mcbits.models.bernoulli import BernoulliObservation
+from mcbits.models.vae import VAE
+
+
+class ConvEncoder(nn.Module):
+    """x (B, num_dims) -> mean and log scale of q(z|x), each (B, latent_dim)."""
+
+    def __init__(self, shape: tuple[int, int], channels: int, latent_dim: int) -> None:
+        super().__init__()
+        features = 2 * channels * shape[0] * shape[1] // 16
+        self.trunk = nn.Sequential(
+            nn.Unflatten(1, (1, *shape)),
+            nn.Conv2d(1, channels, 4, stride=2, padding=1),
+            nn.Tanh(),
+            nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1),
+            nn.Tanh(),
+            nn.Flatten(),
+        )
+        self.mean = nn.Linear(features, latent_dim)
+        self.log_scale = nn.Linear(features, latent_dim)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.trunk(x)
+        return self.mean(h), self.log_scale(h)
+
+
+class ConvVAE(VAE):
+    """Two strided convolutions each way; its decoder returns logits (B, num_dims)."""
+
+    name = "ConvVAE"
+
+    def __init__(self, shape: tuple[int, ...] = (28, 28), latent_dim: int = 50, channels: int = 16) -> None:
+        if len(shape) != 2 or shape[0] % 4 or shape[1] % 4:
+            raise UsageError(f"ConvVAE takes images whose two sides are multiples of 4, not {shape}: use BinaryVAE")
+        small = (2 * channels, shape[0] // 4, shape[1] // 4)
+        super().__init__(
+            ConvEncoder((shape[0], shape[1]), channels, latent_dim),
+            nn.Sequential(
+                nn.Linear(latent_dim, math.prod(small)),
+                nn.Tanh(),
+                nn.Unflatten(1, small),
+                nn.ConvTranspose2d(2 * channels, channels, 4, stride=2, padding=1),
+                nn.Tanh(),
+                nn.ConvTranspose2d(channels, 1, 4, stride=2, padding=1),
+                nn.Flatten(),
+            ),
+            shape=shape,
+            latent_dim=latent_dim,
+            observation=BernoulliObservation(),
+        )
+        self.channels = channels
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "channels": self.channels}
+
+    @torch.no_grad()
+    def initialise_from_data(self, mean: Tensor) -> None:
+        """The one output bias becomes the logit of the mean pixel within [0.001, 0.999]."""
+        output = self.decoder[-2]
+        assert isinstance(output, nn.ConvTranspose2d) and output.bias is not None
+        output.bias.fill_(torch.logit(mean.mean(), eps=0.001).item())

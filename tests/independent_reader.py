@@ -1,0 +1,705 @@
+"""A second implementation of docs/format.md, in pure Python, that shares nothing with mcbits but that page.
+
+    python tests/independent_reader.py FILE.mcb [MODEL]      prints the number of images, their shape and SHA-256
+
+`read` decodes a file's bytes; sections named in comments are those of the page. It is written to be compared with the page,
+not to be fast, and trusts a model's bounds once it has checked those of the layers that it multiplies.
+"""
+
+import json
+import struct
+import sys
+import zlib
+from functools import cache
+from hashlib import sha256
+from math import floor, inf, prod, sqrt
+from operator import mul
+from pathlib import Path
+
+# Section 1
+
+MASK, GOLDEN = (1 << 64) - 1, 0x9E3779B97F4A7C15
+
+
+class Damaged(Exception):
+    """The file or the model breaks a rule of the page."""
+
+
+def need(condition):
+    if not condition:
+        raise Damaged
+
+
+def rhu(v, s):
+    return (v + ((1 << s) >> 1)) >> s
+
+
+def mix(x):
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & MASK
+    x = (x ^ x >> 27) * 0x94D049BB133111EB & MASK
+    return x ^ x >> 31
+
+
+def clamp(v, low, high):
+    return min(max(v, low), high)
+
+
+# Sections 2 and 3
+
+DICTIONARY = (
+    b'"num_steps":"lprec":32,"bprec":32}simplestochasticbb-cisbb-isbb-elbo'
+    b'{"block_size":2048,"coder":"bb-is","dtype":"uint8","lanes":1,"options":{"num_particles":50},"precisions":'
+    b'{"bprec":32,"cond_mprec":16,"index_mprec":24,"log_num_bucket":8,"lprec":32,"prior_mprec":8,"prop_mprec":16},'
+    b'"ramp":100,"shape":[28,28]}'
+)
+
+
+class Bytes:
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, size):
+        self.at += size
+        need(self.at <= len(self.data))
+        return self.data[self.at - size : self.at]
+
+    def integer(self, size):
+        return int.from_bytes(self.take(size), "little")
+
+    def leb128(self):
+        value = 0
+        for shift in range(0, 63, 7):
+            digit = self.integer(1)
+            value |= (digit & 127) << shift
+            if digit < 128:
+                return value
+        raise Damaged
+
+    def check_crc(self, begin, prefix=b""):
+        expected = zlib.crc32(prefix + self.data[begin : self.at])
+        need(self.integer(4) == expected)
+
+
+def read(blob, model=None):
+    """Header and images (one bytes object each, C order) of a file; `model` is the frozen model's bytes where none is embedded."""
+    file = Bytes(blob)
+    need(file.take(5) == b"\x89mcb\x01")
+    inflate = zlib.decompressobj(-15, zdict=DICTIONARY)
+    text = inflate.decompress(file.take(file.integer(2)), 65536)
+    need(inflate.eof and not inflate.unused_data)
+    model_id, embedded = file.take(32), file.take(file.integer(4))
+    file.check_crc(0)
+    model = embedded or model
+    need(model is not None and sha256(model).digest() == model_id)
+    header = json.loads(text)
+    codec, images = Codec(header, model), []
+    number = 0
+    while (size := file.integer(4)) != 0xFFFFFFFF:
+        need(size <= 1 << 30)
+        begin = file.at
+        payload = file.take(size)
+        file.check_crc(begin, struct.pack("<Q", number))
+        images += codec.decode(payload)
+        number += 1
+    begin = file.at - 4
+    count, digest = file.integer(8), file.take(32)
+    file.check_crc(begin)
+    need(file.at == len(blob))
+    need(count == len(images) and sha256(b"".join(images)).digest() == digest)
+    return header, images
+
+
+# Section 4
+
+
+class Codec:
+    def __init__(self, header, model):
+        self.header = header
+        self.model = VAE(model, header["precisions"], header.get("refinement"))
+        self.decode_one = {
+            "simple": self.simple, "stochastic": self.simple, "bb-elbo": self.bb_elbo, "bb-is": self.bb_is, "bb-cis": self.bb_cis,
+        }[header["coder"]]  # fmt: skip
+        need(prod(header["shape"]) == self.model.dims)
+        need(header["ramp"] == 0 or header["coder"] == "bb-is")
+
+    def decode(self, payload):
+        p, source = self.header["precisions"], Bytes(payload)
+        n = source.leb128()
+        need(1 <= n <= self.header["block_size"])
+        L = min(self.header["lanes"], n)
+        size, head_size = -(-p["bprec"] // 8), -(-(p["lprec"] + p["bprec"]) // 8)
+        starts = [(source.integer(head_size), source.leb128(), source.leb128()) for _ in range(L)]
+        lanes = [Lane(head, [source.integer(size) for _ in range(words)], drawn, p) for head, words, drawn in starts]
+        need(source.at == len(payload))
+        images = [b""] * n
+        for t in reversed(range(-(-n // L))):
+            for i in range(t * L, min((t + 1) * L, n)):
+                lanes[i % L].begin(t)
+                images[i] = bytes(self.decode_one(lanes[i % L], t))
+        return images
+
+    def particles(self, t):
+        N, ramp = self.header["options"]["num_particles"], self.header["ramp"]
+        return min(N, 1 + t * ramp // 256) if ramp else N
+
+    # Section 8
+
+    def simple(self, lane, t):
+        z = pop_all(lane, self.model.prior())
+        return pop_all(lane, self.model.likelihood(z))
+
+    def bb_elbo(self, lane, t):
+        z = pop_all(lane, self.model.prior())
+        x = pop_all(lane, self.model.likelihood(z))
+        push_all(lane, self.model.posterior(x), z)
+        return x
+
+    def bb_is(self, lane, t):
+        N, index = self.particles(t), self.header["precisions"]["index_mprec"]
+        last = pop_all(lane, self.model.prior())
+        x = pop_all(lane, self.model.likelihood(last))
+        j = lane.pop(Uniform(N, index))
+        q = self.model.posterior(x)
+        z = [pop_all(lane, q) for _ in range(N - 1)] + [last]
+        z[j], z[-1] = z[-1], z[j]
+        lane.push(weights(self.log_weights(q, x, z), index), j)
+        for z_i in reversed(z):
+            push_all(lane, q, z_i)
+        return x
+
+    def bb_cis(self, lane, t):
+        N, p = self.header["options"]["num_particles"], self.header["precisions"]
+        index, r, D = p["index_mprec"], p["prop_mprec"], self.model.latents
+        z_j = pop_all(lane, self.model.prior())
+        x = pop_all(lane, self.model.likelihood(z_j))
+        j = lane.pop(Uniform(N, index))
+        q = self.model.posterior(x)
+        within = [Uniform(q_m.cdf(k + 1) - q_m.cdf(k), min(r + 8, p["lprec"], 30)) for q_m, k in zip(q, z_j)]
+        u_j = [q_m.cdf(k) + v for q_m, k, v in zip(q, z_j, pop_all(lane, within))]
+        s = [[mix((1 + i * D + m) * GOLDEN & MASK) >> 64 - r if i else 0 for m in range(D)] for i in range(N)]
+        u = [[(u_j[m] - s[j][m] + s_i[m]) % (1 << r) for m in range(D)] for s_i in s]
+        z = [[q_m.symbol(v) for q_m, v in zip(q, u_i)] for u_i in u]
+        lane.push(weights(self.log_weights(q, x, z), index), j)
+        push_all(lane, [Uniform(1 << r, r)] * D, u[0])
+        return x
+
+    def log_weights(self, q, x, z):
+        p_z, model = self.model.prior(), self.model
+        return [codelength(q, z_i) - codelength(p_z, z_i) - codelength(model.likelihood(z_i), x) for z_i in z]
+
+
+# Section 5
+
+
+class Lane:
+    def __init__(self, head, words, drawn, precisions):
+        self.head, self.words, self.drawn, self.Q = head, words, drawn, 0
+        self.l, self.b = precisions["lprec"], precisions["bprec"]
+        need(head >> self.l and not head >> self.l + self.b)
+        need(all(word >> self.b == 0 for word in words))
+
+    def begin(self, t):
+        new = mix(t + 1)
+        self.head ^= mix(new) >> 64 - self.l ^ (mix(self.Q) >> 64 - self.l if self.Q else 0)
+        self.Q = new
+
+    def pad(self):
+        return mix(self.Q + (len(self.words) - self.drawn) * GOLDEN & MASK) >> 64 - self.b if self.Q else 0
+
+    def push(self, d, symbol):
+        start = d.cdf(symbol)
+        freq = d.cdf(symbol + 1) - start
+        need(freq > 0)
+        while self.head >> self.l + self.b - d.r >= freq:
+            self.words.append(self.head % (1 << self.b) ^ self.pad())
+            self.head >>= self.b
+        self.head = (self.head // freq << d.r) + self.head % freq + start
+
+    def pop(self, d):
+        quantile = self.head % (1 << d.r)
+        symbol = d.symbol(quantile)
+        start = d.cdf(symbol)
+        self.head = (d.cdf(symbol + 1) - start) * (self.head >> d.r) + quantile - start
+        while self.head >> self.l == 0:
+            need(self.words)
+            word = self.words.pop()
+            self.head = self.head << self.b | word ^ self.pad()
+        return symbol
+
+
+def pop_all(lane, distributions):
+    return [lane.pop(d) for d in distributions]
+
+
+def push_all(lane, distributions, symbols):
+    for d, symbol in zip(reversed(distributions), reversed(symbols)):
+        lane.push(d, symbol)
+
+
+# Section 6: Python's floats are IEEE doubles, and CPython rounds each operation.
+
+LN2_HI, LN2_LO, LN2 = 6.93147180369123816490e-01, 1.90821492927058770002e-10, 6.93147180559945309417e-01
+LOG2_E, SQRT_HALF, INV_SQRT_2PI = 1.44269504088896338700, 7.07106781186547524401e-01, 3.98942280401432677940e-01
+
+
+def exp(x):
+    if x > 709.79:
+        return inf
+    if x < -745.2:
+        return 0.0
+    n = int(x * LOG2_E + 0.5) if x >= 0 else int(x * LOG2_E - 0.5)
+    r = (x - n * LN2_HI) - n * LN2_LO
+    s = 1.0
+    for i in range(14, 0, -1):
+        s = 1 + s * r / i
+    half = int(n / 2)
+    return s * 2.0**half * 2.0 ** (n - half)
+
+
+def log2(x):
+    (pattern,) = struct.unpack("<Q", struct.pack("<d", x))
+    e = (pattern >> 52) - 1023
+    (m,) = struct.unpack("<d", struct.pack("<Q", pattern & (1 << 52) - 1 | 1023 << 52))
+    if m > 2 * SQRT_HALF:
+        m, e = m * 0.5, e + 1
+    s = (m - 1) / (m + 1)
+    q = s * s
+    t = 0.0
+    for i in range(25, 0, -2):
+        t = t * q + 1 / i
+    return e + 2 * s * t * LOG2_E
+
+
+def density(x):
+    h = int(x * 16) / 16
+    return INV_SQRT_2PI * exp(-0.5 * h * h) * exp(-0.5 * (x - h) * (x + h))
+
+
+def ndtr(x):
+    a = abs(x)
+    if a > 38.6:
+        return 1.0 if x > 0 else 0.0
+    if a < 2:
+        term = total = x
+        for i in range(3, 80, 2):
+            term = term * x * x / i
+            total = total + term
+        return 0.5 + density(x) * total
+    c = 0.0
+    for i in range(100, 0, -1):
+        c = i / (a + c)
+    c = density(a) / (a + c)
+    return 1 - c if x > 0 else c
+
+
+def ndtri(p):
+    if p in (0, 0.5, 1):
+        return {0: -inf, 0.5: 0.0, 1: inf}[p]
+    if p > 0.5:
+        return -ndtri(1 - p)
+    t = sqrt(-2 * log2(p) / LOG2_E)
+    x = (2.515517 + t * (0.802853 + t * 0.010328)) / (1 + t * (1.432788 + t * (0.189269 + t * 0.001308))) - t
+    for _ in range(3):
+        e = (ndtr(x) - p) / density(x)
+        x = x - e / (1 + 0.5 * x * e)
+    return x
+
+
+P = [0.0] + [int(ndtr((k - 2048) / 256) * 2.0**48) / 2.0**48 for k in range(1, 4096)] + [1.0, 1.0]
+G = [int(log2(1 + k / 2048) * 2.0**32 + 0.5) for k in range(2049)]
+
+
+def phi(t):
+    u = clamp(t * 256 + 2048, 0.0, 4096.0)
+    k = int(u)
+    return P[k] + (u - k) * (P[k + 1] - P[k])
+
+
+@cache
+def log2_fixed(n):
+    e = n.bit_length() - 1
+    m = (n << 64 - e) & MASK
+    k, f = m >> 53, (m >> 33) % (1 << 20)
+    return (e << 16) + (G[k] + ((G[k + 1] - G[k]) * f >> 20) + (1 << 15) >> 16)
+
+
+# Section 7
+
+
+def codelength(distributions, symbols):
+    return sum((d.r << 16) - log2_fixed(d.cdf(k + 1) - d.cdf(k)) for d, k in zip(distributions, symbols))
+
+
+class Uniform:
+    def __init__(self, n, r):
+        self.n, self.r = n, r
+        need(1 <= n <= 1 << r)
+
+    def cdf(self, k):
+        return (k << self.r) // self.n
+
+    def symbol(self, v):
+        return ((v + 1) * self.n - 1) >> self.r
+
+
+class Table:
+    """A cdf in a list."""
+
+    def __init__(self, F, r):
+        self.F, self.r = F, r
+
+    def cdf(self, k):
+        return self.F[k]
+
+    def symbol(self, v):
+        return max(k for k in range(len(self.F) - 1) if self.F[k] <= v)
+
+
+def categorical(w, r):
+    K, W = len(w), float(sum(w))
+    need(0 < W < 2.0**53 and K <= 1 << r)
+    scale = float((1 << r) - K) / W
+    return Table([k + int(sum(w[:k]) * scale) for k in range(K)] + [1 << r], r)
+
+
+def weights(log_w, r):
+    largest = max(log_w)
+    return categorical([int(2.0**30 * exp((each - largest) * (LN2 / 65536))) for each in log_w], r)
+
+
+@cache
+def bernoulli(a, r):
+    a, whole = clamp(a, -4096, 4095), 1 << r
+    f = 1 + int((whole - 2) * (1 / (1 + exp(-a / 256))))
+    return Table([0, whole - f, whole], r)
+
+
+class Gaussian:
+    def __init__(self, mean, log_scale, B, r):
+        self.K, self.r, self.edges = 1 << B, r, edges(B)
+        self.mean, self.inverse = mean * 2.0**-12, exp(clamp(log_scale, -2048, 2048) * -(2.0**-8))
+
+    def cdf(self, k):
+        if k in (0, self.K):
+            return k // self.K << self.r
+        return int(2.0**self.r * phi((self.edges[k] - self.mean) * self.inverse))
+
+    def symbol(self, v):
+        low, high = 0, self.K
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self.cdf(middle) <= v else (low, middle)
+        return low
+
+
+@cache
+def edges(B):
+    return [ndtri(k / (1 << B)) for k in range((1 << B) + 1)]
+
+
+# Section 9
+
+FORMATS = {"I8": "b", "I16": "h", "I32": "i", "I64": "q"}
+LIMIT = 1 << 30
+
+
+class Tensor:
+    def __init__(self, entry, data):
+        begin, end = entry["data_offsets"]
+        self.shape, code = entry["shape"], FORMATS[entry["dtype"]]
+        need(end - begin == prod(self.shape) * struct.calcsize(code) and 0 <= begin <= end <= len(data))
+        self.flat = struct.unpack(f"<{prod(self.shape)}{code}", data[begin:end])
+
+    def rows(self):
+        width = self.shape[1]
+        return [self.flat[i * width : (i + 1) * width] for i in range(self.shape[0])]
+
+    def at(self, *index):
+        position = 0
+        for i, n in zip(index, self.shape):
+            position = position * n + i
+        return self.flat[position]
+
+
+def load(data):
+    """The metadata and the networks of a model file."""
+    (length,) = struct.unpack("<Q", data[:8])
+    entries = json.loads(data[8 : 8 + length])
+    head = json.loads(entries.pop("__metadata__")["mcbits"])
+    need(head["format"] == 1)
+    tensors = {name: Tensor(entry, data[8 + length :]) for name, entry in entries.items()}
+    return head["meta"], {name: Network(name, spec, tensors) for name, spec in head["networks"].items()}
+
+
+class Network:
+    """A value is a flat list in C order; `known` has (shape, frac, bound) of each."""
+
+    def __init__(self, name, spec, tensors):
+        self.inputs, self.layers, self.outputs = spec["inputs"], spec["layers"], spec["outputs"]
+        self.known = [(tuple(x["shape"]), x["frac"], x["bound"]) for x in self.inputs]
+        self.weights, self.columns, self.tables = {}, {}, {}
+        for k, layer in enumerate(self.layers):
+            shape, f, bound = self.known[layer["inputs"][0]]
+            op = layer["op"]
+            if f"{name}.{k}.weight" in tensors:
+                w, b = tensors[f"{name}.{k}.weight"], tensors[f"{name}.{k}.bias"].flat
+                self.weights[k] = w, b
+                frac = f + layer["frac"]
+                if op == "linear":
+                    need(shape == (w.shape[0],))
+                    self.columns[k] = list(zip(*w.rows()))
+                    shape = (w.shape[1],)
+                    need(max(sum(map(abs, c)) * bound + abs(o) for c, o in zip(self.columns[k], b)) == layer["bound"])
+                elif op == "conv2d":
+                    groups, *kernel, _, width = w.shape
+                    steps = zip(shape[1:], layer["padding"], layer["dilation"], kernel, layer["stride"])
+                    shape = (groups * width, *((n + 2 * p - d * (size - 1) - 1) // s + 1 for n, p, d, size, s in steps))
+                elif op == "conv_transpose2d":
+                    groups, _, *kernel, width = w.shape
+                    steps = zip(shape[1:], layer["stride"], kernel, layer["output_padding"], layer["padding"])
+                    shape = (groups * width, *((n - 1) * s + size + o - 2 * p for n, s, size, o, p in steps))
+            elif op == "scale":
+                frac = f + layer["bits"]
+            elif op == "multiply":
+                frac = f + self.known[layer["inputs"][1]][1]
+            elif op == "reshape":
+                shape, frac = tuple(layer["shape"]), f
+            elif op == "slice":
+                shape, frac = (layer["stop"] - layer["start"], *shape[1:]), f
+            elif op == "add":
+                frac = f
+            else:
+                frac = layer["frac"]
+                if op == "lookup":
+                    self.tables[k] = tensors[f"{name}.table.{layer['table']}"].flat
+            need(0 <= layer["bound"] < 1 << 53)
+            self.known.append((shape, frac, layer["bound"]))
+
+    def run(self, *inputs):
+        """All values, and the outputs."""
+        values = list(inputs)
+        for k, layer in enumerate(self.layers):
+            args = [values[i] for i in layer["inputs"]]
+            values.append(getattr(self, layer["op"])(k, layer, self.known[layer["inputs"][0]], *args))
+        outs = []
+        for o in self.outputs:
+            shift = self.known[o["value"]][1] - o["frac"]
+            outs.append([clamp(rhu(v, shift), -LIMIT, LIMIT) for v in values[o["value"]]])
+        return values, outs
+
+    def linear(self, k, layer, known, x):
+        return [b + sum(map(mul, x, column)) for column, b in zip(self.columns[k], self.weights[k][1])]
+
+    def conv2d(self, k, layer, known, x):
+        (w, bias), (_, H, W), (out, rows, cols) = self.weights[k], known[0], self.known[len(self.inputs) + k][0]
+        groups, high, wide, C, width = w.shape
+        (s0, s1), (p0, p1), (d0, d1) = layer["stride"], layer["padding"], layer["dilation"]
+        y = []
+        for channel in range(out):
+            g, o = divmod(channel, width)
+            taps = [
+                (a * d0 - p0, b * d1 - p1, (g * C + c) * H, w.at(g, a, b, c, o))
+                for a in range(high) for b in range(wide) for c in range(C)
+            ]  # fmt: skip
+            for i in range(rows):
+                for j in range(cols):
+                    total = bias[channel]
+                    for a, b, base, weight in taps:
+                        r, c = i * s0 + a, j * s1 + b
+                        if 0 <= r < H and 0 <= c < W:
+                            total += x[(base + r) * W + c] * weight
+                    y.append(total)
+        return y
+
+    def conv_transpose2d(self, k, layer, known, x):
+        (w, bias), (_, H, W), (out, rows, cols) = self.weights[k], known[0], self.known[len(self.inputs) + k][0]
+        groups, C, high, wide, width = w.shape
+        (s0, s1), (p0, p1) = layer["stride"], layer["padding"]
+        y = [bias[channel] for channel in range(out) for _ in range(rows * cols)]
+        for channel in range(out):
+            g, o = divmod(channel, width)
+            for c in range(C):
+                for i in range(H):
+                    for j in range(W):
+                        value = x[((g * C + c) * H + i) * W + j]
+                        for a in range(high):
+                            for b in range(wide):
+                                r, q = i * s0 + a - p0, j * s1 + b - p1
+                                if 0 <= r < rows and 0 <= q < cols:
+                                    y[(channel * rows + r) * cols + q] += value * w.at(g, c, a, b, o)
+        return y
+
+    def affine(self, k, layer, known, x):
+        w, bias = self.weights[k]
+        size = prod(known[0][1:])
+        return [bias[i // size] + w.flat[i // size] * v for i, v in enumerate(x)]
+
+    def scale(self, k, layer, known, x):
+        return [v << layer["bits"] for v in x]
+
+    def add(self, k, layer, known, a, b):
+        return [v + w for v, w in zip(a, b)]
+
+    def multiply(self, k, layer, known, a, b):
+        return [v * w for v, w in zip(a, b)]
+
+    def reshape(self, k, layer, known, x):
+        return x
+
+    def slice(self, k, layer, known, x):
+        size = prod(known[0][1:])
+        return x[layer["start"] * size : layer["stop"] * size]
+
+    def round(self, k, layer, known, x):
+        return [clamp(rhu(v, known[1] - layer["frac"]), layer["low"], layer["high"]) for v in x]
+
+    def lookup(self, k, layer, known, x):
+        table, low, shift = self.tables[k], layer["low"], known[1] - layer["index_frac"]
+        top, above = low + len(table) - 1, known[1] - layer["frac"]
+        indices = [rhu(v, shift) for v in x]
+        if layer["identity_above"]:
+            return [table[max(i, low) - low] if i <= top else rhu(v, above) for i, v in zip(indices, x)]
+        return [table[clamp(i, low, top) - low] for i in indices]
+
+
+# Section 10
+
+
+class VAE:
+    def __init__(self, data, precisions, refinement):
+        meta, networks = load(data)
+        need(meta["observation"] == "bernoulli")
+        self.p, self.dims = precisions, prod(meta["shape"])
+        self.encoder, self.decoder = networks["encoder"], networks["decoder"]
+        self.latents = prod(self.decoder.inputs[0]["shape"])
+        B = precisions["log_num_bucket"]
+        medians = [ndtri((z + 0.5) / (1 << B)) for z in range(1 << B)]
+        self.centres = [floor(clamp(m, -4.0, 4.0) * 256 + 0.5) for m in medians]
+        self.refiner = Refiner(self, **refinement) if refinement else None
+
+    def prior(self):
+        return [Uniform(1 << self.p["log_num_bucket"], self.p["prior_mprec"])] * self.latents
+
+    def posterior(self, x):
+        _, (mean, log_scale) = self.encoder.run(x)
+        if self.refiner:
+            mean, log_scale = self.refiner.refine(x, mean, log_scale)
+        B, r = self.p["log_num_bucket"], self.p["prop_mprec"]
+        return [Gaussian(m, s, B, r) for m, s in zip(mean, log_scale)]
+
+    def likelihood(self, z):
+        _, (logits,) = self.decoder.run([self.centres[k] for k in z])
+        return [bernoulli(clamp(a, -4096, 4095), self.p["cond_mprec"]) for a in logits]
+
+
+# Section 11
+
+
+def philox(count):
+    words, block = [], 0
+    while len(words) < count:
+        block += 1
+        (c0, c1, c2, c3), k0, k1 = (block, 0, 0, 0), 0, 0
+        for _ in range(10):
+            a, b = 0xD2E7470EE14C6C93 * c0, 0xCA5A826395121157 * c2
+            c0, c1, c2, c3 = b >> 64 ^ c1 ^ k0, b & MASK, a >> 64 ^ c3 ^ k1, a & MASK
+            k0, k1 = k0 + GOLDEN & MASK, k1 + 0xBB67AE8584CAA73B & MASK
+        words += [c0, c1, c2, c3]
+    return words[:count]
+
+
+class Refiner:
+    def __init__(self, vae, steps, lr):
+        self.decoder, D, self.lr = vae.decoder, vae.latents, lr
+        noise = [ndtri(((word >> 12) + 0.5) * 2.0**-52) for word in philox(steps * D)]
+        self.noise = [noise[k * D : (k + 1) * D] for k in range(steps)]
+        self.chain, self.exponent, bound = [], 0, 4096
+        value = self.decoder.outputs[0]["value"]
+        while value > 0:
+            k = value - 1
+            layer = self.decoder.layers[k]
+            (value,) = layer["inputs"]
+            _, f, reach = self.decoder.known[value]
+            if layer["op"] == "linear":
+                rows = self.decoder.weights[k][0].rows()
+                A = max(sum(map(abs, row)) for row in rows)
+                c = max(0, (bound * A).bit_length() + 1 - 53)
+                bound = ((bound >> c) + 1) * A
+                need(bound < 1 << 53)
+                self.exponent += c - layer["frac"]
+                self.chain.append(("linear", c, rows))
+            elif layer["op"] == "lookup":
+                slope = self.slopes(layer, self.decoder.tables[k], f)
+                e, edge = rhu(reach, f - layer["index_frac"]), layer["low"] + len(self.decoder.tables[k]) - 1
+                H = 1 << layer["index_frac"] - 3
+                first, last = (clamp(end, layer["low"] - H, edge + H) for end in (-e, e))
+                bound *= max(abs(slope(i << f - layer["index_frac"])) for i in range(first, last + 1))
+                self.exponent -= layer["frac"] - 2
+                self.chain.append(("lookup", value, slope))
+            elif layer["op"] == "round" and layer["low"] == 0:
+                self.chain.append(("lookup", value, lambda x: int(x > 0)))
+            else:
+                need(layer["op"] in ("round", "scale"))
+
+    @staticmethod
+    def slopes(layer, table, f):
+        low, top, H = layer["low"], layer["low"] + len(table) - 1, 1 << layer["index_frac"] - 3
+        rise = 2.0 ** (layer["frac"] - layer["index_frac"]) if layer["identity_above"] else 0.0
+
+        def T(k):
+            return table[max(k, low) - low] if k <= top else table[-1] + rise * (k - top)
+
+        @cache
+        def slope(k):
+            return round(T(k + H) - T(k - H))
+
+        return lambda x: slope(clamp(rhu(x, f - layer["index_frac"]), low - H, top + H))
+
+    def gradient(self, x, z):
+        values, (logits,) = self.decoder.run([clamp(round(v * 256), -1024, 1024) for v in z])
+        h = [v * 4096 - sigmoid(clamp(a, -4096, 4095)) for v, a in zip(x, logits)]
+        for kind, what, how in self.chain:
+            if kind == "linear":
+                a = [round(v * 2.0**-what) for v in h]
+                h = [float(sum(map(mul, a, row))) for row in how]
+            else:
+                h = [v * how(given) for v, given in zip(h, values[what])]
+        return [v * 2.0**self.exponent * 2.0**-12 for v in h]
+
+    def refine(self, x, mean, log_scale):
+        D, eta = len(mean), self.lr
+        phi = [clip(m * 2.0**-12) for m in mean] + [clip(s * 2.0**-8) for s in log_scale]
+        M, V, B1, B2 = [0.0] * 2 * D, [0.0] * 2 * D, 1.0, 1.0
+        for noise in self.noise:
+            mu, sigma = phi[:D], [exp(v) for v in phi[D:]]
+            delta = [s * e for s, e in zip(sigma, noise)]
+            U = self.gradient(x, [m + d for m, d in zip(mu, delta)])
+            W = self.gradient(x, [m - d for m, d in zip(mu, delta)])
+            g = [0.5 * (u + w) - m for u, w, m in zip(U, W, mu)]
+            g += [0.5 * (u - w) * d + 1 - s * s for u, w, d, s in zip(U, W, delta, sigma)]
+            B1, B2 = B1 * 0.9, B2 * 0.999
+            M = [0.9 * m + (1 - 0.9) * v for m, v in zip(M, g)]
+            V = [0.999 * m + (1 - 0.999) * (v * v) for m, v in zip(V, g)]
+            phi = [
+                clip(old + eta * (m / (1 - B1)) / (sqrt(v / (1 - B2)) + 1e-8)) for old, m, v in zip(phi, M, V)
+            ]  # fmt: skip
+        return [round(v * 2.0**12) for v in phi[:D]], [round(v * 2.0**8) for v in phi[D:]]
+
+
+def clip(v):
+    return clamp(v, -8.0, 8.0)
+
+
+@cache
+def sigmoid(a):
+    return round(4096 / (1 + exp(-a / 256)))
+
+
+def main():
+    blob, *model = (Path(name).read_bytes() for name in sys.argv[1:])
+    header, images = read(blob, *model)
+    print(len(images), header["shape"], sha256(b"".join(images)).hexdigest())
+
+
+if __name__ == "__main__":
+    main()

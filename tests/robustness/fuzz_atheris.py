@@ -1,0 +1,119 @@
+"""Whatever bytes they are given, the readers return or raise an error of mcbits.errors; atheris looks for bytes that differ.
+
+    pip install atheris
+    python tests/robustness/fuzz_atheris.py {header,container,model,idx} [libFuzzer flags, such as -max_total_time=60]
+
+A corpus made from the golden files, in a temporary folder, is where it begins. What it finds is written to crash-* beside it.
+"""
+
+import json
+import os
+import struct
+import sys
+import tempfile
+import zlib
+from io import BytesIO
+from pathlib import Path
+
+import atheris
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+sys.path.insert(0, str(GOLDEN.parents[1]))
+
+with atheris.instrument_imports(include=["mcbits"]):
+    from mcbits.container import DICTIONARY, End, Header, read_blocks, read_header, unpack_stack
+    from mcbits.datasets.idx import read_idx
+    from mcbits.errors import McbitsError
+    from mcbits.exact import load
+
+
+def header(data: bytes) -> None:
+    """The input is a header's JSON, which is then packed with a right checksum."""
+    deflate = zlib.compressobj(9, wbits=-15, zdict=DICTIONARY)
+    packed = (deflate.compress(data) + deflate.flush())[:0xFFFF]
+    start = b"\x89mcb\x01" + struct.pack("<H", len(packed)) + packed + bytes(36)
+    read_header(BytesIO(start + struct.pack("<I", zlib.crc32(start))))
+
+
+def container(data: bytes) -> None:
+    """The input is a whole file; or, for most bytes would only fail a checksum, payloads that are packed with right ones."""
+    if data[:4] == b"\x89mcb":
+        file = BytesIO(data)
+        known = read_header(file)
+        for piece in read_blocks(file):
+            if not isinstance(piece, End):
+                unpack_stack(piece, known)
+    elif len(data) > 4:
+        lprec, bprec, lanes, block_size = (1 + byte for byte in data[:4])
+        if lprec + bprec <= 64:
+            precisions = {"lprec": lprec, "bprec": bprec}
+            unpack_stack(data[4:], Header("bb-is", {}, precisions, (8, 8), "uint8", lanes, block_size, 0))
+
+
+def model(data: bytes) -> None:
+    """The input is a specification in JSON, then 0, then tensors: a frozen model file around them is loaded."""
+    text, _, tensors = data.partition(b"\0")
+    try:
+        document = json.loads(text)
+        entries = {**document["tensors"], "__metadata__": {"mcbits": json.dumps(document["mcbits"])}}
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return
+    head = json.dumps(entries).encode()
+    load(struct.pack("<Q", len(head)) + head + tensors)
+
+
+def idx(data: bytes) -> None:
+    """The input is an IDX file, gzipped or not."""
+    scratch.write_bytes(data)
+    read_idx(scratch)
+
+
+def seeds() -> dict[str, list[bytes]]:
+    """What each target begins with."""
+    files = [p.read_bytes() for p in sorted(GOLDEN.glob("*.mcb")) if p.stat().st_size < 1000]
+    texts, blocks = [], []
+    for blob in files:
+        packed = blob[7 : 7 + struct.unpack("<H", blob[5:7])[0]]
+        texts.append(zlib.decompressobj(-15, zdict=DICTIONARY).decompress(packed))
+        document, file = json.loads(texts[-1]), BytesIO(blob)
+        known = read_header(file)
+        p, lanes, size = known.precisions, document["lanes"], document["block_size"]
+        start = bytes([p["lprec"] - 1, p["bprec"] - 1, lanes - 1 & 255, min(size - 1, 255)])
+        blocks += [start + piece for piece in read_blocks(file) if isinstance(piece, bytes)]
+    whole = (GOLDEN / "model.safetensors").read_bytes()
+    (length,) = struct.unpack("<Q", whole[:8])
+    entries = json.loads(whole[8 : 8 + length])
+    spec = json.loads(entries.pop("__metadata__")["mcbits"])
+    image = b"\0\0\x08\x03" + struct.pack(">III", 2, 3, 3) + bytes(range(18))
+    compressed = zlib.compressobj(wbits=31)
+    return {
+        "header": texts,
+        "container": files + blocks,
+        "model": [json.dumps({"tensors": entries, "mcbits": spec}).encode() + b"\0" + whole[8 + length :]],
+        "idx": [image, compressed.compress(image) + compressed.flush()],
+    }
+
+
+def main() -> None:
+    """Fuzz the target that the first argument names."""
+    target = {"header": header, "container": container, "model": model, "idx": idx}[sys.argv.pop(1)]
+
+    def one(data: bytes) -> None:
+        try:
+            target(data)
+        except McbitsError:
+            pass
+
+    corpus = Path(folder, "corpus")
+    corpus.mkdir()
+    for number, data in enumerate(seeds()[target.__name__]):
+        (corpus / str(number)).write_bytes(data)
+    limits = ["-max_len=65536", "-timeout=5", "-rss_limit_mb=4096"]
+    atheris.Setup([sys.argv[0], *limits, *sys.argv[1:], str(corpus)], one)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
+        scratch = Path(folder, "input")
+        main()

@@ -1,0 +1,44 @@
+"""A network of convolutions codes like any other: exactly, in any batch, at the rate of its float weights."""
+
+import numpy as np
+import pytest
+import torch
+
+import mcbits
+from mcbits.errors import UsageError
+from mcbits.exact.vae import Precisions, freeze_vae
+from mcbits.models.conv_vae import ConvVAE
+
+
+def model():
+    torch.manual_seed(0)
+    return ConvVAE(shape=(8, 12), latent_dim=3, channels=4).eval()
+
+
+def images(n):
+    return (np.random.default_rng(1).random((n, 8, 12)) < 0.3).astype(np.uint8)
+
+
+@pytest.mark.parametrize("coder, options", [("bb-elbo", {}), ("bb-is", {"num_particles": 5})])
+def test_decompress_inverts_compress_in_any_batch(coder, options):
+    vae, x = freeze_vae(model()), images(20)
+    blob = mcbits.compress(x, vae, coder, lanes=4, **options)
+    assert np.array_equal(mcbits.decompress(blob, vae), x)
+
+
+def test_frozen_and_float_parameters_agree():
+    vae, float_model, x = freeze_vae(model()), model(), images(50).reshape(50, -1)
+    latent = vae.latent_model(Precisions())
+    with torch.no_grad():
+        mean, log_scale = float_model.encoder(torch.tensor(x).float())
+        z = np.random.default_rng(2).integers(0, 256, (50, 3))
+        logits = float_model.decoder(torch.tensor(latent._centres[z] / 256))
+    q = latent.posterior(x)
+    assert np.allclose(q._parameters[0], mean.numpy(), atol=0.02)
+    assert np.allclose(-np.log(q._parameters[1]), log_scale.numpy(), atol=0.02)
+    assert np.allclose(latent.likelihood(z).logits.reshape(50, -1) / 256, logits.numpy(), atol=0.05)
+
+
+def test_sides_that_cannot_be_halved_twice_are_refused():
+    with pytest.raises(UsageError, match="BinaryVAE"):
+        ConvVAE(shape=(10, 12))
