@@ -31,8 +31,8 @@ cdef inline uint64_t _fresh_head(uint64_t key, int lprec) noexcept nogil:
 
 
 cdef inline uint64_t _head_pad(uint64_t key, int lprec) noexcept nogil:
-    # Of the head only the low lprec bits, so that it stays where it may lie.
-    return 0 if key == 0 else mix(key) >> (64 - lprec)
+    # Of the head only the low lprec - 8 bits: it stays where it may lie, and its size, which is what is paid for, hardly changes.
+    return 0 if key == 0 or lprec <= 8 else mix(key) >> (72 - lprec)
 
 
 def _words(values, int ndim):

@@ -74,7 +74,7 @@ class Table(_Spec):
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
-            raise UsageError(f"{path}: {where and where + ': '}{first['msg']}") from None
+            raise UsageError(f"{path}: {where and where + ': '}{first['msg'].removeprefix('Value error, ')}") from None
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise UsageError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
 

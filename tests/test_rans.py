@@ -440,6 +440,13 @@ def test_steps_whiten_what_lies_on_the_stack():
     assert abs(stack.pop(cdf, 1).mean() - 0.5) < 0.02
 
 
+def test_a_step_costs_nothing():
+    stack = Stack(1000, seed=1)
+    before = stack.bits()
+    stack.step(0)
+    assert np.abs(stack.bits() - before).max() < 0.006
+
+
 def test_ending_the_steps_restores_the_plain_head():
     stack = Stack(3, seed=1)
     heads = stack.heads

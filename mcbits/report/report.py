@@ -45,8 +45,8 @@ def write_report(source: Path, output: Path, datadir: Path | None = None) -> lis
         import matplotlib  # noqa: F401
     except ModuleNotFoundError:
         raise UsageError('pictures need matplotlib: pip install "mcbits[plots]"') from None
-    output.mkdir(parents=True, exist_ok=True)
     report = _Report(source, output, datadir)
+    output.mkdir(parents=True, exist_ok=True)
     report.draw()
     return report.write()
 
