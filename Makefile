@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TABLES := rates products symbols scaling memory workers startup training
 
-.PHONY: demo test test-slow bench clean
+.PHONY: demo test test-slow lint bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/mcbits demo
@@ -14,6 +14,10 @@ test: $(VENV)/installed
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 -m slow
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/mypy
 
 bench: $(VENV)/bench
 	for table in $(TABLES); do $(BIN)/python benchmarks/$$table.py || exit 1; done
@@ -29,4 +33,4 @@ $(VENV)/installed: pyproject.toml setup.py constraints.txt $(shell find mcbits -
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info .hypothesis .pytest_cache
+	rm -rf $(VENV) build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""Lossless compression with latent-variable models: Monte Carlo bits-back coding that decodes the same on every machine."""
+"""Lossless compression with latent-variable models: Monte Carlo bits-back coding that decodes alike on every machine."""
 
 from typing import TYPE_CHECKING, Any
 

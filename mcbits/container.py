@@ -44,7 +44,7 @@ DICTIONARY = (
     b'"num_steps":"lprec":32,"bprec":32}simplestochasticbb-cisbb-isbb-elbo'
     b'{"block_size":2048,"coder":"bb-is","dtype":"uint8","lanes":1,"options":{"num_particles":50},"precisions":'
     b'{"bprec":32,"cond_mprec":16,"index_mprec":24,"log_num_bucket":8,"lprec":32,"prior_mprec":8,"prop_mprec":16},'
-    b'"ramp":100,"shape":[28,28]}'
+    b'"ramp":100,"refinement":{"lr":0.01,"steps":50},"shape":[28,28]}'
 )
 
 

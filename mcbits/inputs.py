@@ -30,9 +30,7 @@ def stored_images(config: CompressConfig) -> tuple[NDArray[np.uint8], int]:
     dataset = registry().dataset(config.dataset).load(config.datadir, config.split)
     images = dataset.test
     if config.num_compress > len(images):
-        raise UsageError(
-            f"num_compress: {config.dataset} has {len(images)} test images, not {config.num_compress}"
-        )
+        raise UsageError(f"num_compress: {config.dataset} has {len(images)} test images, not {config.num_compress}")
     if config.num_compress:
         # Sorted raw words, which numpy keeps for good, unlike Generator.permutation.
         order = np.argsort(np.random.PCG64(config.seed).random_raw(len(images)), kind="stable")

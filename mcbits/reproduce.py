@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mcbits import __version__
-from mcbits.compression import compress_file, info, load_model
+from mcbits.compression import compress_file, load_model
 from mcbits.config import CompressConfig
+from mcbits.container import info
 from mcbits.datasets.images import whole_or_nothing
 from mcbits.errors import DataError, ModelError, PluginError, UsageError
 from mcbits.exact.vae import FrozenVAE, Precisions
@@ -63,7 +64,9 @@ class Table(_Spec):
         for row in self.rows:
             for figures in (row.published, row.published_total):
                 if figures and len(figures) != len(self.columns):
-                    raise ValueError(f"{row.label} has {len(figures)} published figures for {len(self.columns)} columns")
+                    raise ValueError(
+                        f"{row.label} has {len(figures)} published figures for {len(self.columns)} columns"
+                    )
         return self
 
     @classmethod
@@ -83,11 +86,10 @@ class Table(_Spec):
 class Outcome:
     """What a cell measured: rates in bits/dim, times in seconds per image on the machine that computed it.
 
-    `evaluated` is the ideal rate by the float network, on particles of its own; None under iterative inference, which that
-    network does not do. The coder's are `ideal` (minus its bound,
-    on the particles it drew), `net` (what the message grew by), `total` (the message: net, initial bits, stack heads)
-    and `file` (all bytes, with header and checksums). `standard_error` is that of the mean of `ideal` over images, None
-    for a single one.
+    `evaluated` is the ideal rate by the float network, on particles of its own; None under iterative inference, which
+    only the coder does. The coder's are `ideal` (minus its bound, on the particles it drew), `net` (what the message
+    grew by), `total` (the message: net, initial bits, stack heads) and `file` (all bytes, with header and checksums).
+    `standard_error` is that of the mean of `ideal` over images, None for a single one.
     """
 
     num_images: int
@@ -177,11 +179,12 @@ def reproduce(
     num_compress: int | None = None,
     seed: int | None = None,
 ) -> list[Cell]:
-    """Every cell of the table at `path`, from the models in `checkpoints`; num_compress and seed are by default the table's.
+    """Every cell of the table at `path`, from the models in `checkpoints`.
 
-    Writes NAME.json and NAME.csv to `output`, and to `output`/cells the .mcb file and the outcome of each cell as soon as
-    it is finished; what is found there is not computed again. A cell without its model, its data or its coder's options
-    is skipped and says why. Raises UsageError for a bad table, FormatError where a file does not restore its images.
+    num_compress and seed are by default the table's. Writes NAME.json and NAME.csv to `output`, and to `output`/cells
+    the .mcb file and the outcome of each cell as soon as it is finished; what is found there is not computed again. A
+    cell without its model, its data or its coder's options is skipped and says why. Raises UsageError for a bad table,
+    FormatError where a file does not restore its images.
     """
     given = {"num_compress": num_compress, "seed": seed}
     table = Table.load(path).model_copy(update={key: value for key, value in given.items() if value is not None})
@@ -266,7 +269,7 @@ class _Bench:
 
 
 def config_of(cell: Cell) -> CompressConfig:
-    """What `mcbits compress` would be told; UsageError for an option that the coder does not have, ModelError, DataError."""
+    """What `mcbits compress` would be told; ModelError without a checkpoint, UsageError for options."""
     if not (Path(cell.model) / "train_config.yml").is_file():
         raise ModelError(f"there is no checkpoint {cell.model}")
     values = {key: getattr(cell, key) for key in ("dataset", "datadir", "num_compress", "seed", "coder", "ramp")}

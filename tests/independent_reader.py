@@ -2,8 +2,8 @@
 
     python tests/independent_reader.py FILE.mcb [MODEL]      prints the number of images, their shape and SHA-256
 
-`read` decodes a file's bytes; sections named in comments are those of the page. It is written to be compared with the page,
-not to be fast, and trusts a model's bounds once it has checked those of the layers that it multiplies.
+`read` decodes a file's bytes; sections named in comments are those of the page. It is written to be compared with
+the page, not to be fast, and trusts a model's bounds once it has checked those of the layers that it multiplies.
 """
 
 import json
@@ -81,7 +81,7 @@ class Bytes:
 
 
 def read(blob, model=None):
-    """Header and images (one bytes object each, C order) of a file; `model` is the frozen model's bytes where none is embedded."""
+    """Header and images (bytes, C order) of a file; `model` is the frozen model's bytes where none is embedded."""
     file = Bytes(blob)
     need(file.take(5) == b"\x89mcb\x01")
     inflate = zlib.decompressobj(-15, zdict=DICTIONARY)
@@ -117,8 +117,12 @@ class Codec:
         self.header = header
         self.model = VAE(model, header["precisions"], header.get("refinement"))
         self.decode_one = {
-            "simple": self.simple, "stochastic": self.simple, "bb-elbo": self.bb_elbo, "bb-is": self.bb_is, "bb-cis": self.bb_cis,
-        }[header["coder"]]  # fmt: skip
+            "simple": self.simple,
+            "stochastic": self.simple,
+            "bb-elbo": self.bb_elbo,
+            "bb-is": self.bb_is,
+            "bb-cis": self.bb_cis,
+        }[header["coder"]]
         need(prod(header["shape"]) == self.model.dims)
         need(header["ramp"] == 0 or header["coder"] == "bb-is")
 
@@ -472,7 +476,7 @@ class Network:
                 frac = layer["frac"]
                 if op == "lookup":
                     self.tables[k] = tensors[f"{name}.table.{layer['table']}"].flat
-            need(0 <= layer["bound"] < 1 << 53)
+            need(layer["bound"] >= 0 and layer["bound"] >> 53 == 0)
             self.known.append((shape, frac, layer["bound"]))
 
     def run(self, *inputs):

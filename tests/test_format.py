@@ -1,4 +1,4 @@
-"""docs/format.md is complete: a reader written from it alone decodes every golden file, and its figures are mcbits' own."""
+"""docs/format.md is complete: a reader written from it alone decodes every golden file, and its figures are mcbits'."""
 
 import ast
 import json
@@ -51,7 +51,7 @@ def cdf(distribution, num_symbols):
 
 
 READER = {
-    **{name: lambda x, f=getattr(reader, name): float(f(x)).hex() for name in ("exp", "log2", "ndtr", "ndtri")},
+    **{f.__name__: lambda x, f=f: float(f(x)).hex() for f in (reader.exp, reader.log2, reader.ndtr, reader.ndtri)},
     "length": lambda freq, r: (r << 16) - reader.log2_fixed(freq),
     "uniform": lambda n, r: cdf(reader.Uniform(n, r), n),
     "categorical": lambda w, r: reader.categorical(w, r).F,
@@ -111,7 +111,8 @@ def test_distributions_agree_in_every_count():
     for mean, log_scale in corpus.integers(-2500, 2500, (40, 2), seed=5).tolist():
         assert READER["gaussian"](8 * mean, log_scale, 6, 16) == MCBITS["gaussian"](8 * mean, log_scale, 6, 16)
         assert READER["bernoulli"](2 * mean, 16) == MCBITS["bernoulli"](2 * mean, 16)
-        assert READER["weights"]([50 * mean, 50 * log_scale, 0], 24) == MCBITS["weights"]([50 * mean, 50 * log_scale, 0], 24)
+        log_w = [50 * mean, 50 * log_scale, 0]
+        assert READER["weights"](log_w, 24) == MCBITS["weights"](log_w, 24)
 
 
 def test_the_dictionary_on_the_page_is_the_one_in_use():

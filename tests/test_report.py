@@ -110,7 +110,9 @@ def test_page_opens_in_a_browser_without_errors_and_every_picture_loads(page, tm
         "--virtual-time-budget=10000",
         "--dump-dom",
     ]
-    process = subprocess.run([browser, *options, copy.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    process = subprocess.run(
+        [browser, *options, copy.as_uri()], capture_output=True, text=True, timeout=120, check=True
+    )
     assert f"<title>loaded {len(list(page.glob('*.png')))}</title>" in process.stdout
     assert "CONSOLE" not in process.stderr
 

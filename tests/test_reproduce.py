@@ -97,7 +97,10 @@ def test_cell_without_checkpoint_is_named_and_the_others_are_measured(run):
 @pytest.mark.parametrize(
     "changes, reason",
     [
-        ({"rows": [{"label": "x", "coder": "bb-elbo", "options": {"num_partciles": 3}, "checkpoint": 1}]}, "num_partciles"),
+        (
+            {"rows": [{"label": "x", "coder": "bb-elbo", "options": {"num_partciles": 3}, "checkpoint": 1}]},
+            "num_partciles",
+        ),
         ({"rows": [{"label": "x", "coder": "bb-none", "checkpoint": 1}]}, "bb-none"),
         ({"num_compress": 99999}, "test images"),
         ({"dataset": "none"}, "none"),
@@ -117,7 +120,7 @@ def test_finished_cell_is_not_computed_twice_and_any_change_computes_it(run, mon
     monkeypatch.setattr(module, "compress_file", count)
     assert run() == first
     assert run(rows=[SPEC["rows"][0] | {"label": "new", "published": [0.1, 0.2]}])[0].outcome == first[0].outcome
-    [victim] = [each for each in (tmp_path / "out" / "cells").glob("*-bb-elbo-*.json")]
+    [victim] = (tmp_path / "out" / "cells").glob("*-bb-elbo-*.json")
     victim.unlink()
     for options in ({}, {"seed": 1}, {"num_compress": 13}):
         with pytest.raises(KeyboardInterrupt):
@@ -187,7 +190,10 @@ def test_published_tables_are_well_formed_and_their_coders_know_their_options():
     "text, said",
     [
         ("title: x\ncolumns: []\nrow: []\n", "row"),
-        ("title: x\ncolumns: [[a, a]]\nrows: [{label: x, coder: y, checkpoint: 1, published: [1, 2]}]\n", "2 published"),
+        (
+            "title: x\ncolumns: [[a, a]]\nrows: [{label: x, coder: y, checkpoint: 1, published: [1, 2]}]\n",
+            "2 published",
+        ),
         ("[", "cannot be read"),
     ],
 )
@@ -203,7 +209,9 @@ def test_unknown_table_names_the_nearest():
         find_tables("cuopled")
 
 
-def test_command_shows_every_figure_whole_in_however_narrow_a_terminal(table, checkpoints, tmp_path, capfd, monkeypatch):
+def test_command_shows_every_figure_whole_in_however_narrow_a_terminal(
+    table, checkpoints, tmp_path, capfd, monkeypatch
+):
     monkeypatch.setenv("COLUMNS", "40")
     options = ["--checkpoints", str(checkpoints), "-o", str(tmp_path / "out")]
 
@@ -216,7 +224,13 @@ def test_command_shows_every_figure_whole_in_however_narrow_a_terminal(table, ch
     cells = read_cells_of(shown("--json", "--quiet").out)
     out, err = shown()
     for cell in cells[:3]:
-        for rate in (cell.outcome.ideal, cell.outcome.net, cell.outcome.total, cell.outcome.file, cell.outcome.standard_error):
+        for rate in (
+            cell.outcome.ideal,
+            cell.outcome.net,
+            cell.outcome.total,
+            cell.outcome.file,
+            cell.outcome.standard_error,
+        ):
             assert f"{rate:.4f}" in out
     assert "…" not in out and "skipped BB-ELBO, b to a" in out and "digits, 1 of 6" in err
     assert shown("--quiet").err == ""

@@ -1,7 +1,6 @@
 """`mcbits decompress` writes the exact images or nothing."""
 
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer

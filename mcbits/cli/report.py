@@ -1,4 +1,4 @@
-"""`mcbits report` writes one page that shows a run, or the results of a reproduction, and says what it could not show."""
+"""`mcbits report` writes one page about a run or the results of a reproduction, and says what it could not show."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`mcbits reproduce` puts every figure it measures beside the published one, and names every figure that it cannot measure."""
+"""`mcbits reproduce` puts what it measures beside what was published, and names what it cannot measure."""
 
 from __future__ import annotations
 
@@ -52,9 +52,13 @@ def reproduce(
             reproduce(path, checkpoints, datadir, output, num_compress=num_compress, seed=seed) for path in paths
         ]
     if json:
-        show({path.stem: [cell.to_dict() for cell in cells] for path, cells in zip(paths, results)}, "", json)
+        show(
+            {path.stem: [cell.to_dict() for cell in cells] for path, cells in zip(paths, results, strict=True)},
+            "",
+            json,
+        )
     else:
-        for title, cells in zip(titles, results):
+        for title, cells in zip(titles, results, strict=True):
             _print_table(title, cells)
 
 
@@ -66,10 +70,10 @@ def _print_table(title: str, cells: list[Cell]) -> None:
     counts = sorted({cell.outcome.num_images for cell in cells if cell.outcome})
     table = Table(
         title=f"{title}: bits/dim of {' or '.join(f'{n:,}' for n in counts) or 'no'} images",
-        caption="Published, of other images: net, and total. Evaluated: by the float network. Ideal: the coder's bound, on the "
-        "particles it drew. Net: what the message grew by. s.e.: of a mean over images. Diff.: net minus published. Total: the "
-        "message, with initial bits and stack heads. File: every byte of it, without the model. ms: per image. Every file was "
-        "decoded and compared.",
+        caption="Published, of other images: net, and total. Evaluated: by the float network. Ideal: the coder's bound, "
+        "on the particles it drew. Net: what the message grew by. s.e.: of a mean over images. Diff.: net minus "
+        "published. Total: the message, with initial bits and stack heads. File: every byte of it, without the model. "
+        "ms: per image. Every file was decoded and compared.",
         caption_justify="left",
     )
     table.add_column("")
@@ -78,7 +82,7 @@ def _print_table(title: str, cells: list[Cell]) -> None:
     headings += ["publ. total"] * totals + ["total", "file", "enc. ms", "dec. ms"]
     for heading in headings:
         table.add_column(heading, justify="right")
-    for cell, following in zip(cells, [*cells[1:], cells[-1]]):
+    for cell, following in zip(cells, [*cells[1:], cells[-1]], strict=True):
         table.add_row(cell.label, f"{cell.train} to {cell.test}", *_figures(cell, totals))
         if (following.train, following.test) != (cell.train, cell.test):
             table.add_section()

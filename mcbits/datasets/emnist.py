@@ -69,7 +69,10 @@ def _download(folder: Path, names: list[str]) -> None:
         for split in EMNIST.splits:
             for part in ("train", "test"):
                 name = f"{_file_name(split, part)}.gz"
-                with whole_or_nothing(folder / name) as draft:
-                    with files.open(f"gzip/{name}") as packed, open(draft, "wb") as target:
-                        shutil.copyfileobj(packed, target)
+                with (
+                    whole_or_nothing(folder / name) as draft,
+                    files.open(f"gzip/{name}") as packed,
+                    open(draft, "wb") as target,
+                ):
+                    shutil.copyfileobj(packed, target)
     archive.unlink()

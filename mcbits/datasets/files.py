@@ -44,8 +44,8 @@ def fetch(url: str, md5: str, folder: Path, wanted: str) -> Path:
     import pooch
 
     pooch.get_logger().setLevel("ERROR")
-    progress = _Bar(url.rpartition("/")[2]) if sys.stderr.isatty() else False
-    downloader = pooch.HTTPDownloader(progressbar=progress)
+    progress = _Bar(url.rpartition("/")[2]) if sys.stderr.isatty() else None
+    downloader = pooch.HTTPDownloader(progressbar=progress or False)
     try:
         return Path(pooch.retrieve(url, f"md5:{md5}", url.rpartition("/")[2], folder, downloader=downloader))
     except OSError as error:  # the network's errors are of this kind too

@@ -42,7 +42,7 @@ def read_idx(path: str | PathLike[str]) -> NDArray[np.uint8]:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
 
 
-def write_idx(file: BinaryIO, images: NDArray[np.uint8]) -> None:
+def write_idx(file: BinaryIO | gzip.GzipFile, images: NDArray[np.uint8]) -> None:
     """Write an array of uint8 as IDX to an open binary file."""
     file.write(struct.pack(f">xxBB{images.ndim}I", _UNSIGNED_BYTE, images.ndim, *images.shape))
     for image in images:

@@ -50,7 +50,7 @@ class Gradient:
             elif (slopes := _slopes(layer, args, tensors)) is not None:
                 table = 1 + max((each.table for each in layers if isinstance(each, Lookup)), default=-1)
                 lookup = Lookup(
-                    inputs=layer.inputs,
+                    inputs=(layer.inputs[0],),
                     table=table,
                     low=slopes.low,
                     index_frac=slopes.index_frac,
@@ -69,7 +69,7 @@ class Gradient:
         self._unit = 2.0**exponent
         self._network = FrozenNetwork(network.inputs, tuple(layers), tuple(outputs), tensors, network.backend_name)
 
-    def run(self, x: NDArray) -> tuple[NDArray[np.int32], ...]:
+    def run(self, x: NDArray[Any]) -> tuple[NDArray[np.int32], ...]:
         """What the network returns for x (rows, inputs), then what `pull` needs to know of the way there."""
         return self._network.run(x)
 
@@ -114,7 +114,7 @@ def _backwards(network: FrozenNetwork, name: str) -> Iterator[tuple[int, AnyLaye
                 "it does of linear layers, ReLU and tanh-like activations"
             )
         yield index, layer
-        (value,) = layer.inputs
+        value = layer.inputs[0]
 
 
 def _is_known(layer: AnyLayer) -> bool:
@@ -126,7 +126,7 @@ def _is_known(layer: AnyLayer) -> bool:
     return isinstance(layer, Linear | Scale)
 
 
-def _slopes(layer: AnyLayer, args: list[FixedPoint], tensors: dict[str, NDArray]) -> _Slopes | None:
+def _slopes(layer: AnyLayer, args: list[FixedPoint], tensors: dict[str, NDArray[Any]]) -> _Slopes | None:
     # None for what only changes the precision.
     if isinstance(layer, Round) and layer.low == 0:
         return _Slopes(np.array([0, 1], np.int32), 0, args[0].frac, 0)

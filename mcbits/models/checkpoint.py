@@ -26,7 +26,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             meta = json.loads(file.metadata()["mcbits"])
-            return {name: file.get_tensor(name) for name in file.keys()}, meta
+            return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118 - it iterates no other way
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist; train a model first (mcbits train)") from None
     except Exception as error:  # safetensors and json document no common base of what damaged bytes raise
@@ -59,7 +59,7 @@ def _read_vae(weights: Path) -> VAE:
     tensors, meta = read_tensors(weights)
     try:
         cls = registry().model(meta["model"])
-        model = cls(**{**meta["config"], "shape": tuple(meta["config"]["shape"])})
+        model: VAE = cls(**{**meta["config"], "shape": tuple(meta["config"]["shape"])})
         model.load_state_dict(tensors)
     except McbitsError:
         raise
@@ -83,4 +83,5 @@ def _read_published(directory: Path) -> VAE:
         raise ModelError(f"{weights} is damaged or is no checkpoint of tensors") from error
     if not isinstance(state_dict, dict) or not all(isinstance(v, Tensor) for v in state_dict.values()):
         raise ModelError(f"{weights} is no checkpoint of tensors (a state dict)")
-    return registry().model(name).from_published(state_dict)
+    model: VAE = registry().model(name).from_published(state_dict)
+    return model

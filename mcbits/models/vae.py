@@ -95,4 +95,5 @@ def _coupled_noise(batch: int, num_particles: int, num_dims: int, like: Tensor) 
     u = torch.rand(batch, 1, num_dims, dtype=torch.float64, device=like.device)
     # Half a step of the float64 uniform's grid, so that 0 has a finite quantile; the largest value has one.
     shifted = ((u + s) % 1.0).clamp(min=2.0**-54)
-    return torch.special.ndtri(shifted).to(like.dtype)
+    noise: Tensor = torch.special.ndtri(shifted)
+    return noise.to(like.dtype)

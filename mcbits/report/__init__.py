@@ -1,4 +1,4 @@
-"""A report shows only what was measured: each picture is drawn from numbers of the images it names, and what is missing is named."""
+"""A report shows only what was measured on the images that it names."""
 
 from mcbits.report.report import write_report
 

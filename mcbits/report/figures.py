@@ -33,7 +33,7 @@ class Point:
 
 
 def rates(title: str, points: Sequence[Point], floor: float | None, others: Mapping[str, float]) -> Figure:
-    """Rates against particles. Left: net and total, with `others` (compressors) and `floor` (noise entropy) as lines; right: net."""
+    """Net and total against particles, with `others` (compressors) and `floor` (noise entropy) as lines; and net alone."""
     figure = Figure(figsize=(13, 5.4), layout="constrained")
     figure.suptitle(title)
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
@@ -50,7 +50,9 @@ def rates(title: str, points: Sequence[Point], floor: float | None, others: Mapp
         right.errorbar(n * shift, net, errors, fmt="-o", color=colour, markersize=4, elinewidth=0.8, capsize=3)
         for axes, key, moved in ((left, "published", 1.0), (left, "published_total", 1.0), (right, "published", shift)):
             known = [(point.particles * moved, rate) for point in own if (rate := getattr(point, key)) is not None]
-            axes.plot([x for x, _ in known], [y for _, y in known], "x", color=colour, markersize=8, markeredgewidth=1.8)
+            axes.plot(
+                [x for x, _ in known], [y for _, y in known], "x", color=colour, markersize=8, markeredgewidth=1.8
+            )
     left.set_yscale("log")
     _lines(left, dict(others) | ({} if floor is None else {"noise of binarisation": floor}))
     particles = sorted({point.particles for point in points})
@@ -68,7 +70,9 @@ def rates(title: str, points: Sequence[Point], floor: float | None, others: Mapp
     coders = [Line2D([], [], color=_COLOURS[i % len(_COLOURS)], label=name) for i, name in enumerate(names)]
     cross = [_mark("x", "none", "published", markeredgewidth=1.8)] if published else []
     left.legend(handles=[*coders, _mark("o", "-", "net"), _mark("s", "--", "total"), *cross], fontsize=9)
-    right.legend(handles=[_mark("o", "-", "net"), _mark("o", "none", "ideal", mfc="none", markersize=10), *cross], fontsize=9)
+    right.legend(
+        handles=[_mark("o", "-", "net"), _mark("o", "none", "ideal", mfc="none", markersize=10), *cross], fontsize=9
+    )
     return figure
 
 
@@ -79,7 +83,9 @@ def training(epochs: Sequence[Mapping[str, float]], dims: int) -> Figure:
     epoch = [line["epoch"] for line in epochs]
     mark = "o" if len(epoch) < 30 else ""
     to_rate = 1 / (math.log(2) * dims)
-    above.plot(epoch, [line["loss"] * to_rate for line in epochs], marker=mark, color=_COLOURS[0], label="training images")
+    above.plot(
+        epoch, [line["loss"] * to_rate for line in epochs], marker=mark, color=_COLOURS[0], label="training images"
+    )
     above.plot(epoch, [line["test"] for line in epochs], marker=mark, color=_COLOURS[1], label="test images")
     above.set(ylabel="minus the bound, bits/dim", title="Training")
     above.legend()
@@ -118,7 +124,7 @@ def heat_maps(
     worst: Sequence[tuple[NDArray[Any], NDArray[np.float64], float]],
     white: float,
 ) -> Figure:
-    """Of each image (h, w) or (h, w, 3): itself, 0..white, the bits of its pixels, and those of the whole image, latent included."""
+    """Of each image (h, w) or (h, w, 3): itself, 0..white, the bits of its pixels, and those of the whole of it."""
     figure = Figure(figsize=(12, 7.6), layout="constrained")
     figure.suptitle("Bits per pixel of the images that cost least and most")
     grid = figure.subplots(4, len(best))
@@ -146,9 +152,17 @@ def initial_bits(given: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float
     for number, (name, (bits, net)) in enumerate(given.items()):
         images = np.arange(1, len(bits) + 1)
         left.step(images, bits, where="post", color=_COLOURS[number], label=f"{name}: {bits[-1]:,.0f} bits in all")
-        right.plot(images, 100 * bits / net, color=_COLOURS[number], label=f"{name}: {100 * bits[-1] / net[-1]:.2g} % at the end")
+        right.plot(
+            images,
+            100 * bits / net,
+            color=_COLOURS[number],
+            label=f"{name}: {100 * bits[-1] / net[-1]:.2g} % at the end",
+        )
     drawn = [bits for bits, _ in given.values()]
-    left.set(ylabel="initial bits drawn so far", ylim=(min(bits[0] for bits in drawn) / 3, max(bits[-1] for bits in drawn) * 10))
+    left.set(
+        ylabel="initial bits drawn so far",
+        ylim=(min(bits[0] for bits in drawn) / 3, max(bits[-1] for bits in drawn) * 10),
+    )
     right.set(ylabel="initial bits, % of net bits")
     for axes in (left, right):
         axes.set(xscale="log", yscale="log", xlabel="images pushed")
@@ -186,7 +200,14 @@ def _lines(axes: Axes, lines: Mapping[str, float]) -> None:
             fontsize=8,
             color="#444444",
             va="center",
-            arrowprops={"arrowstyle": "-", "color": _GREY, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0.5)},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": _GREY,
+                "linewidth": 0.5,
+                "shrinkA": 0,
+                "shrinkB": 0,
+                "relpos": (0, 0.5),
+            },
         )
 
 

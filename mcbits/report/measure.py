@@ -1,31 +1,32 @@
 """What the pictures show, as numbers: all of the frozen model, hence of what a file would hold."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcbits._kernels import log2_mean
 from mcbits._rans import Stack
-from mcbits.blocks import flat
+from mcbits.blocks import BlockCodec, flat
 from mcbits.coders.base import Coder
+from mcbits.container import Header
 from mcbits.distributions import CODELENGTH_UNIT, Distribution
 from mcbits.exact.vae import LatentVAE
-from mcbits.schedule import coder_at, parse_ramp
+from mcbits.schedule import parse_ramp
 
 _LANES = 64
 
 
 @dataclass(frozen=True)
 class Codelengths:
-    """Of each image, in bits: `ideal` (n,), minus the IWAE bound, and of each pixel (n, *shape), given the likeliest particle."""
+    """Bits: `ideal` (n,) of each image, minus the IWAE bound, and `pixels` (n, *shape), given the likeliest particle."""
 
     ideal: NDArray[np.float64]
     pixels: NDArray[np.float64]
 
 
 def codelengths(model: LatentVAE, images: NDArray[np.uint8], num_particles: int, seed: int) -> Codelengths:
-    """What images (n, *shape) cost under importance-sampling bits-back with `num_particles`, Ruan et al. 2021, section 3.1."""
+    """What images (n, *shape) cost under BB-IS with `num_particles` (Ruan et al. 2021, section 3.1)."""
     x, ideal, pixels = flat(images), np.empty(len(images)), np.empty((len(images), images[0].size))
     for first in range(0, len(x), _LANES):
         part = x[first : first + _LANES]
@@ -44,12 +45,23 @@ def initial_bits(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Initial and net bits of one stack by the time each of images (n, *shape) was pushed: (n,) each."""
     x = flat(images)
-    slope = parse_ramp(ramp, coder, model, x)
-    p = model.precisions
-    stack, initial, net = Stack(1, p.lprec, p.bprec, seed), np.empty(len(x)), np.empty(len(x))
-    for step, ahead in enumerate(model.ahead(x, 1)):
-        coder_at(coder, slope, step).encode(stack, x[step : step + 1], ahead)
-        initial[step], net[step] = stack.initial_bits()[0], stack.net_bits()[0]
+    header = Header(
+        coder=coder.short,
+        options=coder.get_config(),
+        precisions=asdict(model.precisions),
+        shape=images.shape[1:],
+        dtype=str(images.dtype),
+        lanes=1,
+        block_size=len(images),
+        ramp=parse_ramp(ramp, coder, model, x),
+        model_id=bytes.fromhex(model.vae.model_id),
+    )
+    initial, net = np.empty(len(x)), np.empty(len(x))
+
+    def on_step(ideal: NDArray[np.float64], stack: Stack) -> None:
+        initial[len(ideal) - 1], net[len(ideal) - 1] = stack.initial_bits()[0], stack.net_bits()[0]
+
+    BlockCodec(header, model.vae).encode(0, images, seed, on_step)
     return initial, net
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from html import escape
 
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff;
+  max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem }
 .wide { overflow-x: auto }
 caption { text-align: left; color: #555; padding-bottom: 0.4rem }
@@ -63,4 +64,6 @@ def _cells(tag: str, texts: Sequence[str]) -> str:
 def _figure(picture: Picture) -> str:
     data = b64encode(picture.png).decode()
     caption = escape(picture.caption)
-    return f'<figure><img alt="{caption}" src="data:image/png;base64,{data}"><figcaption>{caption}</figcaption></figure>'
+    return (
+        f'<figure><img alt="{caption}" src="data:image/png;base64,{data}"><figcaption>{caption}</figcaption></figure>'
+    )

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from mcbits.baselines import Baseline, baselines
 from mcbits.compression import load_model
 from mcbits.config import CompressConfig
-from mcbits.datasets import binarize
 from mcbits.datasets.images import whole_or_nothing
 from mcbits.errors import McbitsError, UsageError
 from mcbits.inputs import stored_images, test_images
@@ -37,9 +36,9 @@ _SHOWN, _EXTREMES = 12, 6
 def write_report(source: Path, output: Path, datadir: Path | None = None) -> list[Path]:
     """Draw a run directory, or a directory that `reproduce` wrote: `output`/index.html, self-contained, and its PNGs.
 
-    A run is measured on up to SAMPLE of its test images, found in `datadir`, by default where they were when it was trained.
-    Needs matplotlib, and torch where a model is not frozen yet. Raises UsageError without matplotlib, and for a source that
-    is neither.
+    A run is measured on up to SAMPLE of its test images, found in `datadir`, by default where they were in training.
+    Needs matplotlib, and torch for a run or a model that is not frozen yet. Raises UsageError without matplotlib, and for
+    a source that is neither.
     """
     try:
         import matplotlib  # noqa: F401
@@ -65,7 +64,9 @@ class _Report:
         else:
             cells = read_cells(self.source)
             if not cells:
-                raise UsageError(f"{source} is neither a run directory nor what mcbits reproduce wrote: give one of these")
+                raise UsageError(
+                    f"{source} is neither a run directory nor what mcbits reproduce wrote: give one of these"
+                )
         if datadir is not None:
             cells = [replace(cell, datadir=str(datadir)) for cell in cells]
         self.left_out += [f"{cell.title}: {cell.skipped}" for cell in cells if cell.skipped]
@@ -137,7 +138,7 @@ class _Report:
 
         dataset, train, test = columns
         cells = [cell for cell in self.cells if (cell.dataset, cell.train, cell.test) == columns]
-        points = {}
+        points: dict[tuple[str, int], figures.Point] = {}
         for cell in cells:
             o, particles = cell.outcome, int(cell.options.get("num_particles", 1))
             assert o is not None
@@ -155,14 +156,14 @@ class _Report:
         self._add(
             f"rates-{train}-{test}" if has_splits else "rates",
             figures.rates(f"{cells[0].outcome.num_images:,} {what}{trained}", list(points.values()), floor, archives),
-            f"Rates on {cells[0].outcome.num_images:,} {what}{trained}. Net is what a message grows by; total counts its "
-            "initial bits and stack heads; ideal is minus the bound on the particles that the coder drew. No code for pixels "
-            "binarised at random can be shorter than the noise of binarisation. Compressors made one archive of "
-            f"{min(SAMPLE, cells[0].outcome.num_images)} of these images.",
+            f"Rates on {cells[0].outcome.num_images:,} {what}{trained}. Net is what a message grows by; total counts "
+            "its initial bits and stack heads; ideal is minus the bound on the particles that the coder drew. No code "
+            "for pixels binarised at random can be shorter than the noise of binarisation. Compressors made one "
+            f"archive of {min(SAMPLE, cells[0].outcome.num_images)} of these images.",
         )
 
     def _limits(self, cell: Cell, what: str) -> tuple[float | None, list[Baseline]]:
-        """The entropy of the binarisation noise, and what compressors make of the same images, as far as data is at hand."""
+        """The entropy of the binarisation noise, and what compressors make of these images, where data is at hand."""
         floor: float | None = None
         others: list[Baseline] = []
         try:
@@ -170,7 +171,9 @@ class _Report:
             if config.binarize:
                 floor = measure.noise_entropy(*stored_images(config))
             others = baselines(test_images(sample))
-            self.tables.append(_compressors(others, f"General-purpose compressors on {sample.num_compress} of the {what}"))
+            self.tables.append(
+                _compressors(others, f"General-purpose compressors on {sample.num_compress} of the {what}")
+            )
         except McbitsError as error:
             self.left_out.append(f"compressors and noise entropy on the {what}: {error}")
         return floor, others
@@ -182,9 +185,12 @@ class _Report:
         lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
         if not lines:
             raise UsageError(f"there is no metrics.jsonl in {self.source}: mcbits train writes it")
-        caption = "Minus the bound that was trained, over epochs: on the training images, binarised anew for each epoch and while "
-        caption += "the weights changed, and on the test images after it."
-        self._add("training", figures.training(lines, prod(load_model(self.source).shape)), caption)
+        self._add(
+            "training",
+            figures.training(lines, prod(load_model(self.source).shape)),
+            "Minus the bound that was trained: on the training images in the course of an epoch, and on the test "
+            "images after it.",
+        )
 
     def _model(self) -> None:
         from mcbits.report import figures
@@ -201,8 +207,8 @@ class _Report:
         self._add(
             "initial-bits",
             figures.initial_bits(given),
-            f"{of}: random bits that an empty message must be given before anything can be popped from it, and what share of the "
-            "net bits they are. They are what total exceeds net by, but for the heads of the stack.",
+            f"{of}: random bits that a message must be given before anything can be popped from it, and what share of "
+            "the net bits they are. They are what total exceeds net by, but for the heads of the stack.",
         )
         if images.ndim != 3 and images.shape[3:] != (3,):
             raise UsageError(f"images of shape {images.shape[1:]} are neither grey nor colour")
@@ -221,8 +227,8 @@ class _Report:
         self._add(
             "heat-maps",
             figures.heat_maps(group(order[:extremes]), group(order[::-1][:extremes]), white),
-            f"{of}: of {len(images)} test images, those with the shortest and the longest ideal codelength at N = {particles}, "
-            "and what each pixel costs given the particle of largest weight. What the latent adds is the rest.",
+            f"{of}: of {len(images)} test images, those with the shortest and the longest ideal codelength at "
+            f"N = {particles}, and what each pixel costs given the particle of largest weight. The latent is the rest.",
         )
 
 
@@ -238,7 +244,19 @@ def _series(cell: Cell) -> str:
 
 
 def _results(cells: list[Cell]) -> Grid:
-    headings = ("", "train to test", "images", "published", "evaluated", "ideal", "net", "s.e.", "publ. total", "total", "file")
+    headings = (
+        "",
+        "train to test",
+        "images",
+        "published",
+        "evaluated",
+        "ideal",
+        "net",
+        "s.e.",
+        "publ. total",
+        "total",
+        "file",
+    )
     rows = []
     for cell in cells:
         o = cell.outcome
@@ -246,8 +264,10 @@ def _results(cells: list[Cell]) -> Grid:
         figures = (cell.published, o.evaluated, o.ideal, o.net, o.standard_error, cell.published_total, o.total, o.file)
         texts = ("" if each is None else f"{each:.4f}" for each in figures)
         rows.append([cell.label, f"{cell.train} to {cell.test}", f"{o.num_images:,}", *texts])
-    caption = "bits/dim. Every file was decoded and compared. Published: of other images. Evaluated: by the float network. File: "
-    return Grid(caption + "all its bytes, without the model.", headings, rows)
+    caption = (
+        "bits/dim. Every file was decoded and compared. Published: of other images. Evaluated: by the float network. "
+    )
+    return Grid(caption + "File: all its bytes, without the model.", headings, rows)
 
 
 def _compressors(others: list[Baseline], caption: str) -> Grid:

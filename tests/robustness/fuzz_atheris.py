@@ -1,9 +1,9 @@
-"""Whatever bytes they are given, the readers return or raise an error of mcbits.errors; atheris looks for bytes that differ.
+"""Whatever bytes they are given, the readers return or raise an error of mcbits.errors; atheris looks for others.
 
     pip install atheris
     python tests/robustness/fuzz_atheris.py {header,container,model,idx} [libFuzzer flags, such as -max_total_time=60]
 
-A corpus made from the golden files, in a temporary folder, is where it begins. What it finds is written to crash-* beside it.
+A corpus made from the golden files, in a temporary folder, is where it begins. What it finds is written to ./crash-*.
 """
 
 import json
@@ -12,6 +12,7 @@ import struct
 import sys
 import tempfile
 import zlib
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def header(data: bytes) -> None:
 
 
 def container(data: bytes) -> None:
-    """The input is a whole file; or, for most bytes would only fail a checksum, payloads that are packed with right ones."""
+    """The input is a whole file, or, since most of those only fail a checksum, four parameters and a payload."""
     if data[:4] == b"\x89mcb":
         file = BytesIO(data)
         known = read_header(file)
@@ -99,10 +100,8 @@ def main() -> None:
     target = {"header": header, "container": container, "model": model, "idx": idx}[sys.argv.pop(1)]
 
     def one(data: bytes) -> None:
-        try:
+        with suppress(McbitsError):
             target(data)
-        except McbitsError:
-            pass
 
     corpus = Path(folder, "corpus")
     corpus.mkdir()
