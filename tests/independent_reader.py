@@ -50,7 +50,7 @@ DICTIONARY = (
     b'"num_steps":"lprec":32,"bprec":32}simplestochasticbb-cisbb-isbb-elbo'
     b'{"block_size":2048,"coder":"bb-is","dtype":"uint8","lanes":1,"options":{"num_particles":50},"precisions":'
     b'{"bprec":32,"cond_mprec":16,"index_mprec":24,"log_num_bucket":8,"lprec":32,"prior_mprec":8,"prop_mprec":16},'
-    b'"ramp":100,"shape":[28,28]}'
+    b'"ramp":100,"refinement":{"lr":0.01,"steps":50},"shape":[28,28]}'
 )
 
 
@@ -204,8 +204,11 @@ class Lane:
 
     def begin(self, t):
         new = mix(t + 1)
-        self.head ^= mix(new) >> 64 - self.l ^ (mix(self.Q) >> 64 - self.l if self.Q else 0)
+        self.head ^= self.head_pad(self.Q) ^ self.head_pad(new)
         self.Q = new
+
+    def head_pad(self, Q):
+        return mix(Q) >> 72 - self.l if Q and self.l > 8 else 0
 
     def pad(self):
         return mix(self.Q + (len(self.words) - self.drawn) * GOLDEN & MASK) >> 64 - self.b if self.Q else 0
@@ -476,7 +479,7 @@ class Network:
                 frac = layer["frac"]
                 if op == "lookup":
                     self.tables[k] = tensors[f"{name}.table.{layer['table']}"].flat
-            need(layer["bound"] >= 0 and layer["bound"] >> 53 == 0)
+            need(layer["bound"] in range(1 << 53))
             self.known.append((shape, frac, layer["bound"]))
 
     def run(self, *inputs):

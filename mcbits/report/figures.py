@@ -33,7 +33,7 @@ class Point:
 
 
 def rates(title: str, points: Sequence[Point], floor: float | None, others: Mapping[str, float]) -> Figure:
-    """Net and total against particles, with `others` (compressors) and `floor` (noise entropy) as lines; and net alone."""
+    """Net and total against particles, with `others` (compressors), `floor` (noise entropy) as lines; and net alone."""
     figure = Figure(figsize=(13, 5.4), layout="constrained")
     figure.suptitle(title)
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
@@ -173,7 +173,7 @@ def initial_bits(given: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float
     return figure
 
 
-def _mark(marker: str, line: str, label: str, **style: Any) -> Line2D:
+def _mark(marker: str, line: Any, label: str, **style: Any) -> Line2D:
     return Line2D([], [], color=_GREY, marker=marker, linestyle=line, label=label, **({"markersize": 4} | style))
 
 
@@ -217,7 +217,8 @@ def _apart(wanted: NDArray[np.float64]) -> NDArray[np.float64]:
     # The least heights above and the greatest below that are far enough apart; so is what lies midway.
     above = np.maximum.accumulate(wanted - steps) + steps
     below = np.minimum.accumulate((wanted - steps)[::-1])[::-1] + steps
-    return (above + below) / 2
+    midway: NDArray[np.float64] = (above + below) / 2
+    return midway
 
 
 def _plain_ticks(axes: Axes, low: float, high: float) -> None:

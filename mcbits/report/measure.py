@@ -19,7 +19,7 @@ _LANES = 64
 
 @dataclass(frozen=True)
 class Codelengths:
-    """Bits: `ideal` (n,) of each image, minus the IWAE bound, and `pixels` (n, *shape), given the likeliest particle."""
+    """Bits: `ideal` (n,) of an image, minus the IWAE bound, and `pixels` (n, *shape), given the likeliest particle."""
 
     ideal: NDArray[np.float64]
     pixels: NDArray[np.float64]
@@ -78,7 +78,7 @@ def samples(model: LatentVAE, number: int, seed: int) -> NDArray[np.float64]:
 
 
 def noise_entropy(grey: NDArray[np.uint8], levels: int) -> float:
-    """Entropy of drawing each pixel as 1 with probability grey / levels, bits/dim: no code for the result is shorter."""
+    """Entropy of drawing each pixel as 1 with probability grey / levels, bits/dim: no code of the result is less."""
     p = np.arange(1, levels) / levels
     entropies = np.zeros(levels + 1)
     entropies[1:-1] = -p * np.log2(p) - (1 - p) * np.log2(1 - p)

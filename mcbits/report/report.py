@@ -37,8 +37,8 @@ def write_report(source: Path, output: Path, datadir: Path | None = None) -> lis
     """Draw a run directory, or a directory that `reproduce` wrote: `output`/index.html, self-contained, and its PNGs.
 
     A run is measured on up to SAMPLE of its test images, found in `datadir`, by default where they were in training.
-    Needs matplotlib, and torch for a run or a model that is not frozen yet. Raises UsageError without matplotlib, and for
-    a source that is neither.
+    Needs matplotlib, and torch for a run or a model that is not frozen yet. Raises UsageError without matplotlib, and
+    for a source that is neither.
     """
     try:
         import matplotlib  # noqa: F401
