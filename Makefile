@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TABLES := rates products symbols scaling memory workers startup training
 
-.PHONY: demo test test-slow lint bench clean
+.PHONY: demo test test-slow test-portability lint bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/mcbits demo
@@ -14,6 +14,10 @@ test: $(VENV)/installed
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 -m slow
+
+# Other compilers and processors; each is skipped, saying so, where its tools are not to be had.
+test-portability: $(VENV)/installed
+	$(BIN)/python tests/portability/run.py --install
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Lossless compression with latent-variable models: Monte Carlo bits-back coding that decodes alike on every machine."""
+"""Lossless compression with latent-variable models: Monte Carlo bits-back coding that decodes alike everywhere."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -2,8 +2,8 @@
 
     python tests/robustness/fuzz_mutations.py [--mutations N] [--seed S] [--repair] [--workers W]
 
-Mutation number i depends on the seed and i alone, so a finding is repeated by `--only i`. With `--repair` the mutation is
-made inside the header's JSON, a payload, the model or the end, and every checksum over it is computed anew: a forgery that
+Mutation i depends on the seed and i alone, so a finding is repeated by `--only i`. With `--repair` the mutation is made
+inside the header's JSON, a payload, the model or the end, and every checksum over it is computed anew: a forgery that
 only the checksum of the decoded images can notice. Exit code 1 if there are findings.
 """
 
