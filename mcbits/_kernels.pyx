@@ -177,14 +177,21 @@ def table_total(const uint32_t[:, :, ::1] cdf, const int32_t[:, :, ::1] symbols,
 
 
 def table_inverse(const uint32_t[:, :, ::1] cdf, const uint64_t[:, :, ::1] quantiles):
-    cdef Py_ssize_t l, r, m
+    cdef Py_ssize_t l, r, m, K = cdf.shape[2] - 1
+    cdef bint good = True
+    if quantiles.shape[0] != cdf.shape[0] or quantiles.shape[2] != cdf.shape[1]:
+        raise DataError(f"quantiles {quantiles.shape[0]} x {quantiles.shape[2]} meet a distribution over "
+                        f"{cdf.shape[0]} x {cdf.shape[1]}")
     result = np.empty((quantiles.shape[0], quantiles.shape[1], quantiles.shape[2]), np.int32)
     cdef int32_t[:, :, ::1] out = result
     with nogil:
         for l in range(quantiles.shape[0]):
             for r in range(quantiles.shape[1]):
                 for m in range(quantiles.shape[2]):
-                    out[l, r, m] = <int32_t>mcbits_search(<const int32_t *>&cdf[l, m, 0], cdf.shape[2] - 1, <int32_t>quantiles[l, r, m])
+                    good = good and quantiles[l, r, m] < cdf[l, m, K]
+                    out[l, r, m] = <int32_t>mcbits_search(<const int32_t *>&cdf[l, m, 0], K, <int32_t>quantiles[l, r, m])
+    if not good:
+        raise DataError("a quantile is not below 2^precision")
     return result
 
 
@@ -273,6 +280,8 @@ def weights_from_log2(const int64_t[:, ::1] log_w):
     """Integer weights floor(2^30 * 2^(log_w - max)), log_w in units of 2^-16 bits."""
     cdef Py_ssize_t i, k
     cdef int64_t largest
+    if log_w.shape[1] < 1:
+        raise DataError("there are no weights")
     result = np.empty((log_w.shape[0], log_w.shape[1]), np.uint64)
     cdef uint64_t[:, ::1] w = result
     with nogil:
@@ -289,6 +298,8 @@ def log2_mean(const int64_t[:, ::1] log_w):
     cdef Py_ssize_t i, k
     cdef int64_t largest
     cdef double total
+    if log_w.shape[1] < 1:
+        raise DataError("there are no weights")
     result = np.empty(log_w.shape[0], np.int64)
     cdef int64_t[::1] out = result
     with nogil:

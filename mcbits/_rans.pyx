@@ -37,16 +37,20 @@ cdef inline uint64_t _head_pad(uint64_t key, int lprec) noexcept nogil:
 
 def _words(values, int ndim):
     try:
+        given = np.asarray(values)
         array = np.ascontiguousarray(values, np.uint64)
+        exact = given.dtype.kind in "iu" or np.array_equal(array, given)
     except (TypeError, ValueError, OverflowError):
-        raise StackError("the stack takes arrays of unsigned integers") from None
+        exact = False
+    if not exact:
+        raise StackError("the stack takes arrays of unsigned integers")
     if array.ndim != ndim:
         raise StackError(f"an array of {array.ndim} dimensions stands where {ndim} are needed")
     return array
 
 
 cdef class Stack:
-    def __cinit__(self, int lanes=1, int lprec=32, int bprec=32, seed=0):
+    def __cinit__(self, lanes=1, lprec=32, bprec=32, seed=0):
         cdef int k
         if not 1 <= lanes <= 1 << 20:
             raise StackError(f"a stack has 1 to 2^20 lanes, not {lanes}")
@@ -138,6 +142,8 @@ cdef class Stack:
         cdef uint64_t quantile, whole
         cdef bint good = True
         self.check(precision, table.shape[0])
+        if table.shape[2] < 2:
+            raise StackError("a cdf has at least two entries")
         whole = <uint64_t>1 << precision
         symbols = np.empty((table.shape[0], table.shape[1]), np.int32)
         cdef int[:, ::1] out = symbols

@@ -1,6 +1,7 @@
 """A block is a stack of its own: its bytes depend on the header, the model, the seed, its number and its images alone."""
 
 import os
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from mcbits._rans import Stack
 from mcbits.container import Header, pack_stack, unpack_stack
 from mcbits.distributions import CODELENGTH_UNIT
-from mcbits.errors import FormatError, McbitsError, UsageError
+from mcbits.errors import DataError, FormatError, McbitsError, StackError, UsageError
 from mcbits.exact.iterative import Refinement
 from mcbits.exact.vae import FrozenVAE, Precisions
 from mcbits.plugins import make_coder
@@ -38,19 +39,27 @@ OnStep = Callable[[NDArray[np.float64], Stack], None]
 """Is told, after each step of a block, the ideal codelengths of its images so far (bits) and the stack."""
 
 
+MAX_SYMBOLS = 1 << 26
+"""Of all particles of an image: what coding it may hold in memory, four bytes each."""
+
+
 class BlockCodec:
-    """Images of one block to its payload and back, as the header says; FormatError when it asks for what is not installed."""
+    """Images of one block to its payload and back, as the header says; UsageError when it asks for what cannot be done."""
 
     def __init__(self, header: Header, vae: FrozenVAE):
         self.header, self.vae = header, vae
-        try:
-            self.coder = make_coder(header.coder, header.options)
-            refinement = Refinement(**header.refinement) if header.refinement else None  # type: ignore[arg-type]
-            self.model = vae.latent_model(Precisions(**header.precisions), refinement)
-        except UsageError as error:
-            raise FormatError(f"the file needs what this mcbits has not: {error}") from None
+        self.coder = make_coder(header.coder, header.options)
+        refinement = Refinement(**header.refinement) if header.refinement else None  # type: ignore[arg-type]
+        self.model = vae.latent_model(Precisions(**header.precisions), refinement)
         if prod(header.shape) != prod(vae.shape):
-            raise FormatError(f"the file holds images of shape {header.shape}, its model describes {vae.shape}")
+            raise UsageError(f"images of shape {header.shape} meet a model of shape {vae.shape}")
+        if header.ramp and not self.coder.ramped:
+            raise UsageError(f"{self.coder.short} takes no ramp: its initial bits do not grow with particles")
+        particles = getattr(self.coder, "num_particles", 1)
+        if particles > 1 << self.model.index_precision:
+            raise UsageError(f"{particles} particles need an index_mprec of {(particles - 1).bit_length()}")
+        if particles * max(prod(header.shape), vae.latent_dim) > MAX_SYMBOLS:
+            raise UsageError(f"{particles} particles of {prod(header.shape)} pixels are too many to hold: at most 2^26 in all")
 
     def encode(self, number: int, images: NDArray, seed: int, on_step: OnStep | None = None) -> Block:
         """Push images (n, *shape), `lanes` of them a step."""
@@ -71,14 +80,26 @@ class BlockCodec:
         return Block(pack_stack(len(x), stack), ideal, float(stack.net_bits().sum()), float(stack.initial_bits().sum()))
 
     def decode(self, payload: bytes) -> NDArray:
-        """Pop the images (n, *shape) of a payload, the last step first."""
+        """Pop the images (n, *shape) of a payload, the last step first; FormatError when it holds none that were pushed."""
+        try:
+            return self._decode(payload)
+        except (DataError, StackError, UsageError) as error:
+            raise FormatError(f"a block does not decode: {error}") from None
+
+    def _decode(self, payload: bytes) -> NDArray:
         num_images, stack = unpack_stack(payload, self.header)
+        drawn = stack.initial_words
         x, lanes = np.empty((num_images, prod(self.header.shape)), np.uint8), stack.lanes
         for step in reversed(range(-(-num_images // lanes))):
             part = slice(step * lanes, min((step + 1) * lanes, num_images))
             active = stack.select(0, part.stop - part.start)
             active.step(step)
             x[part] = coder_at(self.coder, self.header.ramp, step).decode(active, self.model)
+            # What an encoder has pushed is there to be popped: a decoder that runs dry would decode noise without an end.
+            if not np.array_equal(stack.initial_words, drawn):
+                raise FormatError("a block ends before its images do")
+        if any(len(stack.tail(lane)) != count for lane, count in enumerate(drawn)):
+            raise FormatError("a block does not end with its first image")
         return x.astype(self.header.dtype, copy=False).reshape(-1, *self.header.shape)
 
 
@@ -130,6 +151,7 @@ _codec: BlockCodec
 
 def _start(header: Header, model: bytes, backend: str) -> None:
     global _codec
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
     _codec = BlockCodec(header, FrozenVAE(model, backend))
 
 

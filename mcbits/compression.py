@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mcbits._rans import Stack
 from mcbits.blocks import BlockCodec, Workers, flat
 from mcbits.coders.base import Coder
-from mcbits.container import End, Header, info, pack_block, read_blocks, read_header
+from mcbits.container import MAX_BLOCK, End, Header, info, open_file, pack_block, read_blocks, read_header
 from mcbits.datasets.images import whole_or_nothing
 from mcbits.errors import DataError, FormatError, ModelError, UsageError
 from mcbits.exact.iterative import Refinement
@@ -62,9 +62,9 @@ def load_model(path: str | Path, backend: str = "numpy") -> FrozenVAE:
     path = Path(path)
     if not path.exists():
         raise ModelError(f"{path} does not exist: give a run directory, its train_config.yml, or a frozen model file")
-    directory = path if path.is_dir() else path.parent
-    if path.is_file() and path.suffix == ".safetensors":
+    if path.is_file() and path.name != "train_config.yml":
         return FrozenVAE(path, backend)
+    directory = path if path.is_dir() else path.parent
     if (directory / "codec.safetensors").is_file():
         return FrozenVAE(directory / "codec.safetensors", backend)
     try:
@@ -150,7 +150,7 @@ def decompress_file(
     source: str | Path, model: Model | None = None, *, workers: int = 1, backend: str = "numpy"
 ) -> NDArray:
     """The images of a .mcb file; errors as for `decompress`."""
-    with open(source, "rb") as file:
+    with open_file(source) as file:
         return np.concatenate(list(decode(file, model, workers, backend)))
 
 
@@ -159,7 +159,7 @@ def verify(source: str | Path, model: Model | None = None) -> dict[str, Any]:
     found = info(source)
     decoded = model is not None or found["embedded_model_bytes"] > 0
     if decoded:
-        with open(source, "rb") as file:
+        with open_file(source) as file:
             for _ in decode(file, model):
                 pass
     return {**found, "decoded": decoded}
@@ -170,8 +170,11 @@ def decode(file: BinaryIO, model: Model | None = None, workers: int = 1, backend
     _check_workers(workers)
     header = read_header(file)
     vae = _model_of(header, model, backend)
-    codec, end = BlockCodec(header, vae), End(0, b"")
-    digest, count = sha256(), 0
+    try:
+        codec = BlockCodec(header, vae)
+    except UsageError as error:
+        raise FormatError(f"the file needs what this mcbits has not: {error}") from None
+    end, digest, count = End(0, b""), sha256(), 0
 
     def payloads() -> Iterator[bytes]:
         nonlocal end
@@ -191,6 +194,8 @@ def decode(file: BinaryIO, model: Model | None = None, workers: int = 1, backend
             count += len(images)
             registry().hook.mcbits_advanced(job="decompress", done=count, metrics={})
             yield images
+    if count == 0:
+        raise FormatError("the file holds no images")
     if end != End(count, digest.digest()):
         raise FormatError("the decoded images do not have the checksum of the original ones")
 
@@ -210,7 +215,9 @@ class _Encoding:
         embed_model: bool,
         refinement: Refinement | None,
     ):
-        self.vae, self.seed = vae, seed
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+            raise UsageError(f"seed must be a whole number, not {seed!r}")
+        self.vae, self.seed = vae, int(seed)
         self.total = len(images) if isinstance(images, np.ndarray) else 0
         self._blocks = _blocks(images, vae)
         first = next(self._blocks, None)
@@ -226,12 +233,13 @@ class _Encoding:
             shape=first.shape[1:],
             dtype=str(first.dtype),
             lanes=parse_lanes(lanes, coder, slope, model, flat(first)),
-            block_size=BLOCK_SIZE,
+            block_size=_block_size(vae),
             ramp=slope,
             refinement=asdict(refinement) if refinement else {},
             model_id=bytes.fromhex(vae.model_id),
             model=vae.data if embed_model else b"",
         )
+        self.codec = BlockCodec(self.header, vae)
         self.net = self.initial = 0.0
         self.ideal: list[NDArray[np.float64]] = []
         self.num_images = 0
@@ -251,8 +259,8 @@ class _Encoding:
             if workers > 1:
                 encoded = scope.enter_context(Workers(workers, self.header, self.vae)).encode(blocks(), self.seed)
             else:
-                codec, on_step = BlockCodec(self.header, self.vae), self._shower()
-                encoded = (codec.encode(number, images, self.seed, on_step) for number, images in enumerate(blocks()))
+                on_step = self._shower()
+                encoded = (self.codec.encode(number, images, self.seed, on_step) for number, images in enumerate(blocks()))
             for number, block in enumerate(encoded):
                 file.write(pack_block(number, block.payload))
                 self.ideal.append(block.ideal)
@@ -307,11 +315,12 @@ class _Encoding:
 
 
 def _blocks(images: Images, vae: FrozenVAE) -> Iterator[NDArray]:
-    """The images, checked, BLOCK_SIZE of them at a time."""
+    """The images, checked, a block of them at a time."""
+    size = _block_size(vae)
     if isinstance(images, np.ndarray):
         _check_kind(images, vae)
-        for first in range(0, len(images), BLOCK_SIZE):
-            yield _checked(np.ascontiguousarray(images[first : first + BLOCK_SIZE]), vae)
+        for first in range(0, len(images), size):
+            yield _checked(np.ascontiguousarray(images[first : first + size]), vae)
         return
     held: list[NDArray] = []
     for part in images:
@@ -320,12 +329,19 @@ def _blocks(images: Images, vae: FrozenVAE) -> Iterator[NDArray]:
         if held and (part.dtype != held[0].dtype or part.shape[1:] != held[0].shape[1:]):
             raise DataError(f"arrays of different kinds follow each other: {held[0].dtype} {held[0].shape[1:]}, {part.dtype} {part.shape[1:]}")
         held.append(part)
-        while sum(map(len, held)) >= BLOCK_SIZE:
+        while sum(map(len, held)) >= size:
             whole = np.concatenate(held)
-            yield _checked(whole[:BLOCK_SIZE], vae)
-            held = [whole[BLOCK_SIZE:]]
+            yield _checked(whole[:size], vae)
+            held = [whole[size:]]
     if sum(map(len, held)):
         yield _checked(np.concatenate(held), vae)
+
+
+def _block_size(vae: FrozenVAE) -> int:
+    """Images a block: BLOCK_SIZE, or as many as the format has room for."""
+    if prod(vae.shape) > MAX_BLOCK:
+        raise DataError(f"images of shape {vae.shape} are too large: at most 2^30 pixels")
+    return min(BLOCK_SIZE, MAX_BLOCK // prod(vae.shape))
 
 
 def _check_kind(images: NDArray, vae: FrozenVAE) -> None:

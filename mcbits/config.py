@@ -128,7 +128,7 @@ class CompressConfig(_Config):
         default=False, description="refine each q(z|x) by gradient steps; the decoder repeats them from x"
     )
     iterative_improvement_steps: int = Field(
-        default=50, ge=1, le=10_000, description="gradient steps an image; the time they take is the decoder's too"
+        default=50, ge=1, le=1_000, description="gradient steps an image; the time they take is the decoder's too"
     )
     iterative_improvement_lr: float = Field(default=0.01, gt=0, le=1, description="learning rate of these steps")
     lanes: str = Field(

@@ -29,7 +29,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from mcbits._rans import Stack
-from mcbits.errors import FormatError, StackError
+from mcbits.errors import DataError, FormatError, StackError
 
 MAGIC = b"\x89mcb"
 VERSION = 1
@@ -155,8 +155,8 @@ def read_blocks(file: BinaryIO) -> Iterator[bytes | End]:
 
 
 def info(source: str | Path) -> dict[str, Any]:
-    """What a .mcb file says of itself, its checksums verified and nothing decoded; FormatError for damage."""
-    with open(source, "rb") as file:
+    """What a .mcb file says of itself, its checksums verified and nothing decoded; FormatError for damage, DataError for no file."""
+    with open_file(source) as file:
         header = read_header(file)
         start, blocks = file.tell(), 0
         for piece in read_blocks(file):
@@ -168,8 +168,8 @@ def info(source: str | Path) -> dict[str, Any]:
     dims = end.num_images * prod(header.shape)
     return {
         "coder": header.coder,
-        **header.options,
-        **header.precisions,
+        "options": header.options,
+        "precisions": header.precisions,
         "num_images": end.num_images,
         "shape": list(header.shape),
         "dtype": header.dtype,
@@ -185,6 +185,14 @@ def info(source: str | Path) -> dict[str, Any]:
         "header_bytes": start - len(header.model),
         "total": 8 * size / dims if dims else 0.0,
     }
+
+
+def open_file(source: str | Path) -> BinaryIO:
+    """A file to read; DataError, naming it, where the system refuses."""
+    try:
+        return open(source, "rb")
+    except OSError as error:
+        raise DataError(f"{source}: {error.strerror}") from None
 
 
 def pack_stack(num_images: int, stack: Stack) -> bytes:

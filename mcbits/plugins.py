@@ -218,6 +218,8 @@ class Registry:
 
 def make_coder(name: str, options: dict[str, Any]) -> Any:
     """The registered coder of that name with these options; UsageError for one that it does not have."""
+    if not isinstance(name, str):
+        raise UsageError(f"a coder is given by its name, not {name!r}")
     cls = registry().coder(name)
     known = [f.name for f in fields(cls)]
     for key in options:

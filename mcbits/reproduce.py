@@ -48,7 +48,7 @@ class Table(_Spec):
     """A table of a paper: every row (a coder) in every column (the splits of the training and of the test images).
 
     `model` names the directory of a checkpoint by {split}, which it was trained on, and {num}, the row's `checkpoint`.
-    `num_compress` test images are drawn by `seed`; 0 stands for all.
+    `num_compress` test images are drawn by `seed`; 0 stands for all. Published figures are of `num_published` others.
     """
 
     title: str
@@ -56,6 +56,7 @@ class Table(_Spec):
     model: str = "train_bin_emnist_split={split}_num={num}"
     num_compress: int = Field(default=500, ge=0)
     seed: int = Field(default=42, ge=0)
+    num_published: int = Field(default=500, ge=1)
     columns: list[tuple[str, str]]
     rows: list[Row]
 
@@ -123,6 +124,7 @@ class Cell:
     datadir: str
     published: float | None
     published_total: float | None
+    num_published: int
     outcome: Outcome | None = None
     skipped: str | None = None
 
@@ -133,10 +135,11 @@ class Cell:
 
     @property
     def deviation(self) -> float | None:
-        """The net rate minus the published one, in standard errors of the former."""
-        if self.outcome is None or self.outcome.standard_error is None or self.published is None:
+        """The net rate minus the published one, in standard errors of this difference: both are means over images."""
+        o = self.outcome
+        if o is None or o.standard_error is None or self.published is None:
             return None
-        return (self.outcome.net - self.published) / self.outcome.standard_error
+        return (o.net - self.published) / (o.standard_error * math.sqrt(1 + o.num_images / self.num_published))
 
     def to_dict(self) -> dict[str, Any]:
         """Flat and JSON only, for tables."""
@@ -222,6 +225,7 @@ def _cells(table: Table, name: str, checkpoints: Path, datadir: Path) -> Iterato
                 datadir=str(datadir),
                 published=row.published[column] if row.published else None,
                 published_total=row.published_total[column] if row.published_total else None,
+                num_published=table.num_published,
             )
 
 

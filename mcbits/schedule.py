@@ -36,7 +36,7 @@ def parse_ramp(text: str, coder: Coder, model: LatentModel, x: NDArray[np.int32]
     if text not in ("off", "auto"):
         try:
             ramp = round(float(text) * RAMP_UNIT)
-        except (ValueError, OverflowError):
+        except (TypeError, ValueError, OverflowError):
             ramp = 0
         if not 1 <= ramp <= 1 << 32:
             raise UsageError(f"ramp must be auto, off, or a number of particles to add a step, not {text!r}")
@@ -58,7 +58,7 @@ def parse_lanes(lanes: int | str, coder: Coder, ramp: int, model: LatentModel, x
         rate, initial = _trial(coder, particles, model, x)
         return max(1, min(len(x), int(0.005 * len(x) * rate / (initial + _HEAD_BITS))))
     try:
-        number = int(lanes)
+        number = int(str(lanes))
     except ValueError:
         number = 0
     if not 1 <= number <= 1 << 16:

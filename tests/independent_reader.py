@@ -364,7 +364,7 @@ class Table:
 
 def categorical(w, r):
     K, W = len(w), float(sum(w))
-    need(0 < W < 2.0**53 and K <= 1 << r)
+    need(0 < W < 2.0**53 and len(w) <= 1 << r)
     scale = float((1 << r) - K) / W
     return Table([k + int(sum(w[:k]) * scale) for k in range(K)] + [1 << r], r)
 

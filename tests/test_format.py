@@ -127,3 +127,11 @@ def test_the_independent_reader_notices_every_damaged_byte(at):
     blob[at % len(blob)] ^= 0x10
     with pytest.raises((reader.Damaged, reader.zlib.error)):
         reader.read(bytes(blob), corpus.MODEL.read_bytes())
+
+
+def test_every_test_that_a_promise_rests_on_exists():
+    root = Path(__file__).resolve().parents[1]
+    named = re.findall(r"`(tests/[\w/]+\.(?:py|sh))(?:::(\w+))?", (root / "SECURITY.md").read_text())
+    assert len(named) > 10
+    missing = [(path, test) for path, test in named if f"def {test}" * bool(test) not in (root / path).read_text()]
+    assert not missing

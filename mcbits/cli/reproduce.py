@@ -70,10 +70,10 @@ def _print_table(title: str, cells: list[Cell]) -> None:
     counts = sorted({cell.outcome.num_images for cell in cells if cell.outcome})
     table = Table(
         title=f"{title}: bits/dim of {' or '.join(f'{n:,}' for n in counts) or 'no'} images",
-        caption="Published, of other images: net, and total. Evaluated: by the float network. Ideal: the coder's bound, "
+        caption="Published: net, and total, of other images. Evaluated: the float network. Ideal: the coder's bound, "
         "on the particles it drew. Net: what the message grew by. s.e.: of a mean over images. Diff.: net minus "
-        "published. Total: the message, with initial bits and stack heads. File: all its bytes, without the model. "
-        "ms: per image. Every file was decoded and compared.",
+        "published, in s.e. of this difference. Total: the message, with initial bits and stack heads. File: all its "
+        "bytes, without the model. ms: per image. Every file was decoded and compared.",
         caption_justify="left",
     )
     table.add_column("")

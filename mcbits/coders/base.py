@@ -12,9 +12,9 @@ from mcbits.errors import UsageError
 from mcbits.latent import LatentModel
 
 
-def option(default: Any, *, help: str, minimum: float | None = None) -> Any:
+def option(default: Any, *, help: str, minimum: float | None = None, maximum: float | None = None) -> Any:
     """A field of a coder that users can set: `--NAME` on the command line, a key in YAML and in the file's header."""
-    return field(default=default, metadata={"help": help, "minimum": minimum})
+    return field(default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum})
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,15 @@ class Coder(ABC):
     def __post_init__(self) -> None:
         types = get_type_hints(type(self))
         for f in fields(self):
-            value, minimum = getattr(self, f.name), f.metadata.get("minimum")
+            value, minimum, maximum = getattr(self, f.name), f.metadata.get("minimum"), f.metadata.get("maximum")
             if type(value) is int and types[f.name] is float:
                 object.__setattr__(self, f.name, float(value))
             elif type(value) is not types[f.name]:
                 raise UsageError(f"{self.short}: {f.name} must be of type {types[f.name].__name__}, not {value!r}")
             if minimum is not None and not value >= minimum:
                 raise UsageError(f"{self.short}: {f.name} must be at least {minimum}, not {value}")
+            if maximum is not None and not value <= maximum:
+                raise UsageError(f"{self.short}: {f.name} must be at most {maximum}, not {value}")
 
     def get_config(self) -> dict[str, Any]:
         """The options by name, JSON only."""

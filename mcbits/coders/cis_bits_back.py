@@ -27,7 +27,7 @@ class CISBitsBackCoder(Coder):
     short: ClassVar[str] = "bb-cis"
     bound: ClassVar[str] = "ciwae"
 
-    num_particles: int = option(1, help="coupled importance samples N per image: more lower the rate and cost time", minimum=1)
+    num_particles: int = option(1, help="coupled importance samples N per image: more lower the rate and cost time", minimum=1, maximum=1 << 20)
 
     def encode(self, stack: Stack, x: NDArray[np.int32], model: LatentModel) -> NDArray[np.int64]:
         N, lane = self.num_particles, np.arange(len(x))

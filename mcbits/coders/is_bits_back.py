@@ -25,7 +25,7 @@ class ISBitsBackCoder(Coder):
     bound: ClassVar[str] = "iwae"
     ramped: ClassVar[bool] = True
 
-    num_particles: int = option(1, help="importance samples N per image: more lower the rate and cost time", minimum=1)
+    num_particles: int = option(1, help="importance samples N per image: more lower the rate and cost time", minimum=1, maximum=1 << 20)
 
     def encode(self, stack: Stack, x: NDArray[np.int32], model: LatentModel) -> NDArray[np.int64]:
         N, lanes = self.num_particles, len(x)

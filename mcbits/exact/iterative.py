@@ -22,7 +22,7 @@ from mcbits.exact.gradient import Gradient
 if TYPE_CHECKING:
     from mcbits.exact.vae import FrozenVAE
 
-MAX_STEPS = 10_000
+MAX_STEPS = 1_000
 """What a hostile file can make a decoder spend on an image."""
 
 _SCORE_FRAC = 12

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,11 @@ class Precisions:
     index_mprec: int = 24
 
     def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer):
+                raise UsageError(f"{f.name} must be a whole number of bits, not {value!r}")
+            object.__setattr__(self, f.name, int(value))
         if not (1 <= self.lprec and 1 <= self.bprec and self.lprec + self.bprec <= 64):
             raise UsageError(f"lprec {self.lprec} and bprec {self.bprec} must be at least 1 and together at most 64")
         for name in ("prior_mprec", "prop_mprec", "cond_mprec", "index_mprec"):

@@ -9,7 +9,7 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff;
   max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 0.9rem }
-.wide { overflow-x: auto }
+.wide { overflow-x: auto; margin: 1.5rem 0 }
 caption { text-align: left; color: #555; padding-bottom: 0.4rem }
 th, td { padding: 0.2rem 0.7rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }
 th:first-child, td:first-child { text-align: left }

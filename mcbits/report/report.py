@@ -73,8 +73,8 @@ class _Report:
         self.cells = [cell for cell in cells if cell.outcome]
 
     def draw(self) -> None:
-        if self.cells:
-            self.tables.append(_results(self.cells))
+        for table in dict.fromkeys(cell.table for cell in self.cells):
+            self.tables.append(_results([cell for cell in self.cells if cell.table == table]))
         for columns in dict.fromkeys((cell.dataset, cell.train, cell.test) for cell in self.cells):
             self._try(f"rates, {columns[1]} to {columns[2]}", self._rates, columns)
         if self.is_run:
@@ -127,6 +127,7 @@ class _Report:
                 datadir=str(config.datadir),
                 published=None,
                 published_total=None,
+                num_published=num_images,
             )
             for coder, ramp in _CODERS
             for particles in _PARTICLES
@@ -265,9 +266,10 @@ def _results(cells: list[Cell]) -> Grid:
         texts = ("" if each is None else f"{each:.4f}" for each in figures)
         rows.append([cell.label, f"{cell.train} to {cell.test}", f"{o.num_images:,}", *texts])
     caption = (
-        "bits/dim. Every file was decoded and compared. Published: of other images. Evaluated: by the float network. "
+        f"{cells[0].table}, bits/dim. Every file was decoded and compared. Published: of other images. Evaluated: the "
+        "float network. File: all its bytes, without the model."
     )
-    return Grid(caption + "File: all its bytes, without the model.", headings, rows)
+    return Grid(caption, headings, rows)
 
 
 def _compressors(others: list[Baseline], caption: str) -> Grid:

@@ -8,15 +8,18 @@ A corpus made from the golden files, in a temporary folder, is where it begins. 
 
 import json
 import os
+import random
 import struct
 import sys
 import tempfile
 import zlib
 from contextlib import suppress
 from io import BytesIO
+from math import prod
 from pathlib import Path
 
 import atheris
+from fuzz_mutations import changed_json
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 sys.path.insert(0, str(GOLDEN.parents[1]))
@@ -69,6 +72,16 @@ def idx(data: bytes) -> None:
     read_idx(scratch)
 
 
+def structured(data: bytes, max_size: int, seed: int) -> bytes:
+    """The input with a value of its JSON changed, since few other mutations leave it JSON, or mutated as usual."""
+    rng = random.Random(seed)
+    text, zero, tensors = data.partition(b"\0")
+    with suppress(ValueError, TypeError, IndexError, RecursionError):
+        if rng.random() < 0.7:
+            return (changed_json(rng, text) + zero + tensors)[:max_size]
+    return bytes(atheris.Mutate(data, max_size))
+
+
 def seeds() -> dict[str, list[bytes]]:
     """What each target begins with."""
     files = [p.read_bytes() for p in sorted(GOLDEN.glob("*.mcb")) if p.stat().st_size < 1000]
@@ -81,18 +94,43 @@ def seeds() -> dict[str, list[bytes]]:
         p, lanes, size = known.precisions, document["lanes"], document["block_size"]
         start = bytes([p["lprec"] - 1, p["bprec"] - 1, lanes - 1 & 255, min(size - 1, 255)])
         blocks += [start + piece for piece in read_blocks(file) if isinstance(piece, bytes)]
-    whole = (GOLDEN / "model.safetensors").read_bytes()
-    (length,) = struct.unpack("<Q", whole[:8])
-    entries = json.loads(whole[8 : 8 + length])
-    spec = json.loads(entries.pop("__metadata__")["mcbits"])
     image = b"\0\0\x08\x03" + struct.pack(">III", 2, 3, 3) + bytes(range(18))
     compressed = zlib.compressobj(wbits=31)
     return {
         "header": texts,
         "container": files + blocks,
-        "model": [json.dumps({"tensors": entries, "mcbits": spec}).encode() + b"\0" + whole[8 + length :]],
+        "model": [tiny_model()],
         "idx": [image, compressed.compress(image) + compressed.flush()],
     }
+
+
+def tiny_model() -> bytes:
+    """A model with most kinds of layers and no weight but 0, so that all its bounds are 0."""
+    shapes = {"table.0": [4], "0.weight": [4, 2], "0.bias": [2], "1.weight": [2], "1.bias": [2]}
+    shapes |= {"8.weight": [1, 1, 1, 1, 1], "8.bias": [1]}
+    entries, at = {}, 0
+    for name, shape in shapes.items():
+        size = 2 * prod(shape)
+        entries[f"n.{name}"] = {"dtype": "I16", "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+    layers = [
+        {"op": "linear", "inputs": [0], "frac": 2},
+        {"op": "affine", "inputs": [1], "frac": 2},
+        {"op": "lookup", "inputs": [2], "table": 0, "low": -2, "index_frac": 1, "frac": 3, "identity_above": True},
+        {"op": "round", "inputs": [2], "frac": 0, "low": 0, "high": 100},
+        {"op": "scale", "inputs": [3], "bits": 1},
+        {"op": "add", "inputs": [3, 3]},
+        {"op": "multiply", "inputs": [5, 6]},
+        {"op": "reshape", "inputs": [7], "shape": [1, 2, 1]},
+        {"op": "conv2d", "inputs": [8], "frac": 0, "stride": [1, 1], "padding": [0, 0], "dilation": [1, 1]},
+        {"op": "slice", "inputs": [9], "start": 0, "stop": 1},
+    ]
+    outputs = [{"value": 3, "kind": "linear", "frac": 0, "shape": [2]}]
+    network = {"inputs": [{"shape": [4], "frac": 0, "bound": 1}], "layers": layers, "outputs": outputs}
+    document = {"tensors": entries, "mcbits": {"format": 1, "meta": {}, "networks": {"n": network}}}
+    data = json.dumps(document, separators=(",", ":")).encode() + b"\0" + bytes(at)
+    model(data)
+    return data
 
 
 def main() -> None:
@@ -108,7 +146,8 @@ def main() -> None:
     for number, data in enumerate(seeds()[target.__name__]):
         (corpus / str(number)).write_bytes(data)
     limits = ["-max_len=65536", "-timeout=5", "-rss_limit_mb=4096"]
-    atheris.Setup([sys.argv[0], *limits, *sys.argv[1:], str(corpus)], one)
+    mutator = {"custom_mutator": structured} if target in (header, model) else {}
+    atheris.Setup([sys.argv[0], *limits, *sys.argv[1:], str(corpus)], one, **mutator)
     atheris.Fuzz()
 
 

@@ -183,7 +183,10 @@ def work(worker: int, first: int, arguments: argparse.Namespace, state: Any, res
             results.put((index, name, outcome))
             outcome = "finding"
         count[outcome] += 1
-    results.put((None, worker, count))
+        if count.total() == 100:  # a worker that is killed takes few with it
+            results.put((None, worker, dict(count)))
+            count.clear()
+    results.put((None, worker, dict(count)))
 
 
 def main() -> int:

@@ -1,0 +1,329 @@
+"""A forged file or model, its checksums right, is an error of mcbits.errors: no crash, no hang, no memory beyond its size."""
+
+import json
+import random
+import struct
+import subprocess
+import sys
+import tracemalloc
+import zlib
+from dataclasses import replace
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+
+import mcbits
+from mcbits.coders.bits_back import BitsBackCoder
+from mcbits.coders.is_bits_back import ISBitsBackCoder
+from mcbits.container import DICTIONARY, MAGIC, MAX_BLOCK, VERSION, End, pack_block, read_blocks, read_header
+from mcbits.errors import FormatError, McbitsError, ModelError
+from mcbits.exact.fixed import FixedPoint
+from mcbits.exact.layers import ConvTranspose2d
+from mcbits.exact.network import FrozenNetwork
+from mcbits.exact.vae import FrozenVAE, freeze_vae
+from mcbits.models.binary_vae import BinaryVAE
+
+ROOT = Path(__file__).resolve().parents[1]
+STRANGE = [0, 1, -1, 3, 255, 2**16, 2**31, 2**32, 2**63, 10**30, 1.5, 1e308, float("nan"), float("inf")]
+STRANGE += [True, None, "", "x", "\ud800", "\x1b[2J", [], [1], [[]], {}, {"a": 1}, "1" * 5000]
+
+
+def awaits(reason):
+    return pytest.mark.xfail(strict=True, reason=reason)
+
+
+@pytest.fixture(scope="module")
+def vae():
+    torch.manual_seed(0)
+    return freeze_vae(BinaryVAE(shape=(5, 6), hidden=16, latent_dim=4).eval())
+
+
+@pytest.fixture(scope="module")
+def images():
+    return (np.random.default_rng(0).random((20, 5, 6)) < 0.3).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def blob(vae, images):
+    return mcbits.compress(images, vae, "bb-is", num_particles=4)
+
+
+def parts(blob):
+    """Header, payloads and end of a file."""
+    file = BytesIO(blob)
+    header = read_header(file)
+    *payloads, end = read_blocks(file)
+    return header, payloads, end
+
+
+def forged(blob, payloads=None, num_images=None, **changes):
+    """The file with another header, payloads or number of images, and right checksums."""
+    header, own, end = parts(blob)
+    blocks = enumerate(own if payloads is None else payloads)
+    end = replace(end, num_images=end.num_images if num_images is None else num_images)
+    return replace(header, **changes).pack() + b"".join(pack_block(*each) for each in blocks) + end.pack()
+
+
+def with_header_text(blob, text):
+    """The file with these bytes as its header's JSON."""
+    header, payloads, end = parts(blob)
+    deflate = zlib.compressobj(9, wbits=-15, zdict=DICTIONARY)
+    packed = deflate.compress(text) + deflate.flush()
+    start = MAGIC + struct.pack("<BH", VERSION, len(packed)) + packed + header.model_id + bytes(4)
+    start += struct.pack("<I", zlib.crc32(start))
+    return start + b"".join(pack_block(*each) for each in enumerate(payloads)) + end.pack()
+
+
+def places(value, path=()):
+    """The path of every value within a JSON document."""
+    yield path
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in inner:
+        yield from places(each, (*path, key))
+
+
+def put(document, path, value):
+    """A copy of a JSON document with another value at a path."""
+    if not path:
+        return value
+    copy = json.loads(json.dumps(document))
+    place = copy
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return copy
+
+
+def test_every_bit_and_every_byte_of_a_file_counts(blob):
+    for position in range(8 * len(blob)):
+        damaged = bytearray(blob)
+        damaged[position // 8] ^= 1 << position % 8
+        with pytest.raises(FormatError):
+            parts(bytes(damaged))
+    for size in range(len(blob)):
+        with pytest.raises(FormatError):
+            parts(blob[:size])
+
+
+def test_any_value_anywhere_in_a_header_decodes_or_is_an_error_of_mcbits(vae, images, blob):
+    rng = random.Random(0)
+    header = parts(blob)[0]
+    document = {k: v for k, v in vars(header).items() if k not in ("model", "model_id")} | {"ramp": 0}
+    document["shape"] = list(header.shape)
+    own = json.dumps(document | {"ramp": header.ramp}).encode()
+    assert np.array_equal(mcbits.decompress(with_header_text(blob, own), vae), images)
+    for path in places(document):
+        # The number of particles has a test of its own below.
+        values = [0, -1, 1.5, None, True, "x"] if path == ("options", "num_particles") else rng.sample(STRANGE, 8)
+        for value in values:
+            try:
+                mcbits.decompress(with_header_text(blob, json.dumps(put(document, path, value)).encode()), vae)
+            except McbitsError:
+                pass
+
+
+def test_no_header_text_unpacks_without_end_or_nests_without_end(vae, blob):
+    for text in (b" " * (1 << 22), b"[" * 60_000, b'{"a":' * 10_000, b"1" * 60_000, b"\xff", b"", b"null", b'"x"'):
+        with pytest.raises(FormatError):
+            mcbits.decompress(with_header_text(blob, text), vae)
+
+
+@pytest.mark.parametrize("coder", ["simple", "stochastic", "bb-elbo"])
+def test_a_ramp_for_a_coder_without_particles_is_refused(vae, images, coder):
+    with pytest.raises(FormatError):
+        mcbits.decompress(forged(mcbits.compress(images, vae, coder), ramp=256), vae)
+
+
+@pytest.mark.parametrize("number", [2**24, 10**19, 10**1000])
+def test_particles_beyond_all_memory_are_refused_before_they_are_drawn(vae, blob, monkeypatch, number):
+    monkeypatch.setattr(ISBitsBackCoder, "decode", lambda *_: pytest.fail("it began to decode"))
+    with pytest.raises(FormatError):
+        mcbits.decompress(forged(blob, options={"num_particles": number}, ramp=0), vae)
+
+
+def test_a_file_of_no_images_is_refused(vae, blob):
+    with pytest.raises(FormatError):
+        mcbits.decompress(parts(blob)[0].pack() + End(0, sha256(b"").digest()).pack(), vae)
+
+
+def test_decoding_ends_where_the_message_does(vae, images, monkeypatch):
+    steps = []
+    decode = BitsBackCoder.decode
+    monkeypatch.setattr(BitsBackCoder, "decode", lambda *args: steps.append(1) or decode(*args))
+    blob = mcbits.compress(images, vae, "bb-elbo", verify=False)
+    payload = b"\x80\x10" + parts(blob)[1][0][1:]  # 2048 images, as LEB128
+    with pytest.raises(FormatError):
+        mcbits.decompress(forged(blob, [payload], 2048), vae)
+    assert len(steps) < 200
+
+
+def test_payloads_that_lie_are_refused(vae, blob):
+    header, (payload,), _ = parts(blob)
+    head, sizes = payload[1:9], payload[9:]
+    for lie in (
+        b"",
+        payload[:-1],
+        payload + b"\0",
+        b"\0" + payload[1:],  # no images
+        b"\x81\x10" + payload[1:],  # one more than a block may have
+        b"\xff" * 12 + payload[1:],  # a number without end
+        payload[:1] + bytes(8) + sizes,  # a head below 2^lprec
+        payload[:1] + head + b"\xff\xff\xff\xff\xff\xff\xff\xff\x7f",  # 2^63 tail words
+        payload[:1] + head + b"\0" + sizes[1:],
+    ):
+        with pytest.raises(FormatError):
+            mcbits.decompress(forged(blob, [lie]), vae)
+    for changes in ({"lanes": 20}, {"lanes": 1 << 20}, {"block_size": 19}, {"shape": (6, 6)}, {"shape": (30,) * 8}):
+        with pytest.raises(FormatError):
+            mcbits.decompress(forged(blob, **changes), vae)
+    for payloads in ([], [payload] * 2):
+        with pytest.raises(FormatError):
+            mcbits.decompress(forged(blob, payloads), vae)
+
+
+def test_random_payloads_never_decode_to_other_images(vae, images):
+    rng = random.Random(0)
+    for coder in ("simple", "stochastic", "bb-elbo", "bb-is", "bb-cis"):
+        options = {"num_particles": 4} if coder in ("bb-is", "bb-cis") else {}
+        blob = mcbits.compress(images, vae, coder, lanes=3, **options)
+        payload = parts(blob)[1][0]
+        for _ in range(50):
+            lie = bytearray(payload)
+            for _ in range(rng.randrange(1, 4)):
+                lie[rng.randrange(1, len(lie))] = rng.randrange(256)
+            try:
+                assert np.array_equal(mcbits.decompress(forged(blob, [bytes(lie)]), vae), images)
+            except McbitsError:
+                pass
+
+
+def test_precisions_that_the_file_was_not_made_with_are_an_error_of_mcbits(vae, images, blob):
+    rng = random.Random(0)
+    own = parts(blob)[0].precisions
+    for _ in range(200):
+        changed = own | {rng.choice(list(own)): rng.randrange(66) for _ in range(2)}
+        if changed != own:
+            with pytest.raises(McbitsError):
+                mcbits.decompress(forged(blob, precisions=changed), vae)
+
+
+def test_what_compress_writes_can_be_read_however_large_its_images(vae, images, monkeypatch):
+    monkeypatch.setattr("mcbits.compression.BLOCK_SIZE", MAX_BLOCK // images[0].size + 1)
+    assert np.array_equal(mcbits.decompress(mcbits.compress(images, vae, "bb-elbo", verify=False), vae), images)
+
+
+def model_parts(vae):
+    """Specification and tensors of a frozen model."""
+    size = int.from_bytes(vae.data[:8], "little")
+    head = json.loads(json.loads(vae.data[8 : 8 + size])["__metadata__"]["mcbits"])
+    return head, safetensors.numpy.load(vae.data)
+
+
+def model(head, tensors):
+    return safetensors.numpy.save(tensors, metadata={"mcbits": json.dumps(head)})
+
+
+def test_any_value_anywhere_in_a_model_is_proved_or_refused(vae, images):
+    rng = random.Random(0)
+    head, tensors = model_parts(vae)
+    for path in places(head):
+        # An infinite shape has a test of its own below.
+        for value in rng.sample([v for v in STRANGE if path[0:1] != ("meta",) or v != float("inf")], 4):
+            try:
+                loaded = FrozenVAE(model(put(head, path, value), tensors))
+                x = images.reshape(-1, *loaded.shape)
+                assert np.array_equal(mcbits.decompress(mcbits.compress(x, loaded, "bb-elbo"), loaded), x)
+            except McbitsError:
+                pass
+
+
+def test_tensors_of_any_type_shape_and_value_are_proved_or_refused(vae, images):
+    head, tensors = model_parts(vae)
+    for name, good in tensors.items():
+        kinds = [good.astype(t) for t in (np.float32, np.float64, np.uint8, np.bool_, np.int64)]
+        extremes = [np.where(np.arange(good.size).reshape(good.shape) == 0, v, good) for v in (-(2**63), 2**53, 2**24)]
+        shapes = [good[:0], good[None], good.reshape(-1)[0], good.reshape(-1), good[:-1].copy()]
+        for wrong in (*kinds, *extremes, *shapes):
+            try:
+                loaded = FrozenVAE(model(head, tensors | {name: np.asarray(wrong)}))
+                assert np.array_equal(mcbits.decompress(mcbits.compress(images, loaded, "bb-elbo"), loaded), images)
+            except ModelError:
+                pass
+        with pytest.raises(ModelError):
+            FrozenVAE(model(head, {k: v for k, v in tensors.items() if k != name}))
+        with pytest.raises(ModelError):
+            FrozenVAE(model(head, tensors | {f"{name}.more": good}))
+
+
+def test_every_truncation_of_a_model_is_refused(vae):
+    for size in (*range(64), *range(64, len(vae.data), 97)):
+        with pytest.raises(ModelError):
+            FrozenVAE(vae.data[:size])
+
+
+@awaits("int(inf) raises OverflowError, which FrozenVAE does not expect")
+def test_a_model_of_infinite_shape_is_refused(vae):
+    head, tensors = model_parts(vae)
+    with pytest.raises(ModelError):
+        FrozenVAE(model(put(head, ("meta", "shape"), [float("inf")]), tensors))
+
+
+@awaits("Reshape takes any number of dimensions, FixedPoint eight: pydantic's ValidationError")
+def test_a_reshape_to_too_many_dimensions_is_refused():
+    layer = {"op": "reshape", "inputs": [0], "shape": [1] * 8 + [30], "bound": 1}
+    with pytest.raises(ModelError):
+        network([30], 1, [layer], {}, [1] * 8 + [30])
+
+
+@awaits("Round does not check that its fractional bits fit float32: a shift by 31 or more, which C leaves undefined")
+def test_what_rounds_to_small_integers_keeps_within_its_fractional_bits():
+    x = np.arange(-8, 8, dtype=np.float32)[None]
+    scale = {"op": "scale", "inputs": [0], "bits": 31, "bound": 8 << 31}
+    clamp = {"op": "round", "inputs": [1], "frac": 31, "low": -(1 << 23), "high": 1 << 23, "bound": 1 << 23}
+    try:
+        (rounded,) = network([16], 8, [scale, clamp], {}, [16]).run(x)
+    except ModelError:
+        return
+    assert not rounded.any()  # +-2^23 units of 2^-31 are 0 to the nearest integer
+
+
+@awaits("a sum for each of stride^2 phases: a stride of 4096 takes minutes and gigabytes")
+def test_a_stride_costs_no_more_than_the_kernel_it_steps_over():
+    layer = ConvTranspose2d(inputs=(0,), frac=0, stride=(256, 256), padding=(0, 0), output_padding=(0, 0))
+    tensors = {"weight": np.ones((1, 1, 1, 1, 1), np.int8), "bias": np.ones(1, np.int8)}
+    tracemalloc.start()
+    try:
+        layer.result([FixedPoint(shape=(1, 1, 1), frac=0, bound=1)], tensors)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "GaussianBuckets(*np.zeros((2, 1, 1), np.int32), 8, 16).inverse(np.zeros((4000, 4000), int))",
+        "Categorical(np.ones((1, 1, 4), int), 8).inverse(np.zeros((4000, 4000), int))",
+        "Categorical(np.ones((1, 1, 4), int), 8).inverse(np.array([[2**31]]))",
+    ],
+)
+def test_quantiles_that_do_not_fit_a_distribution_are_refused(call):
+    imports = "import numpy as np\nfrom mcbits.distributions import *\nfrom mcbits.errors import DataError\n"
+    code = f"{imports}try:\n    {call}\nexcept DataError:\n    print('refused')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "refused\n"
+
+
+def network(shape, bound, layers, tensors, out):
+    """A frozen network of these layers, whose one output is the last of them."""
+    spec = {
+        "inputs": [{"shape": shape, "frac": 0, "bound": bound}],
+        "layers": layers,
+        "outputs": [{"value": len(layers), "kind": "linear", "frac": 0, "shape": out}],
+    }
+    return FrozenNetwork.from_tensors(tensors, spec)
