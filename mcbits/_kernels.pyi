@@ -1,10 +1,10 @@
 """The discretizers' loops over symbols: integer cdfs in, rANS steps out, no Python object and no GIL per symbol.
 
-Shapes: L lanes, R draws (particles) under the same parameters, M dimensions. A cdf row F holds K + 1 entries as
-uint32 with F[0] = 0 and F[K] = 2^r, r <= 30.
-Quantiles, starts and frequencies are uint64, symbols int32 (uniform ones int64), codelengths int64 in 2^-16 bits.
-DataError for a symbol of frequency 0. Pushes go from the last symbol of a lane to the first, pops from the first to the last. DataError for symbols out of range
-or of the wrong shape, StackError for a precision or number of lanes that the stack does not have.
+Shapes: L lanes, R draws (particles) under the same parameters, M dimensions. A cdf row F holds K + 1 entries as uint32
+with F[0] = 0 and F[K] = 2^r, r <= 30. Quantiles, starts and frequencies are uint64, symbols int32 (uniform ones
+int64), codelengths int64 in 2^-16 bits. DataError for a symbol of frequency 0. Pushes go from the last symbol of a
+lane to the first, pops from the first to the last. DataError for symbols out of range or of the wrong shape,
+StackError for a precision or number of lanes that the stack does not have.
 """
 
 import numpy as np
@@ -42,7 +42,9 @@ def bernoulli_pop(stack: Stack, logits: I32, freq: U32, precision: int) -> I32: 
 def bernoulli_total(logits: I32, symbols: I32, length: I32) -> I64:
     """Codelengths summed over dimensions, (L, R); symbols (L, 1, M) are shared by all draws."""
 def gaussian_table(mean: F64, inv_scale: F64, edges: F64, leak: int, precision: int) -> U32: ...
-def gaussian_intervals(symbols: I32, mean: F64, inv_scale: F64, edges: F64, leak: int, precision: int) -> tuple[U64, U64]: ...
+def gaussian_intervals(
+    symbols: I32, mean: F64, inv_scale: F64, edges: F64, leak: int, precision: int
+) -> tuple[U64, U64]: ...
 def gaussian_pop(stack: Stack, draws: int, mean: F64, inv_scale: F64, edges: F64, leak: int, precision: int) -> I32: ...
 
 def set_wide(wide: int) -> None:

@@ -1,8 +1,10 @@
-"""A message is a stack: whatever is pushed last is popped first, and a pop undoes a push bit for bit, as a push does a pop.
+"""A message is a stack: whatever is pushed last is popped first, and a pop undoes a push bit for bit, as a push does
+a pop.
 
-rANS (Duda 2013; the stack of Townsend et al. 2019). Each lane has a head in [2^lprec, 2^(lprec+bprec)) and a tail of words of
-bprec bits. Three constraints make push and pop inverse to each other: lprec + bprec <= 64, precision <= lprec, and every
-frequency at least 1. An empty tail yields *initial bits* from a counter-based generator, one sequence a lane.
+rANS (Duda 2013; the stack of Townsend et al. 2019). Each lane has a head in [2^lprec, 2^(lprec+bprec)) and a tail of
+words of bprec bits. Three constraints make push and pop inverse to each other: lprec + bprec <= 64, precision <=
+lprec, and every frequency at least 1. An empty tail yields *initial bits* from a counter-based generator, one sequence
+a lane.
 """
 
 from collections.abc import Sequence
@@ -25,12 +27,13 @@ class Stack:
     def step(self, number: int | None) -> None:
         """Begin step `number` = 0, 1, ... of a message; None ends the last one.
 
-        What step t leaves on the stack, step t + 1 pops under another pad (words XORed with splitmix64 of step and level), so
-        that it finds random bits however those were pushed: bits-back coders sample from what they pop. Decoding step t
-        begins with step(t) too. Raises StackError for a number below 0.
+        What step t leaves on the stack, step t + 1 pops under another pad (words XORed with splitmix64 of step and
+        level), so that it finds random bits however those were pushed: bits-back coders sample from what they pop.
+        Decoding step t begins with step(t) too. Raises StackError for a number below 0.
         """
     def noise(self) -> Stack:
-        """A fresh stack whose initial bits, lane by lane, are a function of this one's: a source of reproducible samples."""
+        """A fresh stack whose initial bits, lane by lane, are a function of this one's: a source of reproducible
+        samples."""
     def push(self, starts: ArrayLike, freqs: ArrayLike, precision: int) -> None:
         """Push intervals [start, start + freq) of [0, 2^precision), arrays (lanes, D), the last column first.
 

@@ -1,4 +1,5 @@
-"""A block is a stack of its own: its bytes depend on the header, the model, the seed, its number and its images alone."""
+"""A block is a stack of its own: its bytes depend on the header, the model, the seed, its number and its images
+alone."""
 
 import os
 import signal
@@ -27,7 +28,8 @@ from mcbits.schedule import coder_at
 
 @dataclass(frozen=True)
 class Block:
-    """An encoded block: its `payload`, `ideal` codelengths of its images (n,), `net` and `initial` bits of its stack."""
+    """An encoded block: its `payload`, `ideal` codelengths of its images (n,), `net` and `initial` bits of its
+    stack."""
 
     payload: bytes
     ideal: NDArray[np.float64]
@@ -44,7 +46,8 @@ MAX_SYMBOLS = 1 << 26
 
 
 class BlockCodec:
-    """Images of one block to its payload and back, as the header says; UsageError when it asks for what cannot be done."""
+    """Images of one block to its payload and back, as the header says; UsageError when it asks for what cannot be
+    done."""
 
     def __init__(self, header: Header, vae: FrozenVAE):
         self.header, self.vae = header, vae
@@ -59,9 +62,11 @@ class BlockCodec:
         if particles > 1 << self.model.index_precision:
             raise UsageError(f"{particles} particles need an index_mprec of {(particles - 1).bit_length()}")
         if particles * max(prod(header.shape), vae.latent_dim) > MAX_SYMBOLS:
-            raise UsageError(f"{particles} particles of {prod(header.shape)} pixels are too many to hold: at most 2^26 in all")
+            raise UsageError(
+                f"{particles} particles of {prod(header.shape)} pixels are too many to hold: at most 2^26 in all"
+            )
 
-    def encode(self, number: int, images: NDArray, seed: int, on_step: OnStep | None = None) -> Block:
+    def encode(self, number: int, images: NDArray[Any], seed: int, on_step: OnStep | None = None) -> Block:
         """Push images (n, *shape), `lanes` of them a step."""
         x = flat(images)
         lanes = min(self.header.lanes, len(x))
@@ -79,14 +84,15 @@ class BlockCodec:
         stack.step(None)
         return Block(pack_stack(len(x), stack), ideal, float(stack.net_bits().sum()), float(stack.initial_bits().sum()))
 
-    def decode(self, payload: bytes) -> NDArray:
-        """Pop the images (n, *shape) of a payload, the last step first; FormatError when it holds none that were pushed."""
+    def decode(self, payload: bytes) -> NDArray[Any]:
+        """Pop the images (n, *shape) of a payload, the last step first; FormatError when it holds none that were
+        pushed."""
         try:
             return self._decode(payload)
         except (DataError, StackError, UsageError) as error:
             raise FormatError(f"a block does not decode: {error}") from None
 
-    def _decode(self, payload: bytes) -> NDArray:
+    def _decode(self, payload: bytes) -> NDArray[Any]:
         num_images, stack = unpack_stack(payload, self.header)
         drawn = stack.initial_words
         x, lanes = np.empty((num_images, prod(self.header.shape)), np.uint8), stack.lanes
@@ -95,7 +101,8 @@ class BlockCodec:
             active = stack.select(0, part.stop - part.start)
             active.step(step)
             x[part] = coder_at(self.coder, self.header.ramp, step).decode(active, self.model)
-            # What an encoder has pushed is there to be popped: a decoder that runs dry would decode noise without an end.
+            # What an encoder has pushed is there to be popped: a decoder that runs dry would decode noise without an
+            # end.
             if not np.array_equal(stack.initial_words, drawn):
                 raise FormatError("a block ends before its images do")
         if any(len(stack.tail(lane)) != count for lane, count in enumerate(drawn)):
@@ -103,13 +110,14 @@ class BlockCodec:
         return x.astype(self.header.dtype, copy=False).reshape(-1, *self.header.shape)
 
 
-def flat(images: NDArray) -> NDArray:
+def flat(images: NDArray[Any]) -> NDArray[Any]:
     """Images (n, *shape) as symbols (n, dims)."""
     return images.reshape(len(images), -1)
 
 
 class Workers:
-    """Processes that code blocks at the same time, in order, a bounded number of blocks ahead; a `with` block ends them."""
+    """Processes that code blocks at the same time, in order, a bounded number of blocks ahead; a `with` block ends
+    them."""
 
     def __init__(self, number: int, header: Header, vae: FrozenVAE):
         with _single_threaded():
@@ -118,11 +126,11 @@ class Workers:
             )
             self._ahead = 2 * number
 
-    def encode(self, blocks: Iterable[NDArray], seed: int) -> Iterator[Block]:
+    def encode(self, blocks: Iterable[NDArray[Any]], seed: int) -> Iterator[Block]:
         """As BlockCodec.encode on each block in turn."""
         return self._map(_encode, ((number, images, seed) for number, images in enumerate(blocks)))
 
-    def decode(self, payloads: Iterable[bytes]) -> Iterator[NDArray]:
+    def decode(self, payloads: Iterable[bytes]) -> Iterator[NDArray[Any]]:
         """As BlockCodec.decode on each payload in turn."""
         return self._map(_decode, ((payload,) for payload in payloads))
 
@@ -155,11 +163,11 @@ def _start(header: Header, model: bytes, backend: str) -> None:
     _codec = BlockCodec(header, FrozenVAE(model, backend))
 
 
-def _encode(number: int, images: NDArray, seed: int) -> Block:
+def _encode(number: int, images: NDArray[Any], seed: int) -> Block:
     return _codec.encode(number, images, seed)
 
 
-def _decode(payload: bytes) -> NDArray:
+def _decode(payload: bytes) -> NDArray[Any]:
     return _codec.decode(payload)
 
 

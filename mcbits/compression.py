@@ -27,7 +27,7 @@ from mcbits.schedule import parse_lanes, parse_ramp
 
 BLOCK_SIZE = 2048
 
-Images = NDArray | Iterable[NDArray]
+Images = NDArray[Any] | Iterable[NDArray[Any]]
 """An array (n, *shape) or an iterable of such arrays, of which no more than a block is held at a time."""
 
 Model = FrozenVAE | str | Path
@@ -37,7 +37,8 @@ Model = FrozenVAE | str | Path
 class Report:
     """What compressing cost.
 
-    `ideal` (minus the coder's bound, on the particles it drew), `net` (what the message grew by) and `total` (the file) in
+    `ideal` (minus the coder's bound, on the particles it drew), `net` (what the message grew by) and `total` (the
+    file) in
     bits/dim; `per_image` (num_images,) the ideal rate of each; `initial_bits` in bits; `seconds` of encoding, and
     `verify_seconds` of decoding again (0 when it was skipped).
     """
@@ -54,9 +55,11 @@ class Report:
 
 
 def load_model(path: str | Path, backend: str = "numpy") -> FrozenVAE:
-    """The model of a run directory, its train_config.yml, a frozen model file, or a directory of a published checkpoint.
+    """The model of a run directory, its train_config.yml, a frozen model file, or a directory of a published
+    checkpoint.
 
-    `backend` computes its products: "numpy", "torch" or "torch:DEVICE", the same bits. A model that is not frozen yet is frozen
+    `backend` computes its products: "numpy", "torch" or "torch:DEVICE", the same bits. A model that is not frozen yet
+    is frozen
     on the way in, which needs torch. Raises ModelError, FreezeError, PlatformError, and UsageError for a backend.
     """
     path = Path(path)
@@ -94,11 +97,14 @@ def compress(
 ) -> bytes:
     """Images (n, *shape), uint8 or bool, as the bytes of a .mcb file.
 
-    `options` are the coder's (num_particles) and the precisions (prop_mprec). With `iterative_post_improvement` each q(z|x) is
-    refined by gradient steps on the ELBO, which the decoder repeats. Raises DataError for images that the model cannot code,
-    UsageError for options.
+    `options` are the coder's (num_particles) and the precisions (prop_mprec). With `iterative_post_improvement` each
+    q(z|x) is
+    refined by gradient steps on the ELBO, which the decoder repeats. Raises DataError for images that the model
+    cannot code, UsageError for options.
     """
-    refinement = Refinement(iterative_improvement_steps, iterative_improvement_lr) if iterative_post_improvement else None
+    refinement = (
+        Refinement(iterative_improvement_steps, iterative_improvement_lr) if iterative_post_improvement else None
+    )
     names = [f.name for f in fields(Precisions)]
     precisions = Precisions(**{k: options.pop(k) for k in names if k in options})
     vae, file = _loaded(model, backend), BytesIO()
@@ -110,10 +116,11 @@ def compress(
     return file.getvalue()
 
 
-def decompress(blob: bytes, model: Model | None = None, *, workers: int = 1, backend: str = "numpy") -> NDArray:
+def decompress(blob: bytes, model: Model | None = None, *, workers: int = 1, backend: str = "numpy") -> NDArray[Any]:
     """The images (n, *shape) of a .mcb file's bytes; `model` may be left out if it is embedded.
 
-    Raises FormatError for damage of any kind, ModelError when the model is missing or not the one the file was made with.
+    Raises FormatError for damage of any kind, ModelError when the model is missing or not the one the file was made
+    with.
     """
     return np.concatenate(list(decode(BytesIO(blob), model, workers, backend)))
 
@@ -148,7 +155,7 @@ def compress_file(
 
 def decompress_file(
     source: str | Path, model: Model | None = None, *, workers: int = 1, backend: str = "numpy"
-) -> NDArray:
+) -> NDArray[Any]:
     """The images of a .mcb file; errors as for `decompress`."""
     with open_file(source) as file:
         return np.concatenate(list(decode(file, model, workers, backend)))
@@ -165,8 +172,11 @@ def verify(source: str | Path, model: Model | None = None) -> dict[str, Any]:
     return {**found, "decoded": decoded}
 
 
-def decode(file: BinaryIO, model: Model | None = None, workers: int = 1, backend: str = "numpy") -> Iterator[NDArray]:
-    """The images of each block (n, *shape) in turn; what the last one yielded is vouched for only when the iterator ends."""
+def decode(
+    file: BinaryIO, model: Model | None = None, workers: int = 1, backend: str = "numpy"
+) -> Iterator[NDArray[Any]]:
+    """The images of each block (n, *shape) in turn; what the last one yielded is vouched for only when the iterator
+    ends."""
     _check_workers(workers)
     header = read_header(file)
     vae = _model_of(header, model, backend)
@@ -248,7 +258,7 @@ class _Encoding:
         _check_workers(workers)
         hook, digest = registry().hook, sha256()
 
-        def blocks() -> Iterator[NDArray]:
+        def blocks() -> Iterator[NDArray[Any]]:
             for images in self._blocks:
                 digest.update(images.tobytes())
                 yield images
@@ -260,7 +270,9 @@ class _Encoding:
                 encoded = scope.enter_context(Workers(workers, self.header, self.vae)).encode(blocks(), self.seed)
             else:
                 on_step = self._shower()
-                encoded = (self.codec.encode(number, images, self.seed, on_step) for number, images in enumerate(blocks()))
+                encoded = (
+                    self.codec.encode(number, images, self.seed, on_step) for number, images in enumerate(blocks())
+                )
             for number, block in enumerate(encoded):
                 file.write(pack_block(number, block.payload))
                 self.ideal.append(block.ideal)
@@ -306,7 +318,9 @@ class _Encoding:
 
         return on_step
 
-    def _rates(self, ideal: NDArray[np.float64] | None = None, net: float = 0.0, initial: float = 0.0) -> dict[str, float]:
+    def _rates(
+        self, ideal: NDArray[np.float64] | None = None, net: float = 0.0, initial: float = 0.0
+    ) -> dict[str, float]:
         # Of the blocks that are written, and of what is known of the next.
         parts = [*self.ideal, *([ideal] if ideal is not None else [])]
         dims = sum(map(len, parts)) * prod(self.header.shape)
@@ -314,7 +328,7 @@ class _Encoding:
         return {"ideal": sum(float(p.sum()) for p in parts) / dims, "net": net / dims, "total": (net + initial) / dims}
 
 
-def _blocks(images: Images, vae: FrozenVAE) -> Iterator[NDArray]:
+def _blocks(images: Images, vae: FrozenVAE) -> Iterator[NDArray[Any]]:
     """The images, checked, a block of them at a time."""
     size = _block_size(vae)
     if isinstance(images, np.ndarray):
@@ -322,12 +336,15 @@ def _blocks(images: Images, vae: FrozenVAE) -> Iterator[NDArray]:
         for first in range(0, len(images), size):
             yield _checked(np.ascontiguousarray(images[first : first + size]), vae)
         return
-    held: list[NDArray] = []
+    held: list[NDArray[Any]] = []
     for part in images:
         part = np.asarray(part)
         _check_kind(part, vae)
         if held and (part.dtype != held[0].dtype or part.shape[1:] != held[0].shape[1:]):
-            raise DataError(f"arrays of different kinds follow each other: {held[0].dtype} {held[0].shape[1:]}, {part.dtype} {part.shape[1:]}")
+            raise DataError(
+                f"arrays of different kinds follow each other: "
+                f"{held[0].dtype} {held[0].shape[1:]}, {part.dtype} {part.shape[1:]}"
+            )
         held.append(part)
         while sum(map(len, held)) >= size:
             whole = np.concatenate(held)
@@ -344,16 +361,20 @@ def _block_size(vae: FrozenVAE) -> int:
     return min(BLOCK_SIZE, MAX_BLOCK // prod(vae.shape))
 
 
-def _check_kind(images: NDArray, vae: FrozenVAE) -> None:
+def _check_kind(images: NDArray[Any], vae: FrozenVAE) -> None:
     if images.dtype not in (np.uint8, np.bool_):
         raise DataError(f"images must be uint8 or bool, not {images.dtype}: convert them without loss first")
     if images.ndim < 2 or (images.shape[1:] != vae.shape and images.shape[1:] != (prod(vae.shape),)):
-        raise DataError(f"images of shape {images.shape[1:]} meet a model of shape {vae.shape}: train one on such images")
+        raise DataError(
+            f"images of shape {images.shape[1:]} meet a model of shape {vae.shape}: train one on such images"
+        )
 
 
-def _checked(images: NDArray, vae: FrozenVAE) -> NDArray:
+def _checked(images: NDArray[Any], vae: FrozenVAE) -> NDArray[Any]:
     if (largest := int(images.max())) >= vae.num_symbols:
-        raise DataError(f"a pixel is {largest}, but the model codes 0 ... {vae.num_symbols - 1}: binarize the images first")
+        raise DataError(
+            f"a pixel is {largest}, but the model codes 0 ... {vae.num_symbols - 1}: binarize the images first"
+        )
     return images
 
 
@@ -375,5 +396,7 @@ def _model_of(header: Header, model: Model | None, backend: str) -> FrozenVAE:
         return FrozenVAE(header.model, backend)
     vae = _loaded(model, backend)
     if vae.model_id != header.model_id.hex():
-        raise ModelError(f"the file was made with model {header.model_id.hex()[:16]}..., not {vae.model_id[:16]}...: give that one")
+        raise ModelError(
+            f"the file was made with model {header.model_id.hex()[:16]}..., not {vae.model_id[:16]}...: give that one"
+        )
     return vae

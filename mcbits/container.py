@@ -1,4 +1,5 @@
-"""The .mcb file: every byte of it is covered by a checksum, and no size in it is believed beyond the bytes that are there.
+"""The .mcb file: every byte of it is covered by a checksum, and no size in it is believed beyond the bytes that are
+there.
 
     magic 89 "mcb", version 1                                           5 bytes
     length of the packed header                                         u16
@@ -9,9 +10,10 @@
     blocks: length, payload, CRC-32 of block number and payload         u32 + bytes + u32 each
     end: u32 0xFFFFFFFF, number of images u64, SHA-256 of their bytes  32 bytes, CRC-32 of the end   u32
 
-Integers are little-endian. A payload is the number of images (LEB128), then one stack: for each lane its head and the numbers
-of its tail words and of the initial words drawn (LEB128 both), then all tail words, lane after lane, bottom first, after the block's last step has ended (see Stack.step); a head has ceil((lprec + bprec) / 8) bytes, a
-word ceil(bprec / 8). A block of fewer images than lanes has as many lanes as images.
+Integers are little-endian. A payload is the number of images (LEB128), then one stack: for each lane its head and the
+numbers of its tail words and of the initial words drawn (LEB128 both), then all tail words, lane after lane, bottom
+first, after the block's last step has ended (see Stack.step); a head has ceil((lprec + bprec) / 8) bytes, a word
+ceil(bprec / 8). A block of fewer images than lanes has as many lanes as images.
 """
 
 import json
@@ -50,10 +52,12 @@ DICTIONARY = (
 
 @dataclass(frozen=True)
 class Header:
-    """What a decoder must know: `coder` and its `options`, `precisions`, `shape` and `dtype` of an image, `lanes`, `block_size`.
+    """What a decoder must know: `coder` and its `options`, `precisions`, `shape` and `dtype` of an image, `lanes`,
+    `block_size`.
 
     `ramp`: step t of a block is coded with min(N, 1 + floor(t * ramp / 256)) particles; 0 for N from the start.
-    `refinement`: number of `steps` and learning rate `lr` by which q(z|x) is refined; left out of the bytes where it is not.
+    `refinement`: number of `steps` and learning rate `lr` by which q(z|x) is refined; left out of the bytes where it
+    is not.
     """
 
     coder: str
@@ -131,7 +135,8 @@ def read_header(file: BinaryIO) -> Header:
 
 
 def read_blocks(file: BinaryIO) -> Iterator[bytes | End]:
-    """The payload of each block and then the End, checked; FormatError for damage, truncation or bytes beyond the end."""
+    """The payload of each block and then the End, checked; FormatError for damage, truncation or bytes beyond the
+    end."""
     number = 0
     while True:
         (length,) = struct.unpack("<I", _take(file, 4))
@@ -155,7 +160,8 @@ def read_blocks(file: BinaryIO) -> Iterator[bytes | End]:
 
 
 def info(source: str | Path) -> dict[str, Any]:
-    """What a .mcb file says of itself, its checksums verified and nothing decoded; FormatError for damage, DataError for no file."""
+    """What a .mcb file says of itself, its checksums verified and nothing decoded; FormatError for damage, DataError
+    for no file."""
     with open_file(source) as file:
         header = read_header(file)
         start, blocks = file.tell(), 0

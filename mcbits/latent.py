@@ -24,4 +24,5 @@ class LatentModel(Protocol):
         """The proposal q(z|x), shape (lanes, dims of z), a `Repeatable` distribution."""
 
     def likelihood(self, z: NDArray[np.integer]) -> Any:
-        """p(x|z), shape (lanes, dims of x), or (lanes, particles, dims of x) with a method `particle(j)` that picks one."""
+        """p(x|z), shape (lanes, dims of x), or (lanes, particles, dims of x) with a method `particle(j)` that picks
+        one."""

@@ -1,4 +1,5 @@
-"""A message begins with few particles and has no more lanes than it can feed, so that popping seldom meets an empty stack."""
+"""A message begins with few particles and has no more lanes than it can feed, so that popping seldom meets an empty
+stack."""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -20,7 +21,8 @@ _HEAD_BITS = 80  # that a lane costs in the file besides: a head, and the length
 
 
 def coder_at(coder: Coder, ramp: int, step: int) -> Coder:
-    """The coder of a block's step 0, 1, ...: with min(N, 1 + floor(step * ramp / 256)) particles where there is a ramp."""
+    """The coder of a block's step 0, 1, ...: with min(N, 1 + floor(step * ramp / 256)) particles where there is a
+    ramp."""
     if ramp == 0:
         return coder
     return _with_particles(coder, min(coder.num_particles, 1 + step * ramp // RAMP_UNIT))  # type: ignore[attr-defined]
@@ -32,7 +34,8 @@ def _with_particles(coder: Coder, num_particles: int) -> Coder:
 
 
 def parse_ramp(text: str, coder: Coder, model: LatentModel, x: NDArray[np.int32]) -> int:
-    """The ramp that `--ramp` asks for: "off", "auto" (from the first images of x (n, dims)), or particles added a step."""
+    """The ramp that `--ramp` asks for: "off", "auto" (from the first images of x (n, dims)), or particles added a
+    step."""
     if text not in ("off", "auto"):
         try:
             ramp = round(float(text) * RAMP_UNIT)
@@ -52,7 +55,8 @@ def parse_ramp(text: str, coder: Coder, model: LatentModel, x: NDArray[np.int32]
 
 
 def parse_lanes(lanes: int | str, coder: Coder, ramp: int, model: LatentModel, x: NDArray[np.int32]) -> int:
-    """The number of lanes that `--lanes` asks for; "auto": so many that initial bits stay below 0.5 % of x (n, dims)."""
+    """The number of lanes that `--lanes` asks for; "auto": so many that initial bits stay below 0.5 % of x (n,
+    dims)."""
     if lanes == "auto":
         particles = 1 if ramp else getattr(coder, "num_particles", 1)
         rate, initial = _trial(coder, particles, model, x)

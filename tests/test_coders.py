@@ -154,7 +154,8 @@ def test_images_outside_the_model_leave_the_stack_alone():
 
 @pytest.mark.parametrize("coder", [BitsBackCoder(), ISBitsBackCoder(16), CISBitsBackCoder(16)], ids=lambda c: c.short)
 def test_steps_find_clean_bits_even_under_a_poor_proposal(coder):
-    """With q far from p(z|x), what a step pushes back is biased; popped as it is, it would cost the next step percents."""
+    """With q far from p(z|x), what a step pushes back is biased; popped as it is, it would cost the next step
+    percents."""
     model = Toy()
     model.posterior = lambda x: GaussianBuckets(
         np.zeros((len(x), LATENTS), np.int32), np.zeros((len(x), LATENTS), np.int32), 6, 16

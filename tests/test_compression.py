@@ -196,7 +196,8 @@ def test_one_and_two_threads_give_the_same_bytes(tmp_path):
     assert len(results) == 1 and len(results.pop().split()) == 6
 
 
-# What the paper's own code measures on these images: net bits/dim (N = 50 there on 100 images only, so its ideal rate instead).
+# What the paper's own code measures on these images: net bits/dim (N = 50 there on 100 images only, so its ideal rate
+# instead).
 REFERENCE = {
     ("bb-elbo", 1): 0.2348,
     ("bb-is", 5): 0.2299,

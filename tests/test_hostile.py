@@ -1,4 +1,5 @@
-"""A forged file or model, its checksums right, is an error of mcbits.errors: no crash, no hang, no memory beyond its size."""
+"""A forged file or model, its checksums right, is an error of mcbits.errors: no crash, no hang, no memory beyond its
+size."""
 
 import json
 import random

@@ -16,7 +16,7 @@ from torch import nn
 
 import mcbits
 from mcbits.compression import compress_file, info, make_coder
-from mcbits.container import Header, read_header
+from mcbits.container import read_header
 from mcbits.errors import FormatError, UsageError
 from mcbits.exact import FixedPoint, FrozenNetwork
 from mcbits.exact.freeze import freeze

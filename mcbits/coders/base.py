@@ -19,7 +19,8 @@ def option(default: Any, *, help: str, minimum: float | None = None, maximum: fl
 
 @dataclass(frozen=True)
 class Coder(ABC):
-    """Codes one x a lane under a LatentModel. The dataclass fields of a subclass, made with `option`, are its options."""
+    """Codes one x a lane under a LatentModel. The dataclass fields of a subclass, made with `option`, are its
+    options."""
 
     name: ClassVar[str]
     short: ClassVar[str]
@@ -48,7 +49,8 @@ class Coder(ABC):
 
     @abstractmethod
     def encode(self, stack: Stack, x: NDArray[np.int32], model: LatentModel) -> NDArray[np.int64]:
-        """Push x (lanes, dims) and return its ideal codelength (lanes,), minus the coder's bound, in units of 2^-16 bits."""
+        """Push x (lanes, dims) and return its ideal codelength (lanes,), minus the coder's bound, in units of 2^-16
+        bits."""
 
     @abstractmethod
     def decode(self, stack: Stack, model: LatentModel) -> NDArray[np.int32]:

@@ -1,4 +1,5 @@
-"""Bits-back coding, BB-ELBO: the latents are popped from the message itself, so the decoder can give those bits back."""
+"""Bits-back coding, BB-ELBO: the latents are popped from the message itself, so the decoder can give those bits
+back."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,7 +14,8 @@ from mcbits.latent import LatentModel
 
 @dataclass(frozen=True)
 class BitsBackCoder(Coder):
-    """-log2 p(x, z) + log2 q(z|x) bits, the negative ELBO on average (Townsend et al. 2019; Ruan et al. 2021, section 2)."""
+    """-log2 p(x, z) + log2 q(z|x) bits, the negative ELBO on average (Townsend et al. 2019; Ruan et al. 2021, section
+    2)."""
 
     name: ClassVar[str] = "BitsBackCoder"
     short: ClassVar[str] = "bb-elbo"

@@ -1,4 +1,5 @@
-"""Coupled importance-sampling bits-back, BB-CIS: N latents from one uniform draw, so that only one need be paid for at first."""
+"""Coupled importance-sampling bits-back, BB-CIS: N latents from one uniform draw, so that only one need be paid for
+at first."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,17 +18,20 @@ from mcbits.latent import LatentModel
 
 @dataclass(frozen=True)
 class CISBitsBackCoder(Coder):
-    """As BB-IS with z_i = F^-1(T_i(u)), F the cdf of q(z|x) at precision r, u uniform on [0, 2^r)^D and T_i(u) = u + s_i
-    modulo 2^r (Ruan et al. 2021, section 3.4). Only u is popped: r D initial bits whatever N is.
+    """As BB-IS with z_i = F^-1(T_i(u)), F the cdf of q(z|x) at precision r, u uniform on [0, 2^r)^D and T_i(u) = u +
+    s_i modulo 2^r (Ruan et al. 2021, section 3.4). Only u is popped: r D initial bits whatever N is.
 
-    Given z_j, u_j is uniform within its bucket [F(z_j), F(z_j) + f): coding it there returns all but -log2 q(z_j|x) bits.
+    Given z_j, u_j is uniform within its bucket [F(z_j), F(z_j) + f): coding it there returns all but -log2 q(z_j|x)
+    bits.
     """
 
     name: ClassVar[str] = "CISBitsBackCoder"
     short: ClassVar[str] = "bb-cis"
     bound: ClassVar[str] = "ciwae"
 
-    num_particles: int = option(1, help="coupled importance samples N per image: more lower the rate and cost time", minimum=1, maximum=1 << 20)
+    num_particles: int = option(
+        1, help="coupled importance samples N per image: more lower the rate and cost time", minimum=1, maximum=1 << 20
+    )
 
     def encode(self, stack: Stack, x: NDArray[np.int32], model: LatentModel) -> NDArray[np.int64]:
         N, lane = self.num_particles, np.arange(len(x))
@@ -57,7 +61,11 @@ class CISBitsBackCoder(Coder):
         u_j = start.astype(np.int64) + self._within(q, freq, stack).pop(stack)
         u = ((u_j - s[j])[:, None] + s) % (1 << q.precision)
         z = q.expand(N).inverse(u)
-        log_w = q.expand(N).total_codelength(z) - p_z.expand(N).total_codelength(z) - model.likelihood(z).total_codelength(x)
+        log_w = (
+            q.expand(N).total_codelength(z)
+            - p_z.expand(N).total_codelength(z)
+            - model.likelihood(z).total_codelength(x)
+        )
         Categorical.from_log2(log_w, model.index_precision).push(stack, j[:, None])
         uniform(1 << q.precision, q.shape, q.precision).push(stack, u[:, 0])
         return x

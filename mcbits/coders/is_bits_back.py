@@ -15,9 +15,11 @@ from mcbits.latent import LatentModel
 
 @dataclass(frozen=True)
 class ISBitsBackCoder(Coder):
-    """-log2 (1/N) sum_i w_i bits with w_i = p(x, z_i) / q(z_i|x), the negative IWAE bound on average (Ruan et al. 2021, section 3.1).
+    """-log2 (1/N) sum_i w_i bits with w_i = p(x, z_i) / q(z_i|x), the negative IWAE bound on average (Ruan et al.
+    2021, section 3.1).
 
-    The weights come from the codelengths of the discretised distributions, so encoder and decoder agree on them exactly.
+    The weights come from the codelengths of the discretised distributions, so encoder and decoder agree on them
+    exactly.
     """
 
     name: ClassVar[str] = "ISBitsBackCoder"
@@ -25,7 +27,9 @@ class ISBitsBackCoder(Coder):
     bound: ClassVar[str] = "iwae"
     ramped: ClassVar[bool] = True
 
-    num_particles: int = option(1, help="importance samples N per image: more lower the rate and cost time", minimum=1, maximum=1 << 20)
+    num_particles: int = option(
+        1, help="importance samples N per image: more lower the rate and cost time", minimum=1, maximum=1 << 20
+    )
 
     def encode(self, stack: Stack, x: NDArray[np.int32], model: LatentModel) -> NDArray[np.int64]:
         N, lanes = self.num_particles, len(x)
@@ -51,7 +55,11 @@ class ISBitsBackCoder(Coder):
         q = model.posterior(x)
         z = np.concatenate([q.expand(N - 1).pop(stack), z_j[:, None]], axis=1, dtype=np.int32)
         swap_with_last(z, j)
-        log_w = q.expand(N).total_codelength(z) - p_z.expand(N).total_codelength(z) - model.likelihood(z).total_codelength(x)
+        log_w = (
+            q.expand(N).total_codelength(z)
+            - p_z.expand(N).total_codelength(z)
+            - model.likelihood(z).total_codelength(x)
+        )
         Categorical.from_log2(log_w, model.index_precision).push(stack, j[:, None])
         q.expand(N).push(stack, z)
         return x

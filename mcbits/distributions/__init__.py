@@ -6,4 +6,13 @@ from mcbits.distributions.categorical import Categorical
 from mcbits.distributions.gaussian import GaussianBuckets, GaussianGrid
 from mcbits.distributions.uniform import Uniform, uniform
 
-__all__ = ["CODELENGTH_UNIT", "Bernoulli", "Categorical", "Distribution", "GaussianBuckets", "GaussianGrid", "Uniform", "uniform"]
+__all__ = [
+    "CODELENGTH_UNIT",
+    "Bernoulli",
+    "Categorical",
+    "Distribution",
+    "GaussianBuckets",
+    "GaussianGrid",
+    "Uniform",
+    "uniform",
+]

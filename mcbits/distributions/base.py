@@ -1,6 +1,8 @@
-"""A distribution at precision r is a strictly rising integer cdf from 0 to 2^r: whatever is in the support can be coded."""
+"""A distribution at precision r is a strictly rising integer cdf from 0 to 2^r: whatever is in the support can be
+coded."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,8 +21,8 @@ MAX_PRECISION = 30
 class Distribution(ABC):
     """Independent discrete distributions, one for each lane (axis 0) and dimension.
 
-    Attributes: `shape` of the symbols, (lanes, dims) or (lanes, particles, dims); `precision` r in bits; `num_symbols` K,
-    symbols being the integers 0 ... K - 1 (int32).
+    Attributes: `shape` of the symbols, (lanes, dims) or (lanes, particles, dims); `precision` r in bits;
+    `num_symbols` K, symbols being the integers 0 ... K - 1 (int32).
     """
 
     shape: tuple[int, ...]
@@ -63,7 +65,8 @@ class Distribution(ABC):
 
 
 class Repeatable(Distribution):
-    """A distribution (lanes, dims) whose methods also take symbols (lanes, particles, dims) and share one set of parameters."""
+    """A distribution (lanes, dims) whose methods also take symbols (lanes, particles, dims) and share one set of
+    parameters."""
 
     def pop(self, stack: Stack) -> NDArray[np.int32]:
         return self.pop_draws(stack, 1)[:, 0]
@@ -114,15 +117,21 @@ def check_precision(precision: int, num_symbols: int) -> int:
     if not 1 <= precision <= MAX_PRECISION:
         raise UsageError(f"precision {precision} must be between 1 and {MAX_PRECISION} bits")
     if not 1 <= num_symbols <= 1 << precision:
-        raise UsageError(f"{num_symbols} symbols do not fit in precision {precision}: use at least {(num_symbols - 1).bit_length()}")
+        raise UsageError(
+            f"{num_symbols} symbols do not fit in precision {precision}: use at least {(num_symbols - 1).bit_length()}"
+        )
     return precision
 
 
-def draws(symbols: ArrayLike, dtype: type = np.int32) -> NDArray:
-    """Symbols as a contiguous (lanes, draws, dims) array of the kernels' dtype; DataError where that would change a value."""
+def draws(symbols: ArrayLike, dtype: type = np.int32) -> NDArray[Any]:
+    """Symbols as a contiguous (lanes, draws, dims) array of the kernels' dtype; DataError where that would change a
+    value."""
     given = np.asarray(symbols)
     if given.dtype.kind not in "iub" or given.ndim not in (2, 3):
-        raise DataError(f"symbols must be integers of shape (lanes, dims) or (lanes, particles, dims), not {given.dtype} {given.shape}")
+        raise DataError(
+            "symbols must be integers of shape (lanes, dims) or (lanes, particles, dims), "
+            f"not {given.dtype} {given.shape}"
+        )
     cast = np.ascontiguousarray(given, dtype)
     if cast.dtype.itemsize < given.dtype.itemsize and not np.array_equal(cast, given):
         raise DataError("a symbol does not fit in 32 bits")

@@ -1,4 +1,5 @@
-"""Bernoulli from fixed-point logits: one table from logits to frequencies, so that no probability is ever computed twice."""
+"""Bernoulli from fixed-point logits: one table from logits to frequencies, so that no probability is ever computed
+twice."""
 
 from functools import cache
 
@@ -14,14 +15,17 @@ _table = cache(_kernels.bernoulli_table)
 
 
 class Bernoulli(Distribution):
-    """p(1) = sigmoid(logit): `logits` int32 (lanes, dims) or (lanes, particles, dims) in units of 2^-8, clamped to [-16, 16)."""
+    """p(1) = sigmoid(logit): `logits` int32 (lanes, dims) or (lanes, particles, dims) in units of 2^-8, clamped to
+    [-16, 16)."""
 
     num_symbols = 2
 
     def __init__(self, logits: NDArray[np.int32], precision: int):
         self.precision = check_precision(precision, 2)
         if logits.dtype.kind not in "iu" or logits.ndim not in (2, 3):
-            raise DataError(f"logits must be integers (lanes, dims) or (lanes, particles, dims), not {logits.dtype} {logits.shape}")
+            raise DataError(
+                f"logits must be integers (lanes, dims) or (lanes, particles, dims), not {logits.dtype} {logits.shape}"
+            )
         self.logits = draws(logits)
         self.shape = logits.shape
         self._freq, self._length = _table(precision)

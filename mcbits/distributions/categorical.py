@@ -10,7 +10,8 @@ from mcbits.errors import DataError
 
 
 class Categorical(Repeatable):
-    """Fast leaky rounding: F(k) = k + floor((2^r - K) * sum_{i<k} w_i / sum_i w_i), now and then one less: the division rounds.
+    """Fast leaky rounding: F(k) = k + floor((2^r - K) * sum_{i<k} w_i / sum_i w_i), now and then one less: the
+    division rounds.
 
     `weights` are non-negative integers (lanes, dims, K) whose last axis adds up to more than 0 and less than 2^53.
     """

@@ -1,4 +1,5 @@
-"""Gaussians over K buckets: the normal cdf at fixed edges, scaled to integers and made leaky, rises by at least 1 a bucket."""
+"""Gaussians over K buckets: the normal cdf at fixed edges, scaled to integers and made leaky, rises by at least 1 a
+bucket."""
 
 from copy import copy
 from functools import cache, cached_property
@@ -14,7 +15,8 @@ from mcbits.errors import DataError, UsageError
 MEAN_FRAC = 12
 LOG_SCALE_FRAC = 8
 CENTRE_FRAC = 8
-"""Fractional bits of fixed-point means, of log-scales (nats), and of the bucket centres that a decoder network reads."""
+"""Fractional bits of fixed-point means, of log-scales (nats), and of the bucket centres that a decoder network
+reads."""
 
 # From this many draws on, a table of all K buckets is cheaper than evaluating the cdf for each symbol.
 _TABLE_DRAWS = 8
@@ -22,7 +24,8 @@ _TABLE_DRAWS = 8
 
 @cache
 def equal_mass_edges(log_num_bucket: int) -> NDArray[np.float64]:
-    """The K + 1 edges of K = 2^log_num_bucket buckets of equal mass under the standard normal, the outer ones infinite."""
+    """The K + 1 edges of K = 2^log_num_bucket buckets of equal mass under the standard normal, the outer ones
+    infinite."""
     if not 0 <= log_num_bucket <= 20:
         raise UsageError(f"log_num_bucket must be between 0 and 20, not {log_num_bucket}")
     num_buckets = 1 << log_num_bucket
@@ -54,7 +57,9 @@ class _Gaussian(Repeatable):
         leaky: bool,
     ):
         if mean.ndim != 2 or mean.shape != log_scale.shape or not mean.dtype.kind == log_scale.dtype.kind == "i":
-            raise DataError(f"mean {mean.shape} and log-scale {log_scale.shape} must both be integers of shape (lanes, dims)")
+            raise DataError(
+                f"mean {mean.shape} and log-scale {log_scale.shape} must both be integers of shape (lanes, dims)"
+            )
         self.shape = mean.shape
         self.num_symbols = len(edges) - 1
         self.precision = check_precision(precision, self.num_symbols)
@@ -109,13 +114,13 @@ class _Gaussian(Repeatable):
 
 
 class GaussianBuckets(_Gaussian):
-    """Normal(mean, e^log_scale) over 2^log_num_bucket buckets of equal mass under the standard normal (Townsend et al. 2019).
+    """Normal(mean, e^log_scale) over 2^log_num_bucket buckets of equal mass under the standard normal (Townsend et
+    al. 2019).
 
-    `mean` and `log_scale` are int32 (lanes, dims) in units of 2^-12 and 2^-8 (nats; clamped to +-8). The cdf is within 5e-7 of
-    the normal one. With `leaky=False` the
-    support is the buckets that round to at least one count, which is enough for a proposal that is asked only for what was
-    popped from it: at r = 16 the 256 counts that leaking gives away are drawn in one of five images of 50 latents, and cost
-    BB-ELBO 0.004 bits/dim on EMNIST.
+    `mean` and `log_scale` are int32 (lanes, dims) in units of 2^-12 and 2^-8 (nats; clamped to +-8). The cdf is within
+    5e-7 of the normal one. With `leaky=False` the support is the buckets that round to at least one count, which is
+    enough for a proposal that is asked only for what was popped from it: at r = 16 the 256 counts that leaking gives
+    away are drawn in one of five images of 50 latents, and cost BB-ELBO 0.004 bits/dim on EMNIST.
     """
 
     def __init__(

@@ -12,7 +12,8 @@ from mcbits.errors import DataError
 
 
 class Uniform(Repeatable):
-    """F(k) = floor(k 2^r / n). At r = 24 and n <= 2^16 a symbol costs at most 0.006 bits more than log2 n, and on average 3e-6.
+    """F(k) = floor(k 2^r / n). At r = 24 and n <= 2^16 a symbol costs at most 0.006 bits more than log2 n, and on
+    average 3e-6.
 
     `size` n is one integer or an array that broadcasts to `shape` (lanes, dims). Symbols are int64.
     """
@@ -55,7 +56,9 @@ class Uniform(Repeatable):
         _kernels.uniform_push(stack, draws(symbols, np.int64), self._size, self.precision)
 
     def pop_draws(self, stack: Stack, draws: int) -> NDArray[np.int64]:
-        return _kernels.uniform_pop(stack, np.tile(self._size, (1, draws)), self.precision).reshape(-1, draws, self.shape[1])
+        return _kernels.uniform_pop(stack, np.tile(self._size, (1, draws)), self.precision).reshape(
+            -1, draws, self.shape[1]
+        )
 
 
 @lru_cache

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcbits.distributions.base import MAX_PRECISION
 from mcbits.distributions import Distribution, GaussianBuckets, uniform
+from mcbits.distributions.base import MAX_PRECISION
 from mcbits.distributions.gaussian import CENTRE_FRAC, LOG_SCALE_FRAC, MEAN_FRAC, equal_mass_centres
 from mcbits.errors import ModelError, UsageError
 from mcbits.exact.fixed import FixedPoint
 from mcbits.exact.iterative import Refinement, Refiner
 from mcbits.exact.model_io import dumps, load
-from mcbits.exact.network import FrozenNetwork
 from mcbits.plugins import registry
 
 if TYPE_CHECKING:

@@ -1,4 +1,5 @@
-"""A convolutional VAE for binary images whose sides are multiples of 4: every activation is a tanh, so its bounds stay tight."""
+"""A convolutional VAE for binary images whose sides are multiples of 4: every activation is a tanh, so its bounds
+stay tight."""
 
 import math
 from typing import Any
