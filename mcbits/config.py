@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mcbits.errors import PluginError, UsageError
 from mcbits.plugins import nearest_name, registry
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
     from mcbits.exact.iterative import Refinement
 
 C = TypeVar("C", bound=BaseModel)
+
+def _one_directory(name: str) -> str:
+    if name in ("", ".", "..") or "/" in name or "\\" in name:
+        raise ValueError("is not the name of one directory: leave out slashes, and say with logdir where it lies")
+    return name
+
+
+_Name = Annotated[str, AfterValidator(_one_directory)]
 
 __all__ = ["CompressConfig", "TrainConfig", "all_coder_options", "coder_options"]
 
@@ -76,9 +85,9 @@ class TrainConfig(_Config):
     batch_size: int = Field(default=20, ge=1, description="images per step")
     bound: str = Field(default="IWAE", description="bound on log p(x) to maximise: see `mcbits plugins`")
     num_particles: int = Field(default=1, ge=1, description="particles N of the bound")
-    exp_name: str = Field(
+    exp_name: _Name = Field(
         default_factory=lambda given: "train_{dataset}_{split}_{bound}_{num_particles}".format_map(given),
-        min_length=1,
+        validate_default=True,
         description="name of the run directory; by default made of dataset, split, bound and particles",
     )
 
@@ -143,12 +152,12 @@ class CompressConfig(_Config):
         default="numpy", description="what computes the network: numpy, torch or torch:DEVICE; same bytes"
     )
     coder_options: dict[str, Any] = Field(default_factory=dict, exclude=True)
-    exp_name: str = Field(
+    exp_name: _Name = Field(
         default_factory=lambda given: "_".join(
             ["compress_{dataset}_{split}_{coder}".format_map(given)]
             + [f"{key}={value}" for key, value in given["coder_options"].items()]
         ),
-        min_length=1,
+        validate_default=True,
         description="name of the result directory; by default made of dataset, split, coder and its options",
     )
 
@@ -166,14 +175,18 @@ class CompressConfig(_Config):
         layers.add(overrides or {}, "on the command line")
         ignorable -= {_key(key) for key in overrides or {}}
         if (train_config := layers.values.get("train_config")) is not None:
-            layers.inherit(Path(train_config), ("datadir", "dataset", "split", "binarize"))
+            train_config = layers.convert(Path, "train_config", train_config)
+            layers.inherit(train_config, ("datadir", "dataset", "split", "binarize"))
 
         keys = [key for key in cls.model_fields if key != "coder_options"]
         coder = registry().coder(str(layers.values.get("coder", cls.model_fields["coder"].default)))
         options = coder_options(coder)
         for key in [key for key in layers.values if key not in keys and key not in options]:
-            if key not in ignorable or not _any_coder_declares(key):
+            owners = [other.short for other, declared in all_coder_options() if key in declared]
+            if not owners:
                 raise layers.unknown(key, [*keys, *options], f" of {coder.name}")
+            if key not in ignorable:
+                raise UsageError(f"{coder.short} has no {key}: leave it out, or choose {' or '.join(owners)}")
             del layers.values[key]
         layers.values["coder_options"] = {
             key: layers.convert(option.type, key, layers.values.pop(key))
@@ -265,16 +278,12 @@ class _Layers:
 
     def _wrong(self, key: str, error: ValidationError) -> UsageError:
         first = error.errors()[0]
-        expected = first["msg"].removeprefix("Input ")
+        expected = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
         return UsageError(f"{key}: {first['input']!r} {expected} ({self.sources.get(key, 'by default')})")
 
 
 def _key(key: str) -> str:
     return str(key).replace("-", "_")
-
-
-def _any_coder_declares(key: str) -> bool:
-    return any(key in options for _, options in all_coder_options())
 
 
 def all_coder_options() -> Iterator[tuple[Any, dict[str, CoderOption]]]:
@@ -294,10 +303,23 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"config file {path} does not exist") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except RecursionError:
+        raise UsageError(f"config file {path} nests too deep: it holds `key: value` lines") from None
+    except (OSError, ValueError, yaml.YAMLError) as error:  # PyYAML lets through what numbers and dates refuse
         raise UsageError(f"config file {path} cannot be read: {' '.join(str(error).split())}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise UsageError(f"config file {path} holds no `key: value` lines")
+    for key, value in content.items():
+        if isinstance(value, str) and not _is_text(value):
+            raise UsageError(f"config file {path}: {key} holds {value!r}, which no path or name can be")
     return content
+
+
+def _is_text(value: str) -> bool:
+    # A file system takes any bytes but zeros, which Python spells as some, not all, lone surrogates.
+    try:
+        return b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False

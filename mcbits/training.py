@@ -47,15 +47,15 @@ def train(config: TrainConfig) -> Path:
 
     A run that stopped goes on after the last epoch it completed, and epochs may grow. Raises UsageError if
     any other key that matters has changed or another process is training there, DataError for missing or
-    unsuitable data, UnknownNameError for names, McbitsError when the loss diverges. KeyboardInterrupt
-    passes and leaves the last epoch's state.
+    unsuitable data and for what cannot be written, UnknownNameError for names, McbitsError when the loss
+    diverges. KeyboardInterrupt passes and leaves the last epoch's state.
     """
     bound: Bound = registry().bound(config.bound)()
     model_class = registry().model(config.model)
     dataset = registry().dataset(config.dataset).load(config.datadir, split=config.split)
     device = choose_device(config.gpu)
     run = Path(config.logdir) / config.exp_name
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), _single_threaded():
         torch.manual_seed(config.seed)
         model: VAE = model_class(shape=dataset.train.shape[1:], latent_dim=config.latent_dim)
         _check_symbols(dataset, model, config)
@@ -186,8 +186,10 @@ def _fit(
         # The state comes last: a kill before it repeats this epoch, to the same bits.
         if metrics["test"] < state.best:
             state.best = metrics["test"]
+            # What is frozen never stands beside newer weights.
+            (state.run / "codec.safetensors").unlink(missing_ok=True)
             _write(state.run / "model.safetensors", dump_vae(state.model))
-        with open(metrics_path, "a") as file:
+        with _writing(metrics_path), open(metrics_path, "a") as file:
             file.write(json.dumps(metrics) + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -249,19 +251,40 @@ def _write(path: Path, data: bytes) -> None:
     at most.
     """
     draft = path.with_name(f".{path.name}.draft")
+    with _writing(path):
+        try:
+            with open(draft, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
     try:
-        with open(draft, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY)
+        yield
+    except OSError as error:  # a full disk does not say of which file
+        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    # Steps of milliseconds are too short to share: where another process is busy, two threads of torch wait for
+    # each other 30 times as long as one computes. And sums then come in one order, whatever the number of cores.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
-        os.fsync(directory)
+        yield
     finally:
-        os.close(directory)
+        torch.set_num_threads(threads)
 
 
 @contextmanager

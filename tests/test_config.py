@@ -1,5 +1,6 @@
 """Configs: precedence, types, and what is said of a mistake."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,34 @@ def test_published_train_configs_serve_as_train_config():
         pytest.skip("the published checkpoints are not in ../shared/checkpoints")
     for path in published.glob("*/train_config.yml"):
         assert CompressConfig.load(None, {"train_config": str(path)}).dataset == "EMNIST"
+
+
+@pytest.mark.parametrize("text", ["5", "[a]", "{a: b}", '"a\\0b"', '"\\ud800"', "2020-13-45", "[" * 3000, "1" * 5000])
+def test_no_value_of_a_file_is_more_than_a_usage_error_in_one_line(tmp_path, text):
+    for cls, key in ((CompressConfig, "train_config"), (CompressConfig, "coder"), (TrainConfig, "dataset")):
+        path = write(tmp_path / "c.yml", f"{key}: {text}\n")
+        with pytest.raises(UsageError) as error:
+            cls.load(path)
+            raise UsageError("a name may be any text")  # until it is looked up
+        assert "\n" not in str(error.value)
+
+
+def test_a_path_of_any_bytes_reads_back(tmp_path):
+    config = TrainConfig.load(None, {"logdir": os.fsdecode(b"runs-\xff"), "exp_name": "caf\u00e9"})
+    assert TrainConfig.load(write(tmp_path / "c.yml", config.to_yaml())) == config
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", "/x", "..", ".", "", "a\\b"])
+def test_results_stay_within_logdir(name):
+    for cls in (TrainConfig, CompressConfig):
+        with pytest.raises(UsageError, match="exp_name.*logdir"):
+            cls.load(None, {"exp_name": name})
+        if "/" in name:
+            with pytest.raises(UsageError, match="exp_name.*logdir"):
+                cls.load(None, {"dataset": "digits", "split": name})
+
+
+def test_an_option_of_other_coders_is_named_with_those_that_have_it():
+    with pytest.raises(UsageError, match="^bb-elbo has no num_particles: .*bb-is or bb-cis") as error:
+        CompressConfig.load(None, {"coder": "bb-elbo", "num_particles": "5"})
+    assert len(str(error.value)) < 120

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import os
 import struct
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from mcbits.datasets import as_images, binarize, files, image_format, read_image
 from mcbits.datasets.digits import Digits
 from mcbits.datasets.emnist import EMNIST
 from mcbits.datasets.idx import read_idx
+from mcbits.datasets.images import whole_or_nothing
 from mcbits.datasets.mnist import MNIST
 from mcbits.errors import DataError, UsageError
 
@@ -232,6 +234,52 @@ def test_a_missing_target_folder_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot write") as caught:
         write_images(tmp_path / "no" / "a.npy", random_images(3, 4, 4))
     assert "\n" not in str(caught.value)
+
+
+def test_a_link_stays_a_link_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    images = random_images(2, 3, 3)
+    (tmp_path / "there").mkdir()
+    for existing in (False, True):
+        there, link = tmp_path / "there" / f"{existing}.npy", tmp_path / f"{existing}.npy"
+        if existing:
+            there.write_bytes(b"old")
+        link.symlink_to(there)
+        write_images(link, images)
+        assert link.is_symlink() and not there.is_symlink()
+        np.testing.assert_array_equal(read_images(there), images)
+    assert len(list((tmp_path / "there").iterdir())) == 2
+
+
+def test_what_is_neither_file_nor_folder_is_left_as_it_is(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.npy")
+    (tmp_path / "link.npy").symlink_to("fifo.npy")
+    (tmp_path / "loop.npy").symlink_to("loop.npy")
+    (tmp_path / "fifo").symlink_to("fifo.npy")
+    before = {entry.name: entry.lstat().st_ino for entry in tmp_path.iterdir()}
+    for name in before:
+        with pytest.raises(DataError, match="neither a regular file nor a folder"):
+            write_images(tmp_path / name, random_images(2, 3, 3))
+    assert {entry.name: entry.lstat().st_ino for entry in tmp_path.iterdir()} == before
+
+
+def test_a_target_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    for path, folder in (("no/a", False), ("no/a", True), ("folder", False), ("folder", True), ("file", True)):
+        with pytest.raises(DataError, match="cannot write") as caught, whole_or_nothing(tmp_path / path, folder):
+            pytest.fail("it began to work")
+        assert "\n" not in str(caught.value)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"folder", "file"}
+
+
+def test_only_what_the_target_refuses_is_blamed_on_it(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), whole_or_nothing(tmp_path / "a") as draft:
+        open(tmp_path / "input")
+    with pytest.raises(DataError, match="cannot write"), whole_or_nothing(tmp_path / "a") as draft:
+        open(draft / "no")
+    with pytest.raises(DataError, match="cannot write"), whole_or_nothing(tmp_path / "a"):
+        raise OSError(28, "No space left on device")
+    assert not any(tmp_path.iterdir())
 
 
 # Hostile and damaged input

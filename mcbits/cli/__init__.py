@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
@@ -12,6 +16,7 @@ import typer
 
 from mcbits import __doc__ as summary
 from mcbits import __version__
+from mcbits.cli.output import printable
 from mcbits.errors import McbitsError
 
 COMMANDS = (
@@ -21,10 +26,13 @@ COMMANDS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line (default: this process's) and exit: 0, 1 or 2 on error, 130 on Ctrl-C."""
+    """Run the command line (default: this process's) and exit: 0, 1 or 2 on error, 130 on Ctrl-C, 143 on SIGTERM."""
     args = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: names may hold what no terminal shows
     try:
-        sys.exit(_run(args))
+        with _terminable():
+            sys.exit(_run(args))
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except Exception as error:
@@ -33,6 +41,23 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if line := _line(error):  # empty where typer has printed the help instead
             print(f"mcbits: error: {line}", file=sys.stderr)
         sys.exit(getattr(error, "exit_code", 1))
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM unwind the stack within the block, so that what is half-written is removed."""
+
+    def terminate(number: int, _: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # no other may set handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(args: list[str]) -> int:
@@ -95,8 +120,16 @@ def _line(error: Exception) -> str:
         text = str(error)
     elif isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    elif _is_out_of_memory(error):
+        text = "out of memory: lower num_particles, lanes, batch_size or workers"
     else:
         text = (
             f"{type(error).__name__}: {error} (this is a bug of mcbits or of a plugin; --debug shows where)"
         )
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch raises RuntimeErrors: a class of its own for devices, and for the CPU this text alone.
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))

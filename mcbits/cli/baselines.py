@@ -7,7 +7,7 @@ import typer
 from numpy.typing import NDArray
 
 from mcbits.cli.flags import Debug, Json, Quiet
-from mcbits.cli.output import show
+from mcbits.cli.output import print_table, show
 from mcbits.cli.progress import progress
 from mcbits.config import CompressConfig
 from mcbits.datasets import binarize as binarized
@@ -73,7 +73,6 @@ baselines.flags = frozenset({"binarize"})  # type: ignore[attr-defined]
 
 
 def _print_table(images: NDArray[Any], results: list[Any], missing: dict[str, str]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     n, *shape = images.shape
@@ -91,4 +90,4 @@ def _print_table(images: NDArray[Any], results: list[Any], missing: dict[str, st
             found = [each for each in results if (each.name, each.mode) == (name, mode)]
             cells += [f"{found[0].bytes:,}", f"{found[0].bits_per_dim:.4f}"] if found else ["", ""]
         table.add_row(name, *cells)
-    Console().print(table)
+    print_table(table)

@@ -14,7 +14,7 @@ from mcbits.cli.output import as_json, show
 from mcbits.cli.progress import progress
 from mcbits.config import CompressConfig
 from mcbits.datasets import binarize, read_images
-from mcbits.datasets.images import whole_or_nothing
+from mcbits.datasets.images import check_target, whole_or_nothing
 from mcbits.errors import DataError, UsageError
 from mcbits.inputs import test_images
 from mcbits.plugins import registry
@@ -54,6 +54,8 @@ def compress(
         )
     if input is not None and output is None:
         raise UsageError("there is no file to write: say -o OUT.mcb")
+    if output is not None:
+        check_target(output)
     coder = checked.make_coder()
 
     from mcbits import load_model

@@ -29,9 +29,10 @@ def decompress(
     """Restore the images of a .mcb file."""
     from mcbits import load_model
     from mcbits.compression import decompress_file
-    from mcbits.datasets.images import image_format, write_images
+    from mcbits.datasets.images import check_target, image_format, write_images
 
-    image_format(output)  # refuse a name that tells no format before the work, not after it
+    # A target that cannot be written is refused before the work, not after it.
+    check_target(output, folder=image_format(output) == "png")
     with progress(quiet):
         frozen = load_model(model, backend) if model else None
         start = time.perf_counter()

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcbits.cli.flags import Debug, Json, Quiet
-from mcbits.cli.output import show
+from mcbits.cli.output import print_table, show
 from mcbits.cli.progress import progress
 from mcbits.config import CompressConfig, TrainConfig
 from mcbits.errors import DataError
@@ -90,7 +90,6 @@ def _sha256(images: NDArray[np.uint8]) -> str:
 
 
 def _print_table(images: NDArray[np.uint8], rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(
@@ -118,4 +117,4 @@ def _print_table(images: NDArray[np.uint8], rows: list[dict[str, Any]], others: 
         table.add_row(
             other["name"], "", "", "", f"{other['bits_per_dim']:.4f}", f"{other['bytes']:,}", "", ""
         )
-    Console().print(table)
+    print_table(table)

@@ -1,7 +1,7 @@
 """`mcbits info` reads a header and decodes nothing."""
 
 from mcbits.cli.flags import Debug, File, Json
-from mcbits.cli.output import show
+from mcbits.cli.output import printable, show
 
 
 def info(file: File, json: Json = False, debug: Debug = False) -> None:
@@ -10,4 +10,5 @@ def info(file: File, json: Json = False, debug: Debug = False) -> None:
 
     document = info(file)
     width = max(map(len, document))
-    show(document, "\n".join(f"{key.ljust(width)}  {value}" for key, value in document.items()), json)
+    lines = [f"{key.ljust(width)}  {printable(str(value))}" for key, value in document.items()]
+    show(document, "\n".join(lines), json)

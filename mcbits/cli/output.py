@@ -1,7 +1,12 @@
 """A result goes to stdout once, as text for people or as one JSON document."""
 
+from __future__ import annotations
+
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def as_json(document: dict[str, Any]) -> str:
@@ -12,6 +17,19 @@ def as_json(document: dict[str, Any]) -> str:
 def show(document: dict[str, Any], text: str, json: bool) -> None:
     """Print `text`, or the document as JSON."""
     print(as_json(document) if json else text)
+
+
+def print_table(table: Table) -> None:
+    """Print a table as wide as it needs, terminal or not, since a figure that is cut off is worth nothing."""
+    from rich.console import Console
+
+    width = Console(width=1000).measure(table).maximum
+    Console(width=max(width, Console().width)).print(table)
+
+
+def printable(text: str) -> str:
+    """`text` with what would steer a terminal, or cannot be printed at all, escaped as `repr` does."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def _plain(value: Any) -> Any:

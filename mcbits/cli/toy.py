@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from mcbits.cli.flags import Debug, Json, Quiet
-from mcbits.cli.output import show
+from mcbits.cli.output import print_table, show
 from mcbits.cli.progress import progress
 from mcbits.errors import UsageError
 from mcbits.plugins import registry
@@ -80,7 +80,6 @@ def _coders(names: str, num_particles: str) -> list[Any]:
 
 
 def _print_table(document: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     entropy = document["entropy"]
@@ -110,4 +109,4 @@ def _print_table(document: dict[str, Any]) -> None:
             f"{row['total'] - row['net']:.4f}",
             f"{row['initial_bits']:,.0f}",
         )
-    Console().print(table)
+    print_table(table)

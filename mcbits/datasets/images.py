@@ -102,8 +102,8 @@ def write_images(path: str | PathLike[str], images: NDArray[Any]) -> None:
     images = as_images(images)
     kind = image_format(path)
     if kind == "png":
-        _check_pngs(path, images)
-    with whole_or_nothing(path) as draft:
+        _check_pngs(images)
+    with whole_or_nothing(path, folder=kind == "png") as draft:
         if kind == "png":
             _write_pngs(draft, images)
         elif kind == "idx" and path.suffix.lower() == ".gz":
@@ -120,24 +120,58 @@ def write_images(path: str | PathLike[str], images: NDArray[Any]) -> None:
 
 
 @contextmanager
-def whole_or_nothing(path: Path) -> Iterator[Path]:
-    """Yield a draft path (a file or a folder to be made) that becomes `path` when the block ends well.
+def whole_or_nothing(path: Path, folder: bool = False) -> Iterator[Path]:
+    """Yield a draft path, of a file or of a `folder` to be made, that becomes `path` when the block ends well.
 
-    The draft lies beside `path`, is synced to disk and then renamed; when the block raises, it is removed.
-    Raises DataError when the disk refuses.
+    The draft lies beside `path`, or beside what it links to, is synced to disk and then renamed; when the block
+    raises, it is removed. Raises DataError as `check_target` does, and when the disk refuses.
     """
+    target = check_target(path, folder)
+    with _writing(path):
+        workspace = Path(tempfile.mkdtemp(prefix=".mcbits-", dir=target.parent))
     try:
-        workspace = Path(tempfile.mkdtemp(prefix=".mcbits-", dir=path.parent))
-        try:
-            draft = workspace / path.name
+        draft = workspace / target.name
+        with _writing(path, workspace):
             yield draft
-            for written in [*(sorted(draft.iterdir()) if draft.is_dir() else ()), draft]:
+        with _writing(path):
+            for written in [*(sorted(draft.iterdir()) if folder else ()), draft]:
                 _sync(written)
-            os.replace(draft, path)
-            _sync(path.parent)
-        finally:
-            shutil.rmtree(workspace, ignore_errors=True)
+            os.replace(draft, target)
+            _sync(target.parent)
+    finally:
+        shutil.rmtree(workspace, ignore_errors=True)
+
+
+def check_target(path: str | PathLike[str], folder: bool = False) -> Path:
+    """Where a file, or a `folder`, of that name is to be written: the path with every link followed.
+
+    Raises DataError where its parent is missing, or where something stands that is neither a regular file to
+    replace nor, for a folder, an empty one.
+    """
+    target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise DataError(f"cannot write {path}: there is no folder {target.parent}, make it first")
+    if target.is_dir():
+        if not folder:
+            raise DataError(f"cannot write {path}: it is a folder, name a file in it")
+        if any(target.iterdir()):
+            raise DataError(f"cannot write {path}: it is not empty, remove it or choose another folder")
+    elif target.is_file():
+        if folder:
+            raise DataError(f"cannot write {path}: it is a file, remove it or choose another folder")
+    elif os.path.lexists(target):
+        raise DataError(f"cannot write {path}: it is neither a regular file nor a folder, choose another name")
+    return target
+
+
+@contextmanager
+def _writing(path: Path, workspace: Path | None = None) -> Iterator[None]:
+    """Say of what the disk refuses that `path` cannot be written, unless it is about a file outside `workspace`."""
+    try:
+        yield
     except OSError as error:
+        if workspace and error.filename is not None and not str(error.filename).startswith(str(workspace)):
+            raise
         raise DataError(f"cannot write {path}: {error.strerror or error}") from error
 
 
@@ -206,12 +240,10 @@ def _read_png(path: Path) -> tuple[NDArray[Any], str]:
             return np.asarray(image), mode
 
 
-def _check_pngs(folder: Path, images: NDArray[np.uint8]) -> None:
+def _check_pngs(images: NDArray[np.uint8]) -> None:
     shape = images.shape[1:]
     if images.size == 0 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
         raise DataError(f"images of shape {images.shape} cannot be kept as PNGs: write to .npy instead")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise DataError(f"{folder} exists and is not empty: remove it or choose another folder")
 
 
 def _write_pngs(folder: Path, images: NDArray[np.uint8]) -> None:

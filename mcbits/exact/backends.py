@@ -1,5 +1,6 @@
 """A backend multiplies integer-valued matrices, and is used only once a known product came out exactly."""
 
+import threading
 from collections.abc import Hashable
 from functools import cache
 from typing import Any, Protocol
@@ -8,6 +9,9 @@ import numpy as np
 
 from mcbits.errors import PlatformError, UsageError
 from mcbits.exact.fixed import SIGNIFICAND_BITS
+
+
+_PRECISION = threading.Lock()
 
 
 class Backend(Hashable, Protocol):
@@ -57,13 +61,15 @@ class TorchBackend:
         return self._torch.from_numpy(np.ascontiguousarray(weight)).to(self.device)
 
     def product(self, a: np.ndarray, weight: Any, out: np.ndarray) -> np.ndarray:
-        # The precision is a global of torch that training may have changed since.
-        before = self._torch.get_float32_matmul_precision()
-        self._torch.set_float32_matmul_precision("highest")
-        try:
-            result = self._torch.from_numpy(a).to(self.device) @ weight
-        finally:
-            self._torch.set_float32_matmul_precision(before)
+        left = self._torch.from_numpy(a).to(self.device)
+        # The precision is a global of torch that training may have changed since, so one thread at a time.
+        with _PRECISION:
+            before = self._torch.get_float32_matmul_precision()
+            self._torch.set_float32_matmul_precision("highest")
+            try:
+                result = left @ weight
+            finally:
+                self._torch.set_float32_matmul_precision(before)
         np.copyto(out, result.cpu().numpy())
         return out
 

@@ -19,20 +19,25 @@ HEAD_LIMIT = 1 << 30
 """Outputs and rounded activations are clamped to +-2^30, so that they fit int32 with room to add."""
 
 MAX_ELEMENTS = 1 << 26
-"""Elements that one row of a batch may have anywhere: what a hostile file can make a network allocate."""
+"""Elements, of 8 bytes at most, that one row of a batch may need in all: each value, the largest scratch, the outputs.
 
-Dimension = Annotated[int, Field(ge=1)]
+What a hostile file can make a network allocate beyond its own size; a network that has so many is no codec's.
+"""
+
+Dimension = Annotated[int, Field(ge=1, lt=1 << 63)]
+Shape = Annotated[tuple[Dimension, ...], Field(min_length=1, max_length=8)]
+"""Without the batch axis, channels first."""
 
 
 class FixedPoint(BaseModel):
     """What is known of a tensor before it is computed.
 
-    shape: without the batch axis, channels first; frac: fractional bits; bound: max|a|, in units of 2^-frac.
+    frac: fractional bits; bound: max|a|, in units of 2^-frac.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    shape: tuple[Dimension, ...] = Field(min_length=1, max_length=8)
+    shape: Shape
     frac: int = Field(ge=0)
     bound: int = Field(ge=0)
 

@@ -12,17 +12,19 @@ from mcbits.exact import _fixed
 from mcbits.exact.backends import Backend
 from mcbits.exact.fixed import (
     HEAD_LIMIT,
-    MAX_ELEMENTS,
     MAX_FRAC,
-    Dimension,
     FixedPoint,
+    Shape,
     dtype_for,
     shift_round,
 )
 
 Tensors = Mapping[str, np.ndarray]
 Step = Callable[..., np.ndarray]
-"""(take, *arrays) -> array. Arrays are (batch, *spatial, channels): channels last, unlike torch's."""
+"""(take, *arrays) -> array. Arrays are (batch, *spatial, channels): channels last, unlike torch's.
+
+take(name, shape, dtype) gives memory: "result" is the layer's own, any other name scratch that later layers overwrite.
+"""
 
 Index = Annotated[int, Field(ge=0)]
 Frac = Annotated[int, Field(ge=0, le=MAX_FRAC["float64"])]
@@ -120,7 +122,7 @@ class Linear(Product):
 
         def step(take, x):
             return engine.product(
-                x.astype(dtype, copy=False), weight, take("product", (len(x), width), dtype)
+                x.astype(dtype, copy=False), weight, take("result", (len(x), width), dtype)
             )
 
         return step
@@ -140,23 +142,27 @@ class Conv2d(Product):
         groups, *kernel, depth, width = weight.shape
         if len(x.shape) != 3 or x.shape[0] != groups * depth:
             raise ModelError(f"its input has shape {x.shape}, its weight wants {groups * depth} channels")
-        sizes = [
-            (n + 2 * p - d * (k - 1) - 1) // s + 1
-            for n, p, d, k, s in zip(
-                x.shape[1:], self.padding, self.dilation, kernel, self.stride, strict=True
-            )
-        ]
+        sizes = self._sizes(x, kernel)
         if min(sizes) < 1:
             raise ModelError(f"its kernel is larger than its input of shape {x.shape}")
-        padded = [n + 2 * p for n, p in zip(x.shape[1:], self.padding, strict=True)]
-        if max(prod(sizes) * weight[..., 0].size, prod(padded) * x.shape[0]) > MAX_ELEMENTS:
-            raise ModelError(f"it needs more than {MAX_ELEMENTS} elements for one image")
         sums = _magnitudes(weight).sum(axis=(1, 2, 3))
         return self._accumulator((groups * width, *sizes), x, sums, tensors)
 
+    def _padded(self, x: FixedPoint) -> list[int]:
+        return [n + 2 * p for n, p in zip(x.shape[1:], self.padding, strict=True)]
+
+    def _sizes(self, x: FixedPoint, kernel: list[int]) -> list[int]:
+        return [
+            (n - d * (k - 1) - 1) // s + 1
+            for n, d, k, s in zip(self._padded(x), self.dilation, kernel, self.stride, strict=True)
+        ]
+
     def scratch(self, args: list[FixedPoint], tensors: Tensors) -> int:
-        result = self.result(args, tensors)
-        return result.size // result.shape[0] * tensors["weight"][..., 0].size
+        (x,) = args
+        groups, *kernel, depth, width = tensors["weight"].shape
+        pixels = prod(self._sizes(x, kernel))
+        product = pixels * groups * width if groups > 1 else 0
+        return prod(self._padded(x)) * x.shape[0] + pixels * prod(kernel) * groups * depth + product
 
     def build(self, args: list[FixedPoint], tensors: Tensors, engine: Backend) -> Step:
         result = self.result(args, tensors)
@@ -176,11 +182,12 @@ class Conv2d(Product):
             windows = windows.reshape(n, rows, cols, groups, depth, high, wide).transpose(3, 0, 1, 2, 5, 6, 4)
             patches = take("patches", windows.shape, dtype)
             patches[:] = windows
-            out = take("product", (groups, n * rows * cols, width), dtype)
+            out = take("result" if groups == 1 else "product", (groups, n * rows * cols, width), dtype)
             engine.product(patches.reshape(groups, n * rows * cols, -1), weight, out)
-            if groups == 1:
-                return out.reshape(n, rows, cols, channels)
-            return np.ascontiguousarray(out.transpose(1, 0, 2)).reshape(n, rows, cols, channels)
+            if groups > 1:
+                by_group, out = out, take("result", (n * rows * cols, groups, width), dtype)
+                out[:] = by_group.transpose(1, 0, 2)
+            return out.reshape(n, rows, cols, channels)
 
         return step
 
@@ -203,13 +210,14 @@ class ConvTranspose2d(Product):
         sizes = [n - 2 * p for n, p in zip(full, self.padding, strict=True)]
         if min(sizes) < 1:
             raise ModelError(f"its padding {self.padding} leaves nothing of its output")
-        if prod(full) * groups * width > MAX_ELEMENTS or self.scratch(args, tensors) > MAX_ELEMENTS:
-            raise ModelError(f"it needs more than {MAX_ELEMENTS} elements for one image")
-        # An output pixel is reached by every stride-th tap of the kernel only.
+        # An output pixel is reached by every stride-th tap of the kernel only: by one where the stride is longer.
         taps = _magnitudes(weight).sum(axis=1)
-        down, across = self.stride
-        phases = [taps[:, i::down, j::across].sum(axis=(1, 2)) for i in range(down) for j in range(across)]
-        return self._accumulator((groups * width, *sizes), x, np.max(phases, axis=0), tensors)
+        (down, up), (across, over) = (
+            (min(s, k), -(-k // min(s, k))) for s, k in zip(self.stride, kernel, strict=True)
+        )
+        taps = np.pad(taps, ((0, 0), (0, up * down - kernel[0]), (0, over * across - kernel[1]), (0, 0)))
+        phases = taps.reshape(groups, up, down, over, across, width).sum(axis=(1, 3))
+        return self._accumulator((groups * width, *sizes), x, phases.max(axis=(1, 2)), tensors)
 
     def _full(self, x: FixedPoint, kernel: list[int]) -> list[int]:
         return [
@@ -218,7 +226,10 @@ class ConvTranspose2d(Product):
         ]
 
     def scratch(self, args: list[FixedPoint], tensors: Tensors) -> int:
-        return args[0].size // args[0].shape[0] * tensors["weight"][:, 0].size
+        (x,) = args
+        groups, _, *kernel, width = tensors["weight"].shape
+        image = prod(self._full(x, kernel)) * groups * width if any(self.padding) else 0
+        return image + prod(x.shape[1:]) * groups * prod(kernel) * width
 
     def build(self, args: list[FixedPoint], tensors: Tensors, engine: Backend) -> Step:
         result = self.result(args, tensors)
@@ -231,17 +242,19 @@ class ConvTranspose2d(Product):
         def step(take, x):
             n, h, w = x.shape[:3]
             a = x.astype(dtype, copy=False).reshape(n * h * w, groups, depth).transpose(1, 0, 2)
-            out = take("product", (groups, n * h * w, high * wide * width), dtype)
+            out = take("taps", (groups, n * h * w, high * wide * width), dtype)
             taps = engine.product(np.ascontiguousarray(a), weight, out)
             taps = taps.reshape(groups, n, h, w, high, wide, width).transpose(1, 2, 3, 0, 4, 5, 6)
-            image = take("image", (n, *full, groups, width), dtype)
+            image = take("image" if top or left else "result", (n, *full, groups, width), dtype)
             image[:] = 0
             for i in range(high):
                 for j in range(wide):
                     to = image[:, i : i + down * (h - 1) + 1 : down, j : j + across * (w - 1) + 1 : across]
                     to += taps[..., i, j, :]
-            image = image[:, top : top + rows, left : left + cols]
-            return np.ascontiguousarray(image).reshape(n, rows, cols, channels)
+            if top or left:
+                whole, image = image, take("result", (n, rows, cols, groups, width), dtype)
+                image[:] = whole[:, top : top + rows, left : left + cols]
+            return image.reshape(n, rows, cols, channels)
 
         return step
 
@@ -261,7 +274,7 @@ class Affine(Product):
     def build(self, args: list[FixedPoint], tensors: Tensors, engine: Backend) -> Step:
         dtype = self.result(args, tensors).dtype
         weight = tensors["weight"].astype(dtype)
-        return lambda take, x: np.multiply(x, weight, out=take("product", x.shape, dtype), dtype=dtype)
+        return lambda take, x: np.multiply(x, weight, out=take("result", x.shape, dtype), dtype=dtype)
 
 
 class Scale(_Layer):
@@ -277,7 +290,7 @@ class Scale(_Layer):
 
     def build(self, args: list[FixedPoint], tensors: Tensors, engine: Backend) -> Step:
         dtype, factor = self.result(args, tensors).dtype, 1 << self.bits
-        return lambda take, x: np.multiply(x, factor, out=take("scaled", x.shape, dtype), dtype=dtype)
+        return lambda take, x: np.multiply(x, factor, out=take("result", x.shape, dtype), dtype=dtype)
 
 
 class Add(_Layer):
@@ -294,7 +307,7 @@ class Add(_Layer):
 
     def build(self, args: list[FixedPoint], tensors: Tensors, engine: Backend) -> Step:
         dtype = self.result(args, tensors).dtype
-        return lambda take, a, b: np.add(a, b, out=take("sum", a.shape, dtype), dtype=dtype)
+        return lambda take, a, b: np.add(a, b, out=take("result", a.shape, dtype), dtype=dtype)
 
 
 class Multiply(_Layer):
@@ -311,7 +324,7 @@ class Multiply(_Layer):
 
     def build(self, args: list[FixedPoint], tensors: Tensors, engine: Backend) -> Step:
         dtype = self.result(args, tensors).dtype
-        return lambda take, a, b: np.multiply(a, b, out=take("product", a.shape, dtype), dtype=dtype)
+        return lambda take, a, b: np.multiply(a, b, out=take("result", a.shape, dtype), dtype=dtype)
 
 
 class Reshape(_Layer):
@@ -319,7 +332,7 @@ class Reshape(_Layer):
 
     op: Literal["reshape"] = "reshape"
     inputs: tuple[Index]
-    shape: tuple[Dimension, ...]
+    shape: Shape
 
     def result(self, args: list[FixedPoint], tensors: Tensors) -> FixedPoint:
         (x,) = args
@@ -368,7 +381,7 @@ class Round(Pass):
             )
         extent = shift_round(x.bound, x.frac - self.frac)
         ends = [min(max(end, self.low), self.high) for end in (-extent, extent)]
-        return FixedPoint(shape=x.shape, frac=self.frac, bound=max(map(abs, ends)))
+        return FixedPoint(shape=x.shape, frac=self.frac, bound=max(map(abs, ends))).checked()
 
     def build_with_bias(self, x: FixedPoint, tensors: Tensors, bias: np.ndarray) -> Step:
         dtype = self.result([x], tensors).dtype
@@ -376,7 +389,7 @@ class Round(Pass):
         kernel = _fixed.round_clamp[_C_NAMES[x.dtype], _C_NAMES[dtype]]
 
         def step(take, acc):
-            out = take("rounded", acc.shape, dtype)
+            out = take("result", acc.shape, dtype)
             kernel(_rows(acc), bias, shift, low, high, _rows(out))
             return out
 
@@ -405,6 +418,9 @@ class Lookup(Pass):
         if not max(self.index_frac, self.frac * self.identity_above) <= x.frac:
             raise ModelError(f"it rounds {x.frac} fractional bits to an index with {self.index_frac}")
         extent, last = shift_round(x.bound, x.frac - self.index_frac), self.low + len(table) - 1
+        if not -last <= extent >= self.low:
+            # The offset of such a table, in units of x, need not fit an integer.
+            raise ModelError(f"no value reaches its table from {self.low} to {last}: they end at +-{extent}")
         first, top = (min(max(end, self.low), last) for end in (-extent, extent))
         return first, top, self.identity_above and extent > last
 
@@ -427,7 +443,7 @@ class Lookup(Pass):
         kernel = _fixed.lookup[_C_NAMES[x.dtype], _C_NAMES[dtype]]
 
         def step(take, acc):
-            out = take("activation", acc.shape, dtype)
+            out = take("result", acc.shape, dtype)
             kernel(_rows(acc), bias, shift, first, table, above, identity_shift, _rows(out))
             return out
 

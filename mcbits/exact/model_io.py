@@ -70,9 +70,12 @@ def load(
         raise ModelError(f"{name} is not a frozen mcbits model, or is damaged") from None
     if version != FORMAT:
         raise ModelError(f"{name} has model format {version!r}; this mcbits reads format {FORMAT}")
-    if stray := [key for key in tensors if key.partition(".")[0] not in specs]:
-        raise ModelError(f"{name} holds a tensor {stray[0]!r} that belongs to no network")
+    own: dict[str, dict[str, np.ndarray]] = {key: {} for key in specs}
+    for key, tensor in tensors.items():
+        if (network := key.partition(".")[0]) not in own:
+            raise ModelError(f"{name} holds a tensor {key!r} that belongs to no network")
+        own[network][key] = tensor
     networks = {
-        key: FrozenNetwork.from_tensors(tensors, spec, f"{key}.", backend_name) for key, spec in specs.items()
+        key: FrozenNetwork.from_tensors(own[key], spec, f"{key}.", backend_name) for key, spec in specs.items()
     }
     return networks, meta, hashlib.sha256(data).hexdigest()

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mcbits.errors import DataError, ModelError
 from mcbits.exact import _fixed
 from mcbits.exact.backends import backend, self_test
-from mcbits.exact.fixed import HEAD_LIMIT, Dimension, FixedPoint
+from mcbits.exact.fixed import HEAD_LIMIT, MAX_ELEMENTS, SIGNIFICAND_BITS, FixedPoint, Shape
 from mcbits.exact.layers import (
     AnyLayer,
     Frac,
@@ -36,7 +36,7 @@ class Output(BaseModel):
     value: Annotated[int, Field(ge=0)]
     kind: Literal["linear", "exp", "sigmoid"]
     frac: Frac
-    shape: tuple[Dimension, ...]
+    shape: Shape
 
 
 class _Spec(BaseModel):
@@ -73,13 +73,22 @@ class FrozenNetwork:
         if any(x.dtype != "float32" for x in values):
             raise ModelError("an input of the frozen network has a bound beyond 2^24")
         used: set[str] = set()
+        # A tensor is as large as the file makes it: it counts where several layers read it, each its own copy.
+        kept = sum(x.size for x in values) + sum(prod(output.shape) for output in self.outputs)
+        kept -= sum(x.size for x in self.tensors.values())
+        scratch = 0
         for index, layer in enumerate(self.layers):
             names = layer.tensor_names(index)
             used.update(names.values())
             if max(layer.inputs) >= len(values):
                 raise ModelError(f"layer {index} ({layer.op}) of the frozen network reads a later one")
             try:
-                value = layer.result([values[i] for i in layer.inputs], self._own(index))
+                own, args = self._own(index), [values[i] for i in layer.inputs]
+                kept += sum(x.size for x in own.values())
+                value = layer.result(args, own)
+                kept, scratch = kept + value.size, max(scratch, layer.scratch(args, own))
+                if kept + scratch > MAX_ELEMENTS:
+                    raise ModelError(f"up to it one image needs more than {MAX_ELEMENTS} elements")
             except ModelError as error:
                 raise ModelError(f"layer {index} ({layer.op}) of the frozen network: {error}") from None
             if value.bound != layer.bound:
@@ -97,11 +106,12 @@ class FrozenNetwork:
                 )
             if output.frac > values[output.value].frac:
                 raise ModelError(f"an output of the frozen network lacks its {output.frac} fractional bits")
+        self._elements, self._widest = kept + scratch, max(scratch, *(x.size for x in values))
         return values
 
     def _own(self, index: int) -> dict[str, np.ndarray]:
         own = self.layers[index].tensor_names(index)
-        if missing := sorted(set(own.values()) - set(self.tensors)):
+        if missing := sorted(name for name in own.values() if name not in self.tensors):
             raise ModelError(f"tensor {missing[0]!r} is missing")
         return {local: self.tensors[name] for local, name in own.items()}
 
@@ -116,9 +126,10 @@ class FrozenNetwork:
         for output in self.outputs:
             readers[output.value].append(output)
         # A bias is added by the pass that rounds its product, if nothing else reads the product.
-        biases = [np.zeros(value.shape[0], value.dtype) for value in self.values]
+        channels = max(value.shape[0] for value in self.values)
+        zeros = {dtype: np.zeros(channels, dtype) for dtype in SIGNIFICAND_BITS}
+        biases = [zeros[value.dtype][: value.shape[0]] for value in self.values]
         self._steps: list[tuple[Step, tuple[int, ...]]] = []
-        widest = max(x.size for x in self.values)
         for index, layer in enumerate(self.layers):
             own, here = self._own(index), len(self.inputs) + index
             args = [self.values[i] for i in layer.inputs]
@@ -126,7 +137,6 @@ class FrozenNetwork:
                 step = layer.build_with_bias(args[0], own, biases[layer.inputs[0]])
             else:
                 step = layer.build(args, own, engine)
-                widest = max(widest, layer.scratch(args, own))
             if isinstance(layer, Product):
                 bias = own["bias"].astype(self.values[here].dtype)
                 if all(isinstance(reader, Pass | Output) for reader in readers[here]):
@@ -135,7 +145,7 @@ class FrozenNetwork:
                     step = _with_bias(step, bias)
             self._steps.append((step, layer.inputs))
         self._heads = [_head(self.values[o.value], o, biases[o.value]) for o in self.outputs]
-        self._rows = max(1, engine.elements // widest)
+        self._rows = max(1, min(engine.elements // self._widest, MAX_ELEMENTS // self._elements))
         self._scratch = threading.local()
 
     def with_backend(self, name: str) -> "FrozenNetwork":
@@ -145,10 +155,12 @@ class FrozenNetwork:
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         """One int32 array (batch, *shape) per output, with the fractional bits of `outputs`.
 
-        inputs: one array (batch, *shape) of integers per input, in uint8 or integer-valued float32, in
-        units of 2^-frac. No row depends on its batch. Raises DataError for another shape, or for a number
-        that is no integer within the input's bound.
+        inputs: one array (batch, *shape) of integers per input, of any integer or (integer-valued) float type,
+        in units of 2^-frac. No row depends on its batch. Raises DataError for another number of inputs, another
+        shape, or a number that is no integer within the input's bound.
         """
+        if len(inputs) != len(self.inputs):
+            raise DataError(f"{len(inputs)} inputs were given to a network of {len(self.inputs)}")
         batch = len(inputs[0])
         if any(len(x) != batch for x in inputs):
             raise DataError(f"inputs of {[len(x) for x in inputs]} rows do not form one batch")
@@ -165,8 +177,13 @@ class FrozenNetwork:
     def _checked(self, known: FixedPoint, x: np.ndarray) -> np.ndarray:
         if x.shape[1:] != known.shape:
             raise DataError(f"an input of shape {x.shape[1:]} was given to a network of shape {known.shape}")
-        x = np.ascontiguousarray(channels_last(x), np.float32)
-        if not _fixed.is_integral(x.reshape(-1), known.bound):
+        exact = np.can_cast(x.dtype, np.float32)
+        if not exact and x.dtype.kind in "iuf":
+            # Beyond 2^24 both sides may have been rounded, but what is beyond the bound is refused below.
+            with np.errstate(over="ignore"):
+                exact = np.array_equal(x.astype(np.float32), x)
+        x = np.ascontiguousarray(channels_last(x), np.float32) if exact else x
+        if not exact or not _fixed.is_integral(x.reshape(-1), known.bound):
             raise DataError(f"an input is not an integer within +-{known.bound}")
         return x
 
@@ -176,9 +193,10 @@ class FrozenNetwork:
 
         def take(name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
             size = prod(shape)
-            buffer = buffers.get((layer, name))
+            key = (layer if name == "result" else None, name, dtype)
+            buffer = buffers.get(key)
             if buffer is None or len(buffer) < size:
-                buffer = buffers[layer, name] = np.empty(size, dtype)
+                buffer = buffers[key] = np.empty(size, dtype)
             return buffer[:size].reshape(shape)
 
         return take

@@ -65,7 +65,7 @@ class FrozenVAE:
         self.backend = backend
         try:
             self.encoder, self.decoder = networks["encoder"], networks["decoder"]
-            self.shape: tuple[int, ...] = tuple(int(d) for d in meta["shape"])
+            self.shape = TypeAdapter(Shape).validate_python(meta["shape"], strict=True)
             self.observation: Any = registry().observation(meta["observation"])()
         except (KeyError, TypeError, ValueError, AttributeError):
             raise ModelError("the frozen model does not describe a VAE: freeze it again") from None
