@@ -175,7 +175,7 @@ def test_same_seed_compresses_the_same_images_into_the_same_bytes(run, trained, 
 def test_progress_goes_to_stderr_and_quiet_silences_it(run, trained, source, tmp_path):
     options = ["compress", source, "-o", tmp_path / "x.mcb", "--model", trained]
     _, out, err = run(*options)
-    assert "compress" in err and "net" in err and "\x1b" not in err and "\x1b" not in out
+    assert re.search(r"compress: finished .*net .*net\+initial ", err) and "\x1b" not in err and "\x1b" not in out
     _, quiet_out, quiet_err = run(*options, "--quiet")
     assert quiet_err == "" and "bits/dim" in quiet_out
 
@@ -217,6 +217,8 @@ def test_binary_input_is_kept_as_it_is_under_binarize(run, trained, source, imag
         (["compress", "x.npy", "-o", "x.mcb", "--model", "nowhere"], "nowhere"),
         (["compress", "--coder", "bb-iss", "--model", "nowhere"], "bb-is"),
         (["compress", "--coder", "bb-elbo", "--num_particles", "3", "--model", "nowhere"], "num_particles"),
+        (["compress", "--coder", "bb-elbo", "--num_particles", "3"], "bb-elbo has no num_particles"),
+        (["train", "--exp_name", "../../x"], "logdir"),
         (["evaluate"], "--train_config"),
         (["decompress", "none.mcb", "-o", "x.npy"], "none.mcb"),
         (["decompress", "none.mcb", "-o", "x.jpg"], "x.jpg"),
@@ -248,6 +250,17 @@ def test_bad_input_is_one_line_and_leaves_no_file(fails, trained, source, images
         coded.write_bytes(bytes[:i])
         fails("decompress", coded, "--model", trained, *target)
     assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("target", ["folder", "no/file", "fifo"])
+def test_a_target_that_cannot_be_written_is_refused_before_any_work(fails, target, coded, source, trained, tmp_path):
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    os.mkfifo(tmp_path / "fifo")
+    before = set(tmp_path.rglob("*"))
+    output = ["-o", tmp_path / target]
+    assert "cannot write" in fails("compress", source, *output, "--model", "nowhere")
+    assert "cannot write" in fails("decompress", "none.mcb", *output)
+    assert set(tmp_path.rglob("*")) == before
 
 
 def bytes_flipped(byte: int) -> bytes:
@@ -338,3 +351,61 @@ def test_interrupt_exits_130_without_a_traceback(tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in err
+
+
+def test_terminating_removes_the_draft_and_exits_143_without_a_traceback(trained, tmp_path):
+    np.save(tmp_path / "many.npy", np.random.default_rng(0).integers(0, 2, (200_000, 8, 8), np.uint8))
+    arguments = ["compress", "many.npy", "-o", "x.mcb", "--model", trained, "--num_particles", "50", "--ramp", "off"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mcbits", *arguments], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".mcbits-*/*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143 and "Traceback" not in err
+    assert [path.name for path in tmp_path.iterdir()] == ["many.npy"]
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
+def test_out_of_memory_is_one_line_that_says_what_to_lower(fails, error, monkeypatch):
+    def exhausted(path):
+        raise error
+
+    monkeypatch.setattr("mcbits.container.info", exhausted)
+    said = fails("info", "x.mcb")
+    assert "out of memory" in said and "num_particles" in said and "bug" not in said
+
+
+def test_what_a_file_claims_cannot_steer_the_terminal(run, coded, tmp_path):
+    from dataclasses import replace
+
+    from mcbits.container import read_header
+
+    with open(coded, "rb") as file:
+        header, rest = read_header(file), file.read()
+    for strange in ("\x1b[2J", "\ud800", "a\nb"):
+        (tmp_path / "strange.mcb").write_bytes(replace(header, coder=strange).pack() + rest)
+        for command in ("info", "verify", "decompress"):
+            more = ["-o", tmp_path / "y.npy"] if command == "decompress" else []
+            code, out, err = run(command, tmp_path / "strange.mcb", *more)
+            assert all(each.isprintable() for each in (out + err).splitlines())
+            assert command != "info" or (code, repr(strange)[1:-1] in out) == (0, True)
+
+
+def test_what_a_terminal_cannot_show_is_escaped(coded):
+    strange = coded.with_name("caf\u00e9\udcff.mcb")
+    coded.rename(strange)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "mcbits", "verify", strange.name]
+    done = subprocess.run(command, cwd=strange.parent, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and r"caf\xe9\udcff.mcb: every checksum" in done.stdout
+
+
+def test_no_figure_of_a_table_is_cut_off_where_there_is_no_terminal(run, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    code, out, _ = run("toy", "--coder", "bb-elbo,bb-is", "--num_particles", "4", "--num_symbols", 200, "--quiet")
+    assert code == 0 and "\u2026" not in out
+    assert re.search(r"net - ideal .* net - entropy .* total - net .* initial bits", out)

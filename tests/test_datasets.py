@@ -273,10 +273,10 @@ def test_a_target_that_cannot_be_written_is_refused_before_the_work(tmp_path: Pa
 
 
 def test_only_what_the_target_refuses_is_blamed_on_it(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), whole_or_nothing(tmp_path / "a") as draft:
-        open(tmp_path / "input")
+    with pytest.raises(FileNotFoundError), whole_or_nothing(tmp_path / "a"):
+        (tmp_path / "input").read_bytes()
     with pytest.raises(DataError, match="cannot write"), whole_or_nothing(tmp_path / "a") as draft:
-        open(draft / "no")
+        (draft / "no").read_bytes()
     with pytest.raises(DataError, match="cannot write"), whole_or_nothing(tmp_path / "a"):
         raise OSError(28, "No space left on device")
     assert not any(tmp_path.iterdir())

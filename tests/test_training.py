@@ -1,5 +1,6 @@
 """A run ends in the same bits however often it was killed, keeps its best weights, refuses what spoils it."""
 
+import errno
 import fcntl
 import json
 import math
@@ -15,13 +16,14 @@ import numpy as np
 import pytest
 import torch
 
-from mcbits import training
+from mcbits import load_model, training
 from mcbits.bounds.iwae import IWAE
 from mcbits.config import TrainConfig
 from mcbits.datasets.binarize import binarize
 from mcbits.datasets.digits import Digits
 from mcbits.errors import DataError, McbitsError, ModelError, UsageError
 from mcbits.evaluation import bits_per_dim
+from mcbits.exact.vae import freeze_vae
 from mcbits.models.checkpoint import load_vae
 from mcbits.plugins import hookimpl, registry
 from mcbits.training import batches, learning_rate, train
@@ -105,6 +107,37 @@ def test_a_longer_run_continues_a_shorter_one_to_the_same_bits(tmp_path: Path, f
     run = train(config(tmp_path, epochs=3))
     assert results(run) == results(finished)
     assert results(train(config(tmp_path, epochs=3))) == results(finished)
+
+
+def test_what_is_frozen_never_stands_beside_newer_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train(config(tmp_path, epochs=1))
+    frozen = freeze_vae(load_vae(run)).model_id
+
+    def killed(state: Any) -> None:
+        raise Killed
+
+    monkeypatch.setattr(training._State, "save", killed)
+    with pytest.raises(Killed):
+        train(config(tmp_path))
+    newer = freeze_vae(load_vae(run)).model_id
+    assert load_model(run).model_id == newer != frozen
+
+
+@pytest.mark.parametrize("name", ["train_config.yml", "model.safetensors", "metrics.jsonl", "resume.safetensors"])
+def test_a_full_disk_is_one_line_that_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    fsync = os.fsync
+
+    def full(descriptor: int) -> None:
+        written = [path for path in (tmp_path / "run").iterdir() if name in path.name]
+        if any(os.path.samestat(os.fstat(descriptor), path.stat()) for path in written):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DataError, match=rf"cannot write .*/{name}: No space left on device"):
+        train(config(tmp_path, epochs=1))
 
 
 def test_interrupting_leaves_the_last_epoch_intact(
@@ -191,10 +224,24 @@ def test_grey_data_is_refused_unless_binarised_and_nothing_is_left_behind(tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_training_leaves_the_callers_random_state_alone(tmp_path: Path) -> None:
-    before = torch.get_rng_state()
-    train(config(tmp_path, epochs=1))
-    assert torch.equal(torch.get_rng_state(), before)
+def test_training_leaves_the_callers_random_state_and_threads_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = []
+
+    def watched(*arguments: Any) -> Iterator[torch.Tensor]:
+        used.append(torch.get_num_threads())
+        yield from batches(*arguments)
+
+    monkeypatch.setattr(training, "batches", watched)
+    before, threads = torch.get_rng_state(), torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        train(config(tmp_path, epochs=1))
+        assert torch.equal(torch.get_rng_state(), before)
+        assert (used, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_listeners_hear_of_every_epoch_and_of_a_missing_gpu(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mcbits.cli.flags import Debug, Json, Quiet
-from mcbits.cli.output import show
+from mcbits.cli.output import print_table, show
 from mcbits.cli.progress import progress
 from mcbits.reproduce import Cell, Table, find_tables
 
@@ -63,7 +63,6 @@ def reproduce(
 
 
 def _print_table(title: str, cells: list[Cell]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     totals = any(cell.published_total is not None for cell in cells)
@@ -87,8 +86,7 @@ def _print_table(title: str, cells: list[Cell]) -> None:
         if (following.train, following.test) != (cell.train, cell.test):
             table.add_section()
     # Where there is no room the terminal wraps, since a figure that is cut off is worth nothing.
-    width = Console(width=1000).measure(table).maximum
-    Console(width=max(width, Console().width)).print(table)
+    print_table(table)
     for cell in cells:
         if cell.skipped:
             print(f"skipped {cell.title}: {cell.skipped}")

@@ -10,7 +10,6 @@ import numpy as np
 from mcbits.errors import PlatformError, UsageError
 from mcbits.exact.fixed import SIGNIFICAND_BITS
 
-
 _PRECISION = threading.Lock()
 
 

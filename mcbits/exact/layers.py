@@ -244,13 +244,18 @@ class ConvTranspose2d(Product):
             a = x.astype(dtype, copy=False).reshape(n * h * w, groups, depth).transpose(1, 0, 2)
             out = take("taps", (groups, n * h * w, high * wide * width), dtype)
             taps = engine.product(np.ascontiguousarray(a), weight, out)
-            taps = taps.reshape(groups, n, h, w, high, wide, width).transpose(1, 2, 3, 0, 4, 5, 6)
+            taps = taps.reshape(groups, n, h, w, high, wide, width).transpose(1, 2, 3, 4, 5, 0, 6)
             image = take("image" if top or left else "result", (n, *full, groups, width), dtype)
             image[:] = 0
-            for i in range(high):
-                for j in range(wide):
+            # Whichever are fewer, a step for each tap or for each pixel: at most the root of MAX_ELEMENTS.
+            if high * wide <= h * w:
+                for i, j in np.ndindex(high, wide):
                     to = image[:, i : i + down * (h - 1) + 1 : down, j : j + across * (w - 1) + 1 : across]
-                    to += taps[..., i, j, :]
+                    to += taps[:, :, :, i, j]
+            else:
+                for i, j in np.ndindex(h, w):
+                    to = image[:, down * i : down * i + high, across * j : across * j + wide]
+                    to += taps[:, i, j]
             if top or left:
                 whole, image = image, take("result", (n, rows, cols, groups, width), dtype)
                 image[:] = whole[:, top : top + rows, left : left + cols]

@@ -177,13 +177,16 @@ class FrozenNetwork:
     def _checked(self, known: FixedPoint, x: np.ndarray) -> np.ndarray:
         if x.shape[1:] != known.shape:
             raise DataError(f"an input of shape {x.shape[1:]} was given to a network of shape {known.shape}")
-        exact = np.can_cast(x.dtype, np.float32)
-        if not exact and x.dtype.kind in "iuf":
-            # Beyond 2^24 both sides may have been rounded, but what is beyond the bound is refused below.
+        rounded = False
+        if not np.can_cast(x.dtype, np.float32):
+            if x.dtype.kind not in "iuf":
+                raise DataError(f"an input of {x.dtype} was given to a network of integers")
             with np.errstate(over="ignore"):
-                exact = np.array_equal(x.astype(np.float32), x)
-        x = np.ascontiguousarray(channels_last(x), np.float32) if exact else x
-        if not exact or not _fixed.is_integral(x.reshape(-1), known.bound):
+                wide, x = x, x.astype(np.float32)
+            # The comparison itself rounds what is beyond 2^53, which is beyond every bound.
+            rounded = not np.array_equal(wide, x)
+        x = np.ascontiguousarray(channels_last(x), np.float32)
+        if rounded or not _fixed.is_integral(x.reshape(-1), known.bound):
             raise DataError(f"an input is not an integer within +-{known.bound}")
         return x
 
@@ -216,11 +219,13 @@ class FrozenNetwork:
     ) -> "FrozenNetwork":
         """The network that `to_tensors` wrote; nothing in it is trusted. Raises ModelError."""
         try:
-            parsed = _Spec.model_validate_json(json.dumps(spec))
+            parsed = _Spec.model_validate_json(json.dumps(spec), strict=True)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))
             raise ModelError(f"the model's specification is damaged at {place}: {first['msg']}") from None
+        except RecursionError:
+            raise ModelError("the model's specification is damaged: it nests too deep") from None
         own = {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
         return cls(parsed.inputs, parsed.layers, parsed.outputs, own, backend_name)
 

@@ -1,5 +1,6 @@
 """A frozen VAE is a file of integers, its SHA-256 its name: prior, posterior and likelihood come from it bit for bit anywhere."""
 
+import json
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, fields
@@ -9,18 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from mcbits.distributions import Distribution, GaussianBuckets, uniform
 from mcbits.distributions.base import MAX_PRECISION
 from mcbits.distributions.gaussian import CENTRE_FRAC, LOG_SCALE_FRAC, MEAN_FRAC, equal_mass_centres
 from mcbits.errors import ModelError, UsageError
-from mcbits.exact.fixed import FixedPoint
+from mcbits.exact.fixed import FixedPoint, Shape
 from mcbits.exact.iterative import Refinement, Refiner
 from mcbits.exact.model_io import dumps, load
 from mcbits.plugins import registry
 
 if TYPE_CHECKING:
     from mcbits.models.vae import VAE
+
+_SHAPE: TypeAdapter[tuple[int, ...]] = TypeAdapter(Shape)
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,9 @@ class FrozenVAE:
         self.backend = backend
         try:
             self.encoder, self.decoder = networks["encoder"], networks["decoder"]
-            self.shape = TypeAdapter(Shape).validate_python(meta["shape"], strict=True)
+            self.shape: tuple[int, ...] = _SHAPE.validate_json(json.dumps(meta["shape"]), strict=True)
             self.observation: Any = registry().observation(meta["observation"])()
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
             raise ModelError("the frozen model does not describe a VAE: freeze it again") from None
         dims, self.num_symbols = prod(self.shape), self.observation.num_symbols
         self.latent_dim = self.decoder.inputs[0].size
