@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 MAX_STEPS = 1_000
 """What a hostile file can make a decoder spend on an image."""
 
+MAX_NOISE = 1 << 24
+"""Steps times latent dimensions: the noise is held in memory."""
+
 _SCORE_FRAC = 12
 _LOGIT_LIMIT = 4096
 _PARAMETER_LIMIT = 8.0
@@ -54,6 +57,8 @@ class Refiner:
 
     def __init__(self, vae: "FrozenVAE", refinement: Refinement):
         parameters = prod(vae.decoder.outputs[0].shape)
+        if refinement.steps * vae.latent_dim > MAX_NOISE:
+            raise UsageError(f"{refinement.steps} steps are too many for {vae.latent_dim} latents: at most {MAX_NOISE} in all")
         if not isinstance(vae.observation.distribution(np.zeros((1, parameters), np.int32), 16), Bernoulli):
             raise UsageError(
                 f"iterative inference is for binary images, not observation model {vae.observation.name}: do without"

@@ -161,8 +161,9 @@ class Conv2d(Product):
         (x,) = args
         groups, *kernel, depth, width = tensors["weight"].shape
         pixels = prod(self._sizes(x, kernel))
-        product = pixels * groups * width if groups > 1 else 0
-        return prod(self._padded(x)) * x.shape[0] + pixels * prod(kernel) * groups * depth + product
+        patches: int = pixels * prod(kernel) * groups * depth
+        product: int = pixels * groups * width if groups > 1 else 0
+        return prod(self._padded(x)) * x.shape[0] + patches + product
 
     def build(self, args: list[FixedPoint], tensors: Tensors, engine: Backend) -> Step:
         result = self.result(args, tensors)
@@ -228,8 +229,9 @@ class ConvTranspose2d(Product):
     def scratch(self, args: list[FixedPoint], tensors: Tensors) -> int:
         (x,) = args
         groups, _, *kernel, width = tensors["weight"].shape
-        image = prod(self._full(x, kernel)) * groups * width if any(self.padding) else 0
-        return image + prod(x.shape[1:]) * groups * prod(kernel) * width
+        taps: int = prod(x.shape[1:]) * groups * prod(kernel) * width
+        image: int = prod(self._full(x, kernel)) * groups * width if any(self.padding) else 0
+        return taps + image
 
     def build(self, args: list[FixedPoint], tensors: Tensors, engine: Backend) -> Step:
         result = self.result(args, tensors)
