@@ -1,4 +1,4 @@
-"""A million symbols through one stack against the entropy coders on PyPI; each side gives them back unchanged."""
+"""A million symbols through one stack against other entropy coders for Python; each side gives them back unchanged."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
