@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from mcbits._rans import Stack
 from mcbits.coders.base import Coder
+from mcbits.distributions import Distribution
 from mcbits.latent import LatentModel
 
 
@@ -19,9 +20,12 @@ class SimpleCoder(Coder):
     short: ClassVar[str] = "simple"
     bound: ClassVar[str] = "joint"
 
+    def choose(self, q: Distribution, stack: Stack) -> NDArray[np.int32]:
+        """The z (lanes, dims) to send, which the decoder need not find again."""
+        return q.inverse(np.full(q.shape, 1 << q.precision - 1))
+
     def encode(self, stack: Stack, x: NDArray[np.int32], model: LatentModel) -> NDArray[np.int64]:
-        q = model.posterior(x)
-        z = q.inverse(np.full(q.shape, 1 << q.precision - 1))
+        z = self.choose(model.posterior(x), stack)
         p_z, p_x = model.prior(len(x)), model.likelihood(z)
         p_x.push(stack, x)
         p_z.push(stack, z)
