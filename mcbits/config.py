@@ -13,7 +13,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mcbits.errors import PluginError, UsageError
-from mcbits.plugins import nearest_name, registry
+from mcbits.plugins import make_coder, nearest_name, registry
 
 if TYPE_CHECKING:
     from mcbits.exact.iterative import Refinement
@@ -208,7 +208,7 @@ class CompressConfig(_Config):
 
     def make_coder(self) -> Any:
         """The chosen coder with its options; UsageError for a value out of range."""
-        return registry().coder(self.coder)(**self.coder_options)
+        return make_coder(self.coder, self.coder_options)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mcbits._kernels import log2_mean
 from mcbits._rans import Stack
-from mcbits.coders.base import Coder, option
+from mcbits.coders.base import Coder, log_weights, option
 from mcbits.coders.coupling import integer_shifts
 from mcbits.distributions import Categorical, Distribution, Uniform, uniform
 from mcbits.distributions.base import MAX_PRECISION
@@ -40,7 +40,7 @@ class CISBitsBackCoder(Coder):
         u = (uniform(1 << q.precision, q.shape, q.precision).pop(stack)[:, None] + s) % (1 << q.precision)
         z = q.expand(N).inverse(u)
         p_x = model.likelihood(z)
-        log_w = q.expand(N).total_codelength(z) - p_z.expand(N).total_codelength(z) - p_x.total_codelength(x)
+        log_w = log_weights(q, p_z, p_x, z, x)
         j = Categorical.from_log2(log_w, model.index_precision).pop(stack)[:, 0]
         start, freq = q.intervals(z[lane, j])
         self._within(q, freq, stack).push(stack, u[lane, j] - start.astype(np.int64))
@@ -61,11 +61,7 @@ class CISBitsBackCoder(Coder):
         u_j = start.astype(np.int64) + self._within(q, freq, stack).pop(stack)
         u = ((u_j - s[j])[:, None] + s) % (1 << q.precision)
         z = q.expand(N).inverse(u)
-        log_w = (
-            q.expand(N).total_codelength(z)
-            - p_z.expand(N).total_codelength(z)
-            - model.likelihood(z).total_codelength(x)
-        )
+        log_w = log_weights(q, p_z, model.likelihood(z), z, x)
         Categorical.from_log2(log_w, model.index_precision).push(stack, j[:, None])
         uniform(1 << q.precision, q.shape, q.precision).push(stack, u[:, 0])
         return x

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mcbits._kernels import log2_mean
 from mcbits._rans import Stack
-from mcbits.coders.base import Coder, option
+from mcbits.coders.base import Coder, log_weights, option
 from mcbits.distributions import Categorical, uniform
 from mcbits.latent import LatentModel
 
@@ -36,7 +36,7 @@ class ISBitsBackCoder(Coder):
         q, p_z = model.posterior(x), model.prior(lanes)
         z = q.expand(N).pop(stack)
         p_x = model.likelihood(z)
-        log_w = q.expand(N).total_codelength(z) - p_z.expand(N).total_codelength(z) - p_x.total_codelength(x)
+        log_w = log_weights(q, p_z, p_x, z, x)
         j = Categorical.from_log2(log_w, model.index_precision).pop(stack)[:, 0]
         p_x = p_x.particle(j)
         swap_with_last(z, j)
@@ -55,11 +55,7 @@ class ISBitsBackCoder(Coder):
         q = model.posterior(x)
         z = np.concatenate([q.expand(N - 1).pop(stack), z_j[:, None]], axis=1, dtype=np.int32)
         swap_with_last(z, j)
-        log_w = (
-            q.expand(N).total_codelength(z)
-            - p_z.expand(N).total_codelength(z)
-            - model.likelihood(z).total_codelength(x)
-        )
+        log_w = log_weights(q, p_z, model.likelihood(z), z, x)
         Categorical.from_log2(log_w, model.index_precision).push(stack, j[:, None])
         q.expand(N).push(stack, z)
         return x

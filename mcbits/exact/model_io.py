@@ -10,6 +10,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from mcbits.datasets.images import whole_or_nothing
 from mcbits.errors import ModelError
 from mcbits.exact.network import FrozenNetwork
 
@@ -31,17 +32,9 @@ def dumps(networks: dict[str, FrozenNetwork], meta: dict[str, Any]) -> bytes:
 
 
 def save(path: str | os.PathLike[str], networks: dict[str, FrozenNetwork], meta: dict[str, Any]) -> None:
-    """Writes the model file whole or not at all."""
-    path = Path(path)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(dumps(networks, meta))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    """Writes the model file whole or not at all; DataError when the disk refuses."""
+    with whole_or_nothing(Path(path)) as draft:
+        draft.write_bytes(dumps(networks, meta))
 
 
 def load(
