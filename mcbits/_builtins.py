@@ -33,6 +33,11 @@ def mcbits_models() -> list[Lazy]:
 
 
 @hookimpl
+def mcbits_frozen_models() -> list[Lazy]:
+    return [Lazy("mcbits.exact.vae:FrozenVAE", "VAE")]
+
+
+@hookimpl
 def mcbits_observation_models() -> list[Lazy]:
     return [Lazy("mcbits.models.bernoulli:BernoulliObservation", "bernoulli")]
 

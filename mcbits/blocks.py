@@ -21,9 +21,11 @@ from mcbits.container import Header, pack_stack, unpack_stack
 from mcbits.distributions import CODELENGTH_UNIT
 from mcbits.errors import DataError, FormatError, McbitsError, StackError, UsageError
 from mcbits.exact.iterative import Refinement
-from mcbits.exact.vae import FrozenVAE, Precisions
+from mcbits.exact.frozen import FrozenModel, Precisions, load_frozen
+from mcbits.latent import LatentModel
 from mcbits.plugins import make_coder
 from mcbits.schedule import coder_at
+from mcbits.sequences import PADDING, SequenceLatents, lengths
 
 
 @dataclass(frozen=True)
@@ -49,40 +51,43 @@ class BlockCodec:
     """Images of one block to its payload and back, as the header says; UsageError when it asks for what cannot be
     done."""
 
-    def __init__(self, header: Header, vae: FrozenVAE):
-        self.header, self.vae = header, vae
+    def __init__(self, header: Header, vae: FrozenModel):
+        self.header = header
         self.coder = make_coder(header.coder, header.options)
         refinement = Refinement(**header.refinement) if header.refinement else None  # type: ignore[arg-type]
         self.model = vae.latent_model(Precisions(**header.precisions), refinement)
-        if prod(header.shape) != prod(vae.shape):
+        if prod(header.shape) != prod(vae.shape) or header.sequences != vae.sequences:
             raise UsageError(f"images of shape {header.shape} meet a model of shape {vae.shape}")
         if header.ramp and not self.coder.ramped:
             raise UsageError(f"{self.coder.short} takes no ramp: its initial bits do not grow with particles")
         particles = getattr(self.coder, "num_particles", 1)
         if particles > 1 << self.model.index_precision:
             raise UsageError(f"{particles} particles need an index_mprec of {(particles - 1).bit_length()}")
-        if particles * max(prod(header.shape), vae.latent_dim) > MAX_SYMBOLS:
+        if header.sequences and header.lanes > 1:
+            raise UsageError("sequences are coded one after the other: leave lanes at 1, and give workers instead")
+        if particles * max(prod(header.shape), vae.num_latents) > MAX_SYMBOLS:
             raise UsageError(
                 f"{particles} particles of {prod(header.shape)} pixels are too many to hold: at most 2^26 in all"
             )
 
     def encode(self, number: int, images: NDArray[Any], seed: int, on_step: OnStep | None = None) -> Block:
         """Push images (n, *shape), `lanes` of them a step."""
-        x = flat(images)
-        lanes = min(self.header.lanes, len(x))
+        lanes = min(self.header.lanes, len(images))
         p = self.header.precisions
         stack = Stack(lanes, p["lprec"], p["bprec"], seed ^ number << 32)
-        ideal = np.empty(len(x))
-        for step, model in enumerate(self.model.ahead(x, lanes)):
-            part = slice(step * lanes, min((step + 1) * lanes, len(x)))
-            active = stack.select(0, part.stop - part.start)
+        ideal, done = np.empty(len(images)), 0
+        for step, (x, model) in enumerate(steps(self.model, images, lanes, self.header.sequences)):
+            active = stack.select(0, len(x))
             active.step(step)
-            bits = coder_at(self.coder, self.header.ramp, step).encode(active, x[part], model)
-            ideal[part] = bits * CODELENGTH_UNIT
+            bits = coder_at(self.coder, self.header.ramp, step).encode(active, x, model)
+            ideal[done : done + len(x)] = bits * CODELENGTH_UNIT
+            done += len(x)
             if on_step is not None:
-                on_step(ideal[: part.stop], stack)
+                on_step(ideal[:done], stack)
         stack.step(None)
-        return Block(pack_stack(len(x), stack), ideal, float(stack.net_bits().sum()), float(stack.initial_bits().sum()))
+        counts = lengths(images).tolist() if self.header.sequences else []
+        payload = pack_stack(len(images), counts, stack)
+        return Block(payload, ideal, float(stack.net_bits().sum()), float(stack.initial_bits().sum()))
 
     def decode(self, payload: bytes) -> NDArray[Any]:
         """Pop the images (n, *shape) of a payload, the last step first; FormatError when it holds none that were
@@ -93,14 +98,16 @@ class BlockCodec:
             raise FormatError(f"a block does not decode: {error}") from None
 
     def _decode(self, payload: bytes) -> NDArray[Any]:
-        num_images, stack = unpack_stack(payload, self.header)
+        num_images, counts, stack = unpack_stack(payload, self.header)
         drawn = stack.initial_words
-        x, lanes = np.empty((num_images, prod(self.header.shape)), np.uint8), stack.lanes
+        x, lanes = np.full((num_images, prod(self.header.shape)), PADDING, np.uint8), stack.lanes
         for step in reversed(range(-(-num_images // lanes))):
             part = slice(step * lanes, min((step + 1) * lanes, num_images))
             active = stack.select(0, part.stop - part.start)
             active.step(step)
-            x[part] = coder_at(self.coder, self.header.ramp, step).decode(active, self.model)
+            model = SequenceLatents(self.model.of_length(counts[step])) if counts else self.model
+            symbols = coder_at(self.coder, self.header.ramp, step).decode(active, model)
+            x[part, : symbols.shape[1]] = symbols
             # What an encoder has pushed is there to be popped: a decoder that runs dry would decode noise without an
             # end.
             if not np.array_equal(stack.initial_words, drawn):
@@ -115,11 +122,30 @@ def flat(images: NDArray[Any]) -> NDArray[Any]:
     return images.reshape(len(images), -1)
 
 
+def steps(
+    model: Any, images: NDArray[Any], lanes: int, sequences: bool
+) -> Iterator[tuple[NDArray[Any], LatentModel]]:
+    """What is coded in each step: images (lanes, dims) with their model, or one sequence (1, T * dims of a frame)."""
+    if sequences:
+        for sequence, T in zip(images, lengths(images).tolist(), strict=True):
+            yield sequence[:T].reshape(1, -1), SequenceLatents(model.of_length(T))
+    else:
+        x = flat(images)
+        for step, ahead in enumerate(model.ahead(x, lanes)):
+            yield x[step * lanes : (step + 1) * lanes], ahead
+
+
+def trial(model: Any, images: NDArray[Any], sequences: bool) -> list[tuple[NDArray[Any], LatentModel]]:
+    """The first of the images, as few as tell what a step costs."""
+    few = 4 if sequences else 32
+    return list(steps(model, images[:few], few, sequences))
+
+
 class Workers:
     """Processes that code blocks at the same time, in order, a bounded number of blocks ahead; a `with` block ends
     them."""
 
-    def __init__(self, number: int, header: Header, vae: FrozenVAE):
+    def __init__(self, number: int, header: Header, vae: FrozenModel):
         with _single_threaded():
             self._pool = ProcessPoolExecutor(
                 number, get_context("spawn"), initializer=_start, initargs=(header, vae.data, vae.backend)
@@ -160,7 +186,7 @@ _codec: BlockCodec
 def _start(header: Header, model: bytes, backend: str) -> None:
     global _codec
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
-    _codec = BlockCodec(header, FrozenVAE(model, backend))
+    _codec = BlockCodec(header, load_frozen(model, backend))
 
 
 def _encode(number: int, images: NDArray[Any], seed: int) -> Block:

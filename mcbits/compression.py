@@ -15,22 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcbits._rans import Stack
-from mcbits.blocks import BlockCodec, Workers, flat
+from mcbits.blocks import BlockCodec, Workers, trial
 from mcbits.coders.base import Coder
 from mcbits.container import MAX_BLOCK, End, Header, info, open_file, pack_block, read_blocks, read_header
 from mcbits.datasets.images import whole_or_nothing
 from mcbits.errors import DataError, FormatError, ModelError, UsageError
 from mcbits.exact.iterative import Refinement
-from mcbits.exact.vae import FrozenVAE, Precisions
+from mcbits.exact.frozen import FrozenModel, Precisions, load_frozen
 from mcbits.plugins import make_coder, registry
 from mcbits.schedule import parse_lanes, parse_ramp
+from mcbits.sequences import PADDING, lengths
 
 BLOCK_SIZE = 2048
 
 Images = NDArray[Any] | Iterable[NDArray[Any]]
 """An array (n, *shape) or an iterable of such arrays, of which no more than a block is held at a time."""
 
-Model = FrozenVAE | str | Path
+Model = FrozenModel | str | Path
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,13 @@ class Report:
     """What compressing cost.
 
     `ideal` (minus the coder's bound, on the particles it drew), `net` (what the message grew by) and `total` (the
-    file) in
-    bits/dim; `per_image` (num_images,) the ideal rate of each; `initial_bits` in bits; `seconds` of encoding, and
+    file) in bits a `unit`, which is a "dim", or a "frame" of sequences; `per_image` (num_images,) the ideal rate of
+    each and `units` (num_images,) how many it has; `initial_bits` in bits; `seconds` of encoding, and
     `verify_seconds` of decoding again (0 when it was skipped).
     """
 
     num_images: int
+    unit: str
     ideal: float
     net: float
     total: float
@@ -52,9 +54,10 @@ class Report:
     seconds: float
     verify_seconds: float
     per_image: NDArray[np.float64] = field(repr=False, compare=False)
+    units: NDArray[np.int64] = field(repr=False, compare=False)
 
 
-def load_model(path: str | Path, backend: str = "numpy") -> FrozenVAE:
+def load_model(path: str | Path, backend: str = "numpy") -> FrozenModel:
     """The model of a run directory, its train_config.yml, a frozen model file, or a directory of a published
     checkpoint.
 
@@ -66,16 +69,15 @@ def load_model(path: str | Path, backend: str = "numpy") -> FrozenVAE:
     if not path.exists():
         raise ModelError(f"{path} does not exist: give a run directory, its train_config.yml, or a frozen model file")
     if path.is_file() and path.name != "train_config.yml":
-        return FrozenVAE(path, backend)
+        return load_frozen(path, backend)
     directory = path if path.is_dir() else path.parent
     if (directory / "codec.safetensors").is_file():
-        return FrozenVAE(directory / "codec.safetensors", backend)
+        return load_frozen(directory / "codec.safetensors", backend)
     try:
-        from mcbits.exact.vae import freeze_vae
-        from mcbits.models.checkpoint import load_vae
+        from mcbits.models.checkpoint import load_float
     except ModuleNotFoundError:
         raise ModelError(f'{path} is not frozen yet, which needs torch: pip install "mcbits[train]"') from None
-    return freeze_vae(load_vae(path), backend)
+    return load_float(path).freeze(backend)
 
 
 def compress(
@@ -216,7 +218,7 @@ class _Encoding:
     def __init__(
         self,
         images: Images,
-        vae: FrozenVAE,
+        vae: FrozenModel,
         coder: Coder,
         precisions: Precisions,
         seed: int,
@@ -235,22 +237,27 @@ class _Encoding:
             raise DataError("there are no images to compress")
         self._blocks = chain([first], self._blocks)
         model = vae.latent_model(precisions, refinement)
-        slope = parse_ramp(ramp, coder, model, flat(first))
+        tried = trial(model, first, vae.sequences)
+        slope = parse_ramp(ramp, coder, tried)
+        if vae.sequences and lanes == "auto":
+            lanes = 1
         self.header = Header(
             coder=coder.short,
             options=coder.get_config(),
             precisions=asdict(precisions),
             shape=first.shape[1:],
             dtype=str(first.dtype),
-            lanes=parse_lanes(lanes, coder, slope, model, flat(first)),
+            lanes=parse_lanes(lanes, coder, slope, tried, len(first)),
             block_size=_block_size(vae),
             ramp=slope,
             refinement=asdict(refinement) if refinement else {},
+            sequences=vae.sequences,
             model_id=bytes.fromhex(vae.model_id),
             model=vae.data if embed_model else b"",
         )
         self.codec = BlockCodec(self.header, vae)
         self.net = self.initial = 0.0
+        self.units: list[NDArray[np.int64]] = []
         self.ideal: list[NDArray[np.float64]] = []
         self.num_images = 0
 
@@ -261,6 +268,7 @@ class _Encoding:
         def blocks() -> Iterator[NDArray[Any]]:
             for images in self._blocks:
                 digest.update(images.tobytes())
+                self.units.append(self.vae.units(images))
                 yield images
 
         hook.mcbits_started(job="compress", total=self.total)
@@ -292,17 +300,19 @@ class _Encoding:
         hook.mcbits_finished(job="decompress", metrics={})
 
     def report(self, file_bytes: int, seconds: float, verify_seconds: float) -> Report:
-        rates, dims = self._rates(), prod(self.header.shape)
+        rates, units = self._rates(), np.concatenate(self.units)
         return Report(
             num_images=self.num_images,
+            unit=self.vae.unit,
             ideal=rates["ideal"],
             net=rates["net"],
-            total=8 * file_bytes / (self.num_images * dims),
+            total=8 * file_bytes / int(units.sum()),
             initial_bits=self.initial,
             file_bytes=file_bytes,
             seconds=seconds,
             verify_seconds=verify_seconds,
-            per_image=np.concatenate(self.ideal) / dims,
+            per_image=np.concatenate(self.ideal) / units,
+            units=units,
         )
 
     def _shower(self) -> Any:
@@ -323,12 +333,13 @@ class _Encoding:
     ) -> dict[str, float]:
         # Of the blocks that are written, and of what is known of the next.
         parts = [*self.ideal, *([ideal] if ideal is not None else [])]
-        dims = sum(map(len, parts)) * prod(self.header.shape)
+        units = int(np.concatenate(self.units)[: sum(map(len, parts))].sum())
         net, initial = self.net + net, self.initial + initial
-        return {"ideal": sum(float(p.sum()) for p in parts) / dims, "net": net / dims, "total": (net + initial) / dims}
+        ideal = sum(float(p.sum()) for p in parts)
+        return {"ideal": ideal / units, "net": net / units, "total": (net + initial) / units}
 
 
-def _blocks(images: Images, vae: FrozenVAE) -> Iterator[NDArray[Any]]:
+def _blocks(images: Images, vae: FrozenModel) -> Iterator[NDArray[Any]]:
     """The images, checked, a block of them at a time."""
     size = _block_size(vae)
     if isinstance(images, np.ndarray):
@@ -354,14 +365,14 @@ def _blocks(images: Images, vae: FrozenVAE) -> Iterator[NDArray[Any]]:
         yield _checked(np.concatenate(held), vae)
 
 
-def _block_size(vae: FrozenVAE) -> int:
+def _block_size(vae: FrozenModel) -> int:
     """Images a block: BLOCK_SIZE, or as many as the format has room for."""
     if prod(vae.shape) > MAX_BLOCK:
         raise DataError(f"images of shape {vae.shape} are too large: at most 2^30 pixels")
     return min(BLOCK_SIZE, MAX_BLOCK // prod(vae.shape))
 
 
-def _check_kind(images: NDArray[Any], vae: FrozenVAE) -> None:
+def _check_kind(images: NDArray[Any], vae: FrozenModel) -> None:
     if images.dtype not in (np.uint8, np.bool_):
         raise DataError(f"images must be uint8 or bool, not {images.dtype}: convert them without loss first")
     if images.ndim < 2 or (images.shape[1:] != vae.shape and images.shape[1:] != (prod(vae.shape),)):
@@ -370,8 +381,12 @@ def _check_kind(images: NDArray[Any], vae: FrozenVAE) -> None:
         )
 
 
-def _checked(images: NDArray[Any], vae: FrozenVAE) -> NDArray[Any]:
-    if (largest := int(images.max())) >= vae.num_symbols:
+def _checked(images: NDArray[Any], vae: FrozenModel) -> NDArray[Any]:
+    symbols = images
+    if vae.sequences:
+        lengths(images)
+        symbols = images[images != PADDING]
+    if (largest := int(symbols.max())) >= vae.num_symbols:
         raise DataError(
             f"a pixel is {largest}, but the model codes 0 ... {vae.num_symbols - 1}: binarize the images first"
         )
@@ -383,17 +398,17 @@ def _check_workers(workers: int) -> None:
         raise UsageError(f"workers must be between 1 and 256, not {workers!r}")
 
 
-def _loaded(model: Model, backend: str = "numpy") -> FrozenVAE:
-    if not isinstance(model, FrozenVAE):
+def _loaded(model: Model, backend: str = "numpy") -> FrozenModel:
+    if not isinstance(model, FrozenModel):
         return load_model(model, backend)
-    return model if backend in ("numpy", model.backend) else FrozenVAE(model.data, backend)
+    return model if backend in ("numpy", model.backend) else load_frozen(model.data, backend)
 
 
-def _model_of(header: Header, model: Model | None, backend: str) -> FrozenVAE:
+def _model_of(header: Header, model: Model | None, backend: str) -> FrozenModel:
     if model is None:
         if not header.model:
             raise ModelError(f"the file needs its model, {header.model_id.hex()[:16]}...: give it with --model")
-        return FrozenVAE(header.model, backend)
+        return load_frozen(header.model, backend)
     vae = _loaded(model, backend)
     if vae.model_id != header.model_id.hex():
         raise ModelError(

@@ -10,7 +10,8 @@ there.
     blocks: length, payload, CRC-32 of block number and payload         u32 + bytes + u32 each
     end: u32 0xFFFFFFFF, number of images u64, SHA-256 of their bytes  32 bytes, CRC-32 of the end   u32
 
-Integers are little-endian. A payload is the number of images (LEB128), then one stack: for each lane its head and the
+Integers are little-endian. A payload is the number of images (LEB128), then, where an image is a sequence, the number of
+frames of each (LEB128), then one stack: for each lane its head and the
 numbers of its tail words and of the initial words drawn (LEB128 both), then all tail words, lane after lane, bottom
 first, after the block's last step has ended (see Stack.step); a head has ceil((lprec + bprec) / 8) bytes, a word
 ceil(bprec / 8). A block of fewer images than lanes has as many lanes as images.
@@ -20,7 +21,7 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from io import BytesIO
@@ -56,8 +57,9 @@ class Header:
     `block_size`.
 
     `ramp`: step t of a block is coded with min(N, 1 + floor(t * ramp / 256)) particles; 0 for N from the start.
-    `refinement`: number of `steps` and learning rate `lr` by which q(z|x) is refined; left out of the bytes where it
-    is not.
+    `sequences`: whether an image is a sequence of frames, `shape` beginning with the most that one has; like
+    `refinement` left out of the bytes where it is not.
+    `refinement`: number of `steps` and learning rate `lr` by which q(z|x) is refined.
     """
 
     coder: str
@@ -69,12 +71,14 @@ class Header:
     block_size: int
     ramp: int
     refinement: dict[str, int | float] = field(default_factory=dict)
+    sequences: bool = False
     model_id: bytes = field(default=bytes(32), repr=False)
     model: bytes = field(default=b"", repr=False)
 
     def pack(self) -> bytes:
         """The bytes up to the first block."""
-        document = {k: v for k, v in vars(self).items() if k not in ("model_id", "model") and (k != "refinement" or v)}
+        document = {k: v for k, v in vars(self).items() if k not in ("model_id", "model")}
+        document = {k: v for k, v in document.items() if k not in ("refinement", "sequences") or v}
         text = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
         deflate = zlib.compressobj(9, wbits=-15, zdict=DICTIONARY)
         packed = deflate.compress(text) + deflate.flush()
@@ -164,19 +168,21 @@ def info(source: str | Path) -> dict[str, Any]:
     for no file."""
     with open_file(source) as file:
         header = read_header(file)
-        start, blocks = file.tell(), 0
+        start, blocks, frames = file.tell(), 0, 0
         for piece in read_blocks(file):
             if isinstance(piece, End):
                 end = piece
             else:
                 blocks += 1
+                frames += sum(_read_counts(BytesIO(piece), header)[1])
         size = file.seek(0, os.SEEK_END)
-    dims = end.num_images * prod(header.shape)
+    units = frames if header.sequences else end.num_images * prod(header.shape)
     return {
         "coder": header.coder,
         "options": header.options,
         "precisions": header.precisions,
         "num_images": end.num_images,
+        **({"num_frames": frames} if header.sequences else {}),
         "shape": list(header.shape),
         "dtype": header.dtype,
         "lanes": header.lanes,
@@ -189,7 +195,8 @@ def info(source: str | Path) -> dict[str, Any]:
         "sha256": end.digest.hex(),
         "file_bytes": size,
         "header_bytes": start - len(header.model),
-        "total": 8 * size / dims if dims else 0.0,
+        "total": 8 * size / units if units else 0.0,
+        "unit": "bits/frame" if header.sequences else "bits/dim",
     }
 
 
@@ -201,10 +208,10 @@ def open_file(source: str | Path) -> BinaryIO:
         raise DataError(f"{source}: {error.strerror}") from None
 
 
-def pack_stack(num_images: int, stack: Stack) -> bytes:
-    """A block's payload."""
+def pack_stack(num_images: int, lengths: Iterable[int], stack: Stack) -> bytes:
+    """A block's payload; `lengths` of the sequences in frames, none for images."""
     head_bytes, word_bytes = (stack.lprec + stack.bprec + 7) // 8, (stack.bprec + 7) // 8
-    fixed, words = bytearray(_leb128(num_images)), bytearray()
+    fixed, words = bytearray(b"".join(map(_leb128, [num_images, *lengths]))), bytearray()
     for lane, (head, drawn) in enumerate(zip(stack.heads, stack.initial_words, strict=True)):
         tail = stack.tail(lane)
         fixed += int(head).to_bytes(head_bytes, "little") + _leb128(len(tail)) + _leb128(int(drawn))
@@ -212,14 +219,12 @@ def pack_stack(num_images: int, stack: Stack) -> bytes:
     return bytes(fixed + words)
 
 
-def unpack_stack(payload: bytes, header: Header) -> tuple[int, Stack]:
-    """Number of images and stack of a payload; FormatError when it is not exactly that."""
+def unpack_stack(payload: bytes, header: Header) -> tuple[int, list[int], Stack]:
+    """Number of images, the lengths of sequences, and stack of a payload; FormatError when it is not exactly that."""
     lprec, bprec = header.precisions["lprec"], header.precisions["bprec"]
     head_bytes, word_bytes = (lprec + bprec + 7) // 8, (bprec + 7) // 8
     source = BytesIO(payload)
-    num_images = _read_leb128(source)
-    if not 1 <= num_images <= header.block_size:
-        raise FormatError(f"a block claims {num_images} images, and the file at most {header.block_size} a block")
+    num_images, lengths = _read_counts(source, header)
     heads, sizes, drawn = [], [], []
     for _ in range(min(header.lanes, num_images)):
         heads.append(int.from_bytes(_take(source, head_bytes), "little"))
@@ -232,9 +237,20 @@ def unpack_stack(payload: bytes, header: Header) -> tuple[int, Stack]:
     words = raw.view("<u8").reshape(-1).astype(np.uint64)
     try:
         tails = np.split(words, np.cumsum(sizes)[:-1])
-        return num_images, Stack.from_words(np.array(heads, np.uint64), tails, lprec, bprec, initial_words=drawn)
+        stack = Stack.from_words(np.array(heads, np.uint64), tails, lprec, bprec, initial_words=drawn)
+        return num_images, lengths, stack
     except (StackError, OverflowError) as error:
         raise FormatError(f"a block holds no valid stack: {error}") from None
+
+
+def _read_counts(source: BinaryIO, header: Header) -> tuple[int, list[int]]:
+    num_images = _read_leb128(source)
+    if not 1 <= num_images <= header.block_size:
+        raise FormatError(f"a block claims {num_images} images, and the file at most {header.block_size} a block")
+    lengths = [_read_leb128(source) for _ in range(num_images if header.sequences else 0)]
+    if not all(1 <= length <= header.shape[0] for length in lengths):
+        raise FormatError(f"a block claims a sequence that does not have 1 to {header.shape[0]} frames")
+    return num_images, lengths
 
 
 def _leb128(value: int) -> bytes:
@@ -271,6 +287,7 @@ def _check(header: Header) -> None:
         and header.precisions["lprec"] >= 1
         and header.precisions["bprec"] >= 1
         and header.precisions["lprec"] + header.precisions["bprec"] <= 64
+        and type(header.sequences) is bool
         and 1 <= len(header.shape) <= 8
         and all(integer(d, 1, 1 << 24) for d in header.shape)
         and header.dtype in ("uint8", "bool")

@@ -10,20 +10,21 @@ import numpy as np
 
 from mcbits.errors import DataError
 from mcbits.plugins import registry
+from mcbits.sequences import PADDING
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from mcbits.bounds.base import Bound
-    from mcbits.models.vae import VAE
+    from mcbits.models.base import Model
 
 # Decoder rows (images x particles) per call: enough to keep matrix products busy, 26 MB of logits at 28 x 28.
 MAX_ROWS = 8192
 
 
 def evaluate(
-    model: VAE,
+    model: Model,
     images: np.ndarray,
     bound: str = "elbo",
     num_particles: int = 1,
@@ -32,13 +33,13 @@ def evaluate(
     seed: int = 0,
     device: str | torch.device = "cpu",
 ) -> dict[str, Any]:
-    """The ideal rate of images under a float model, bits/dim: a function of seed, batch size and device.
+    """The ideal rate of images under a float model: a function of seed, batch size and device.
 
     images: integer (n, *model.shape) of symbols 0..K-1; bound: a registered name; batch_size: images per
     call of the network, by default as many as MAX_ROWS decoder rows allow. The model moves to the device
-    and stays there. Returns bound, num_particles, num_images, bits_per_dim (the mean), standard_error (of
-    the mean, over images; None for a single one) and per_image (float64 (n,)). Raises DataError for images
-    the model does not describe, UnknownNameError for the bound.
+    and stays there. Returns bound, num_particles, num_images, bits_per_dim (the mean; bits_per_frame for
+    sequences), standard_error (of the mean, over images; None for a single one) and per_image (float64 (n,)).
+    Raises DataError for images the model does not describe, UnknownNameError for the bound.
     """
     import torch
 
@@ -50,7 +51,7 @@ def evaluate(
     def advanced(done: int, mean: float) -> None:
         hook.mcbits_advanced(job="evaluate", done=done, metrics={"ideal": mean})
 
-    per_image = bits_per_dim(
+    per_image, units = ideal_rates(
         model.to(device),
         torch.tensor(images, device=device),
         chosen,
@@ -59,20 +60,28 @@ def evaluate(
         seed=seed,
         advanced=advanced,
     )
-    mean = float(per_image.mean())
+    mean = float(np.average(per_image, weights=units))
     hook.mcbits_finished(job="evaluate", metrics={"ideal": mean})
     return {
         "bound": chosen.name,
         "num_particles": num_particles,
         "num_images": len(images),
-        "bits_per_dim": mean,
-        "standard_error": float(per_image.std(ddof=1)) / math.sqrt(len(images)) if len(images) > 1 else None,
+        "bits_per_frame" if model.sequences else "bits_per_dim": mean,
+        "standard_error": standard_error(per_image, units),
         "per_image": per_image,
     }
 
 
-def bits_per_dim(
-    model: VAE,
+def standard_error(rates: np.ndarray, units: np.ndarray) -> float | None:
+    """Of the mean of `rates` (n,) weighted by `units` (n,), over images; None for a single one."""
+    if len(rates) == 1:
+        return None
+    deviations = units * (rates - np.average(rates, weights=units))
+    return math.sqrt(float((deviations**2).sum()) * len(rates) / (len(rates) - 1)) / float(units.sum())
+
+
+def ideal_rates(
+    model: Model,
     images: Tensor,
     bound: Bound,
     num_particles: int,
@@ -80,8 +89,8 @@ def bits_per_dim(
     batch_size: int | None = None,
     seed: int = 0,
     advanced: Callable[[int, float], None] = lambda done, mean: None,
-) -> np.ndarray:
-    """`evaluate` without names, checks and hooks: the rate of each image, float64 (n,).
+) -> tuple[np.ndarray, np.ndarray]:
+    """`evaluate` without names, checks and hooks: the rate of each image and the units it has, float64 and int (n,).
 
     model and images (n, *model.shape) lie on one device; `advanced(done, mean)` is called after every
     batch. Leaves the model in eval mode and the caller's random state as it was.
@@ -89,27 +98,27 @@ def bits_per_dim(
     import torch
 
     device = images.device
-    nats_to_rate = -1 / (math.log(2) * math.prod(model.shape))
-    rates = np.empty(len(images))
+    rates, units = np.empty(len(images)), model.units(images)
     done = 0
     model.eval()
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.inference_mode():
         torch.manual_seed(seed)
         for x in images.split(batch_size or max(1, MAX_ROWS // num_particles)):
-            nats = bound(model, x.flatten(1).float(), num_particles)
-            rates[done : done + len(x)] = nats.double().cpu().numpy() * nats_to_rate
+            nats = bound(model, x.flatten(1).float(), num_particles).double().cpu().numpy()
+            rates[done : done + len(x)] = nats / (-math.log(2) * units[done : done + len(x)])
             done += len(x)
-            advanced(done, rates[:done].mean())
-    return rates
+            advanced(done, np.average(rates[:done], weights=units[:done]))
+    return rates, units
 
 
-def check_images(images: np.ndarray, model: VAE) -> None:
+def check_images(images: np.ndarray, model: Model) -> None:
     """DataError unless images are one or more of the model's shape, of integer symbols 0..K-1."""
     shape, num_symbols = tuple(images.shape[1:]), model.observation.num_symbols
     if shape != model.shape or not len(images):
         needed = f"(n, {', '.join(map(str, model.shape))})"
         raise DataError(f"the images are {tuple(images.shape)}, but the model needs {needed}")
-    if images.dtype.kind not in "biu" or images.min() < 0 or images.max() >= num_symbols:
+    symbols = images[images != PADDING] if model.sequences else images
+    if images.dtype.kind not in "biu" or symbols.min() < 0 or symbols.max() >= num_symbols:
         hint = "; binarise them first (--binarize)" if num_symbols == 2 else ""
         raise DataError(f"the images are not integers 0..{num_symbols - 1}, as the model needs{hint}")
 

@@ -45,6 +45,12 @@ def mcbits_models() -> Iterable[type | Lazy]:
 
 
 @hookspec
+def mcbits_frozen_models() -> Iterable[type | Lazy]:
+    """What frozen models are read by: subclasses of `mcbits.exact.frozen.FrozenModel`, which import no torch."""
+    return ()
+
+
+@hookspec
 def mcbits_observation_models() -> Iterable[type | Lazy]:
     """Observation models p(x|z): see `mcbits.models.bernoulli.BernoulliObservation`."""
     return ()

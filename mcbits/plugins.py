@@ -24,6 +24,7 @@ KINDS = {
     "coder": ("mcbits_coders", ("short", "bound", "encode", "decode", "__dataclass_fields__")),
     "bound": ("mcbits_bounds", ("coupled",)),
     "model": ("mcbits_models", ()),
+    "frozen model": ("mcbits_frozen_models", ("latent_model",)),
     "observation": ("mcbits_observation_models", ("num_symbols", "log_prob", "distribution")),
     "dataset": ("mcbits_datasets", ("load",)),
 }

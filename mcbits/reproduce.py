@@ -21,7 +21,8 @@ from mcbits.config import CompressConfig
 from mcbits.container import info
 from mcbits.datasets.images import whole_or_nothing
 from mcbits.errors import DataError, ModelError, PluginError, UsageError
-from mcbits.exact.vae import FrozenVAE, Precisions
+from mcbits.evaluation import standard_error
+from mcbits.exact.frozen import FrozenModel, Precisions
 from mcbits.inputs import test_images
 from mcbits.plugins import nearest_name, registry
 
@@ -280,16 +281,16 @@ def config_of(cell: Cell) -> CompressConfig:
     return CompressConfig.load(None, values | cell.options | {"train_config": Path(cell.model), "split": cell.test})
 
 
-def _measure(config: CompressConfig, model: FrozenVAE, images: NDArray[np.uint8], file: Path) -> Outcome:
+def _measure(config: CompressConfig, model: FrozenModel, images: NDArray[np.uint8], file: Path) -> Outcome:
     from mcbits.evaluation import evaluate
-    from mcbits.models.checkpoint import load_vae
+    from mcbits.models.checkpoint import load_float
 
     assert config.train_config is not None
     coder, refinement, evaluated = config.make_coder(), config.make_refinement(), None
     if refinement is None:
         particles = getattr(coder, "num_particles", 1)
-        floats = evaluate(load_vae(config.train_config), images, coder.bound, particles, seed=config.seed)
-        evaluated = floats["bits_per_dim"]
+        floats = evaluate(load_float(config.train_config), images, coder.bound, particles, seed=config.seed)
+        evaluated = floats["bits_per_frame" if model.sequences else "bits_per_dim"]
     report = compress_file(
         images,
         file,
@@ -300,15 +301,16 @@ def _measure(config: CompressConfig, model: FrozenVAE, images: NDArray[np.uint8]
         ramp=config.ramp,
         refinement=refinement,
     )
-    message_bits = report.net * images.size + report.initial_bits + info(file)["blocks"] * config.lprec
+    units = int(report.units.sum())
+    message_bits = report.net * units + report.initial_bits + info(file)["blocks"] * config.lprec
     return Outcome(
         num_images=len(images),
         evaluated=evaluated,
         ideal=report.ideal,
         net=report.net,
-        total=message_bits / images.size,
+        total=message_bits / units,
         file=report.total,
-        standard_error=float(report.per_image.std(ddof=1)) / math.sqrt(len(images)) if len(images) > 1 else None,
+        standard_error=standard_error(report.per_image, report.units),
         initial_bits=report.initial_bits,
         file_bytes=report.file_bytes,
         encode_seconds=report.seconds / len(images),

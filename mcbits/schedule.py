@@ -1,8 +1,10 @@
 """A message begins with few particles and has no more lanes than it can feed, so that popping seldom meets an empty
 stack."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,6 @@ from mcbits.latent import LatentModel
 
 # The rate is measured with one particle and falls with more, and it varies from image to image.
 _MARGIN = 0.85
-_TRIAL_IMAGES = 32
 _HEAD_BITS = 80  # that a lane costs in the file besides: a head, and the length of its tail
 
 
@@ -33,9 +34,12 @@ def _with_particles(coder: Coder, num_particles: int) -> Coder:
     return replace(coder, num_particles=num_particles)  # type: ignore[call-arg]
 
 
-def parse_ramp(text: str, coder: Coder, model: LatentModel, x: NDArray[np.int32]) -> int:
-    """The ramp that `--ramp` asks for: "off", "auto" (from the first images of x (n, dims)), or particles added a
-    step."""
+Trial = Iterable[tuple[NDArray[Any], LatentModel]]
+"""A few symbols of the message, and the model of each: what the first steps would code."""
+
+
+def parse_ramp(text: str, coder: Coder, trial: Trial) -> int:
+    """The ramp that `--ramp` asks for: "off", "auto" (from what a trial costs), or particles added a step."""
     if text not in ("off", "auto"):
         try:
             ramp = round(float(text) * RAMP_UNIT)
@@ -49,18 +53,17 @@ def parse_ramp(text: str, coder: Coder, model: LatentModel, x: NDArray[np.int32]
     if text == "off" or not coder.ramped or coder.num_particles == 1:  # type: ignore[attr-defined]
         return 0
     # Each step adds about `rate` bits to the message, and each particle more takes `cost` bits out of it for a while.
-    rate, few = _trial(coder, 1, model, x)
-    _, many = _trial(coder, 3, model, x)
+    rate, few = _costs(coder, 1, trial)
+    _, many = _costs(coder, 3, trial)
     return max(1, int(RAMP_UNIT * _MARGIN * rate / max((many - few) / 2, 1.0)))
 
 
-def parse_lanes(lanes: int | str, coder: Coder, ramp: int, model: LatentModel, x: NDArray[np.int32]) -> int:
-    """The number of lanes that `--lanes` asks for; "auto": so many that initial bits stay below 0.5 % of x (n,
-    dims)."""
+def parse_lanes(lanes: int | str, coder: Coder, ramp: int, trial: Trial, num_images: int) -> int:
+    """The number of lanes that `--lanes` asks for; "auto": so many that initial bits stay below 0.5 % of a block."""
     if lanes == "auto":
         particles = 1 if ramp else getattr(coder, "num_particles", 1)
-        rate, initial = _trial(coder, particles, model, x)
-        return max(1, min(len(x), int(0.005 * len(x) * rate / (initial + _HEAD_BITS))))
+        rate, initial = _costs(coder, particles, trial)
+        return max(1, min(num_images, int(0.005 * num_images * rate / (initial + _HEAD_BITS))))
     try:
         number = int(str(lanes))
     except ValueError:
@@ -70,10 +73,13 @@ def parse_lanes(lanes: int | str, coder: Coder, ramp: int, model: LatentModel, x
     return number
 
 
-def _trial(coder: Coder, num_particles: int, model: LatentModel, x: NDArray[np.int32]) -> tuple[float, float]:
-    """Mean ideal codelength and initial bits of the first images, each on a fresh stack."""
-    x = x[:_TRIAL_IMAGES]
+def _costs(coder: Coder, num_particles: int, trial: Trial) -> tuple[float, float]:
+    """Mean ideal codelength and initial bits of what is tried, each on a fresh stack."""
     if hasattr(coder, "num_particles"):
         coder = _with_particles(coder, num_particles)
-    stack = Stack(len(x))
-    return float(coder.encode(stack, x, model).mean()) * CODELENGTH_UNIT, float(stack.initial_bits().mean())
+    lengths, initial = [], []
+    for x, model in trial:
+        stack = Stack(len(x))
+        lengths.append(coder.encode(stack, x, model))
+        initial.append(stack.initial_bits())
+    return float(np.concatenate(lengths).mean()) * CODELENGTH_UNIT, float(np.concatenate(initial).mean())

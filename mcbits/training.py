@@ -18,20 +18,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mcbits.datasets.base import Dataset
 from mcbits.datasets.binarize import binarize
 from mcbits.errors import DataError, McbitsError, ModelError, UsageError
-from mcbits.evaluation import bits_per_dim, choose_device
-from mcbits.models.checkpoint import dump_tensors, dump_vae, load_vae, read_tensors
+from mcbits.evaluation import choose_device, ideal_rates
+from mcbits.models.checkpoint import dump_float, dump_tensors, load_float, read_tensors
 from mcbits.plugins import registry
+from mcbits.sequences import PADDING
 
 if TYPE_CHECKING:
     from mcbits.bounds.base import Bound
     from mcbits.config import TrainConfig
-    from mcbits.models.vae import VAE
+    from mcbits.models.base import Model
 
 # Where a run and its data lie and how long it is; any other key decides what the next epoch computes.
 _MAY_DIFFER = {"epochs", "exp_name", "logdir", "datadir", "workers"}
@@ -57,22 +59,20 @@ def train(config: TrainConfig) -> Path:
     run = Path(config.logdir) / config.exp_name
     with torch.random.fork_rng([device] if device.type == "cuda" else []), _single_threaded():
         torch.manual_seed(config.seed)
-        model: VAE = model_class(shape=dataset.train.shape[1:], latent_dim=config.latent_dim)
+        model: Model = model_class(shape=dataset.train.shape[1:], latent_dim=config.latent_dim)
         _check_symbols(dataset, model, config)
         levels = dataset.levels if config.binarize else None
         images = torch.tensor(dataset.train).flatten(1)
-        mean = images.sum(0, dtype=torch.float64) / (len(images) * (levels or 1))
-        model.initialise_from_data(mean.float())
-        test = binarize(dataset.test, dataset.levels, config.seed) if config.binarize else dataset.test
+        model.initialise_from_data(images, levels or 1)
+        held_out = dataset.test if dataset.valid is None else dataset.valid
+        test = binarize(held_out, dataset.levels, config.seed) if config.binarize else held_out
 
         run.mkdir(parents=True, exist_ok=True)
         with _locked(run):
             state = _State(run, config, model.to(device))
             _write(run / "train_config.yml", config.to_yaml().encode())
             _fit(config, state, bound, images.to(device), levels, torch.tensor(test).to(device))
-            from mcbits.exact.vae import freeze_vae
-
-            freeze_vae(load_vae(run)).save(run / "codec.safetensors")
+            load_float(run).freeze().save(run / "codec.safetensors")
     return run
 
 
@@ -109,7 +109,7 @@ def batches(images: Tensor, levels: int | None, batch_size: int) -> Iterator[Ten
 class _State:
     """What a run is between two epochs: weights, optimiser, random states, epoch, best test loss."""
 
-    def __init__(self, run: Path, config: TrainConfig, model: VAE) -> None:
+    def __init__(self, run: Path, config: TrainConfig, model: Model) -> None:
         self.run = run
         self.config = config.model_dump(mode="json", exclude=_MAY_DIFFER)
         self.model = model
@@ -179,8 +179,8 @@ def _fit(
         epoch = state.epoch + 1
         lr = state.optimizer.param_groups[0]["lr"] = learning_rate(config, epoch)
         loss = _train_epoch(config, state, bound, images, levels)
-        rates = bits_per_dim(state.model, test, bound, config.num_particles, seed=config.seed)
-        metrics = {"epoch": epoch, "lr": lr, "loss": loss, "test": float(rates.mean())}
+        rates, units = ideal_rates(state.model, test, bound, config.num_particles, seed=config.seed)
+        metrics = {"epoch": epoch, "lr": lr, "loss": loss, "test": float(np.average(rates, weights=units))}
         if not (math.isfinite(loss) and math.isfinite(metrics["test"])):
             raise McbitsError(f"the loss is no longer finite in epoch {epoch}: give a smaller lr")
         # The state comes last: a kill before it repeats this epoch, to the same bits.
@@ -188,7 +188,7 @@ def _fit(
             state.best = metrics["test"]
             # What is frozen never stands beside newer weights.
             (state.run / "codec.safetensors").unlink(missing_ok=True)
-            _write(state.run / "model.safetensors", dump_vae(state.model))
+            _write(state.run / "model.safetensors", dump_float(state.model))
         with _writing(metrics_path), open(metrics_path, "a") as file:
             file.write(json.dumps(metrics) + "\n")
             file.flush()
@@ -224,9 +224,12 @@ def _train_epoch(
     return total.item() / seen
 
 
-def _check_symbols(dataset: Dataset, model: VAE, config: TrainConfig) -> None:
+def _check_symbols(dataset: Dataset, model: Model, config: TrainConfig) -> None:
     num_symbols = model.observation.num_symbols
-    if not config.binarize and max(dataset.train.max(), dataset.test.max()) >= num_symbols:
+    largest = max(int(split.max(initial=0, where=split != PADDING)) for split in (dataset.train, dataset.test))
+    if model.sequences and config.binarize:
+        raise UsageError(f"{config.model} is for sequences of symbols: set binarize false")
+    if not config.binarize and largest >= num_symbols:
         raise DataError(
             f"{config.dataset} has values beyond 0..{num_symbols - 1}, unknown to {config.model}: "
             "set binarize true"

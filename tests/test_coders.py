@@ -12,13 +12,14 @@ from mcbits.coders.simple import SimpleCoder
 from mcbits.coders.stochastic import StochasticCoder
 from mcbits.distributions import Bernoulli, GaussianBuckets, Uniform
 from mcbits.errors import DataError, UsageError
+from mcbits.latent import LatentModel
 
 BITS_BACK = [BitsBackCoder(), ISBitsBackCoder(1), ISBitsBackCoder(7), CISBitsBackCoder(1), CISBitsBackCoder(7)]
 CODERS = [SimpleCoder(), StochasticCoder(), *BITS_BACK]
 DIMS, LATENTS = 30, 6
 
 
-class Toy:
+class Toy(LatentModel):
     """A LatentModel without a network: logits and posterior means are fixed integer-linear maps of z and x."""
 
     index_precision = 24

@@ -34,7 +34,7 @@ def stack(lanes=2, lprec=32, bprec=32):
 
 
 def file(blocks=2, **changes):
-    pieces = [pack_block(i, pack_stack(3 + i, stack())) for i in range(blocks)]
+    pieces = [pack_block(i, pack_stack(3 + i, [], stack())) for i in range(blocks)]
     return header(**changes).pack() + b"".join(pieces) + End(7, bytes(32)).pack()
 
 
@@ -59,7 +59,7 @@ def test_header_blocks_and_end_are_read_back(model):
 def test_a_stack_is_read_back(lanes, lprec, bprec):
     s = stack(lanes, lprec, bprec)
     h = header(lanes=lanes, precisions=PRECISIONS | {"lprec": lprec, "bprec": bprec})
-    n, again = unpack_stack(pack_stack(500, s), h)
+    n, _, again = unpack_stack(pack_stack(500, [], s), h)
     assert n == 500 and np.array_equal(again.heads, s.heads)
     assert all(np.array_equal(again.tail(k), s.tail(k)) for k in range(lanes))
 
@@ -84,7 +84,7 @@ def test_every_truncation_extension_and_swap_is_detected():
             read(data[:size])
     with pytest.raises(FormatError, match="beyond the end"):
         read(data + b"\0")
-    a, b = pack_block(0, pack_stack(3, stack())), pack_block(1, pack_stack(4, stack()))
+    a, b = pack_block(0, pack_stack(3, [], stack())), pack_block(1, pack_stack(4, [], stack()))
     with pytest.raises(FormatError, match="block 0"):
         read(header().pack() + b + a + End(7, bytes(32)).pack())
 
@@ -111,7 +111,7 @@ def test_a_header_that_no_writer_writes_is_refused(changes):
         read(file(**changes))
 
 
-@pytest.mark.parametrize("payload", [b"", b"\x01", b"\xff" * 20, bytes(40), pack_stack(3, stack())[:-1]])
+@pytest.mark.parametrize("payload", [b"", b"\x01", b"\xff" * 20, bytes(40), pack_stack(3, [], stack())[:-1]])
 def test_a_payload_that_is_no_stack_is_refused(payload):
     with pytest.raises(FormatError):
         unpack_stack(payload, header())

@@ -11,7 +11,7 @@ from mcbits import evaluation
 from mcbits.errors import DataError, UnknownNameError
 from mcbits.evaluation import choose_device, evaluate
 from mcbits.models.binary_vae import BinaryVAE
-from mcbits.models.checkpoint import load_vae
+from mcbits.models.checkpoint import load_float
 from mcbits.plugins import hookimpl, registry
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
@@ -57,7 +57,7 @@ def test_published_checkpoints_have_their_reference_rates(bound: str, particles:
     digits = SHARED / "data" / "emnist" / "eval500.npy"
     if not checkpoint.exists() or not digits.exists():
         pytest.skip("needs the published checkpoints and eval500.npy in ../shared")
-    result = evaluate(load_vae(checkpoint), np.load(digits), bound, particles)
+    result = evaluate(load_float(checkpoint), np.load(digits), bound, particles)
     assert abs(result["bits_per_dim"] - rate) < 0.0006  # Monte Carlo noise of both sides
 
 

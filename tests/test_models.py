@@ -14,7 +14,7 @@ from mcbits.coders.coupling import shifts
 from mcbits.errors import ModelError
 from mcbits.models.bernoulli import BernoulliObservation
 from mcbits.models.binary_vae import BinaryVAE
-from mcbits.models.checkpoint import dump_vae, load_vae
+from mcbits.models.checkpoint import dump_float, load_float
 
 
 def small_model() -> BinaryVAE:
@@ -83,8 +83,9 @@ def test_encoder_and_decoder_can_be_traced() -> None:
 
 def test_output_bias_starts_at_the_clipped_logit_of_the_data_mean() -> None:
     model = small_model()
-    mean = torch.linspace(0, 1, 12)
-    model.initialise_from_data(mean)
+    images = torch.arange(12, dtype=torch.uint8).expand(7, 12)
+    mean = torch.arange(12) / 11
+    model.initialise_from_data(images, 11)
     torch.testing.assert_close(torch.sigmoid(model.decoder[-1].bias), mean.clamp(0.001, 0.999))
 
 
@@ -98,7 +99,7 @@ def test_observation_describes_each_dimension_by_one_logit_in_nats() -> None:
 
 def write_run(directory: Path, model: BinaryVAE) -> Path:
     (directory / "train_config.yml").write_text("model: BinaryVAE\n")
-    (directory / "model.safetensors").write_bytes(dump_vae(model))
+    (directory / "model.safetensors").write_bytes(dump_float(model))
     return directory
 
 
@@ -106,11 +107,11 @@ def test_loaded_model_is_the_saved_one(tmp_path: Path) -> None:
     model = small_model()
     run = write_run(tmp_path, model)
     for path in (run, run / "train_config.yml", str(run)):
-        loaded = load_vae(path)
+        loaded = load_float(path)
         assert loaded.get_config() == model.get_config()
         assert loaded.shape == (3, 4)
         assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), model.parameters(), strict=True))
-    assert (run / "model.safetensors").read_bytes() == dump_vae(loaded)
+    assert (run / "model.safetensors").read_bytes() == dump_float(loaded)
 
 
 def published_state_dict() -> dict[str, torch.Tensor]:
@@ -124,7 +125,7 @@ def test_published_checkpoint_loads_wherever_its_config_says_it_was(tmp_path: Pa
     state_dict = published_state_dict()
     torch.save(state_dict, tmp_path / "model.pt")
     (tmp_path / "train_config.yml").write_text("model: BinaryVAE\nckpt_path: /elsewhere/model.pt\n")
-    model = load_vae(tmp_path / "train_config.yml")
+    model = load_float(tmp_path / "train_config.yml")
     assert (model.shape, model.latent_dim) == ((28, 28), 6)
     assert torch.equal(model.encoder.log_scale.weight, state_dict["enc_fc32.weight"])
     assert torch.equal(model.decoder[4].bias, state_dict["dec_fc3.bias"])
@@ -143,7 +144,7 @@ def test_pickled_code_in_a_checkpoint_is_refused_and_not_run(
     for write in (lambda f: torch.save(Payload(), f), lambda f: f.write_bytes(pickle.dumps(Payload(), 2))):
         write(tmp_path / "model.pt")
         with pytest.raises(ModelError):
-            load_vae(tmp_path)
+            load_float(tmp_path)
     assert not (tmp_path / "ran").exists()
 
 
@@ -188,7 +189,7 @@ def test_a_model_that_cannot_be_read_is_one_line_of_error(tmp_path: Path, how: s
     run = write_run(tmp_path, small_model())
     damage(run, how)
     with pytest.raises(ModelError) as raised:
-        load_vae(run)
+        load_float(run)
     assert "\n" not in str(raised.value)
 
 

@@ -290,9 +290,9 @@ def test_ramp_brings_the_total_to_the_net_rate_and_a_fresh_process_decodes_it(pu
 @pytest.mark.parametrize("label, expected", [("BB-IS (1)", 0.2359), ("BB-IS (5)", 0.2309), ("BB-IS (50)", 0.2271)])
 def test_ideal_rates_on_all_digits_are_those_of_the_reference(published, label, expected):
     from mcbits.evaluation import evaluate
-    from mcbits.models.checkpoint import load_vae
+    from mcbits.models.checkpoint import load_float
 
     cell = replace(published[1][label], num_compress=0)
     config = config_of(cell)
-    rate = evaluate(load_vae(cell.model), images_of(config), "iwae", config.make_coder().num_particles)
+    rate = evaluate(load_float(cell.model), images_of(config), "iwae", config.make_coder().num_particles)
     assert rate["num_images"] == 10_000 and rate["bits_per_dim"] == pytest.approx(expected, abs=0.0003)

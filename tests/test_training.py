@@ -22,9 +22,9 @@ from mcbits.config import TrainConfig
 from mcbits.datasets.binarize import binarize
 from mcbits.datasets.digits import Digits
 from mcbits.errors import DataError, McbitsError, ModelError, UsageError
-from mcbits.evaluation import bits_per_dim
+from mcbits.evaluation import ideal_rates
 from mcbits.exact.vae import freeze_vae
-from mcbits.models.checkpoint import load_vae
+from mcbits.models.checkpoint import load_float
 from mcbits.plugins import hookimpl, registry
 from mcbits.training import batches, learning_rate, train
 
@@ -111,7 +111,7 @@ def test_a_longer_run_continues_a_shorter_one_to_the_same_bits(tmp_path: Path, f
 
 def test_what_is_frozen_never_stands_beside_newer_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = train(config(tmp_path, epochs=1))
-    frozen = freeze_vae(load_vae(run)).model_id
+    frozen = freeze_vae(load_float(run)).model_id
 
     def killed(state: Any) -> None:
         raise Killed
@@ -119,7 +119,7 @@ def test_what_is_frozen_never_stands_beside_newer_weights(tmp_path: Path, monkey
     monkeypatch.setattr(training._State, "save", killed)
     with pytest.raises(Killed):
         train(config(tmp_path))
-    newer = freeze_vae(load_vae(run)).model_id
+    newer = freeze_vae(load_float(run)).model_id
     assert load_model(run).model_id == newer != frozen
 
 
@@ -158,7 +158,7 @@ def test_interrupting_leaves_the_last_epoch_intact(
 def test_best_weights_are_those_of_the_best_test_loss(finished: Path) -> None:
     digits = Digits.load()
     test = torch.tensor(binarize(digits.test, digits.levels, 42))
-    rate = bits_per_dim(load_vae(finished), test, IWAE(), 2, seed=42).mean()
+    rate = ideal_rates(load_float(finished), test, IWAE(), 2, seed=42)[0].mean()
     assert rate == min(line["test"] for line in metrics(finished))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mcbits.models.vae import VAE
+    from mcbits.models.base import Model
 
 
 class Bound:
@@ -24,8 +24,8 @@ class Bound:
     aliases: tuple[str, ...] = ()
     coupled: bool = False
 
-    def __call__(self, model: VAE, x: Tensor, num_particles: int) -> Tensor:
-        """The bound's estimate in nats, (B,), for x float (B, *shape) or (B, prod(shape))."""
+    def __call__(self, model: Model, x: Tensor, num_particles: int) -> Tensor:
+        """The bound's estimate in nats, (B,), for x float (B, prod(shape))."""
         return self.reduce(model.log_weights(x, num_particles, coupled=self.coupled))
 
     def reduce(self, log_w: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from mcbits.bounds.base import Bound
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mcbits.models.vae import VAE
+    from mcbits.models.base import Model
 
 
 class Joint(Bound):
@@ -17,6 +17,6 @@ class Joint(Bound):
 
     name = "joint"
 
-    def __call__(self, model: VAE, x: Tensor, num_particles: int) -> Tensor:
-        z, _ = model.posterior_particles(x, num_particles)
-        return model.log_joint(x, z).mean(1)
+    def __call__(self, model: Model, x: Tensor, num_particles: int) -> Tensor:
+        log_joint, _ = model.particles(x, num_particles)
+        return log_joint.mean(1)

@@ -60,14 +60,14 @@ def compress(
 
     from mcbits import load_model
     from mcbits.compression import compress_file
-    from mcbits.exact.vae import Precisions
+    from mcbits.exact.frozen import Precisions
 
     with progress(quiet):
         frozen = load_model(path, checked.backend)
         images = (
             test_images(checked)
             if input is None
-            else _own_images(input, frozen.num_symbols, checked, overrides)
+            else _own_images(input, frozen.num_symbols, frozen.sequences, checked, overrides)
         )
         destination = output or _result_directory(checked) / "images.mcb"
         report = compress_file(
@@ -84,7 +84,7 @@ def compress(
             refinement=checked.make_refinement(),
             verify=checked.decode_check,
         )
-    figures = {key: value for key, value in asdict(report).items() if key != "per_image"}
+    figures = {key: value for key, value in asdict(report).items() if key not in ("per_image", "units")}
     document = {"file": destination, "coder": coder.name, **checked.coder_options, **figures}
     if output is None:
         with whole_or_nothing(destination.with_name("results.json")) as draft:
@@ -93,19 +93,19 @@ def compress(
         document,
         f"{destination}: {report.num_images} images in {report.file_bytes:,} bytes, "
         f"{report.num_images / report.seconds:,.0f} images/s\n"
-        f"bits/dim: ideal {report.ideal:.4f}, net {report.net:.4f}, total {report.total:.4f}",
+        f"bits/{report.unit}: ideal {report.ideal:.4f}, net {report.net:.4f}, total {report.total:.4f}",
         json,
     )
 
 
 def _own_images(
-    path: str, num_symbols: int, config: CompressConfig, overrides: dict[str, str]
+    path: str, num_symbols: int, sequences: bool, config: CompressConfig, overrides: dict[str, str]
 ) -> NDArray[np.uint8]:
     for key in ("datadir", "dataset", "split", "num_compress"):
         if key in overrides:
             raise UsageError(f"INPUT and --{key} exclude each other: leave one out")
     images = read_images(path)
-    if images.max(initial=0) < num_symbols:
+    if sequences or images.max(initial=0) < num_symbols:
         return images
     if num_symbols > 2:
         raise DataError(f"{path}: values up to {images.max()}, but the model describes 0..{num_symbols - 1}")

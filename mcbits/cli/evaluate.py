@@ -27,21 +27,21 @@ def evaluate(
     images = test_images(checked)
 
     from mcbits.evaluation import choose_device, evaluate
-    from mcbits.models.checkpoint import load_vae
+    from mcbits.models.checkpoint import load_float
 
     with progress(quiet):
         result = evaluate(
-            load_vae(checked.train_config),
+            load_float(checked.train_config),
             images,
             coder.bound,
             getattr(coder, "num_particles", 1),
             seed=checked.seed,
             device=choose_device(checked.gpu),
         )
-    error = result["standard_error"]
+    error, unit = result["standard_error"], "frame" if "bits_per_frame" in result else "dim"
     show(
         {"coder": coder.name, **result},
-        f"{coder.name}: ideal {result['bits_per_dim']:.4f} bits/dim"
+        f"{coder.name}: ideal {result[f'bits_per_{unit}']:.4f} bits/{unit}"
         f" ({result['bound']}, {result['num_particles']} particles, {result['num_images']} images"
         f"{'' if error is None else f', standard error {error:.4f}'})",
         json,

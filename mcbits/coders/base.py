@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcbits._rans import Stack
-from mcbits.distributions import Distribution
 from mcbits.distributions.base import Repeatable
 from mcbits.errors import UsageError
-from mcbits.latent import LatentModel
+from mcbits.latent import Joint, LatentModel
 
 
 def option(default: Any, *, help: str, minimum: float | None = None, maximum: float | None = None) -> Any:
@@ -19,15 +18,12 @@ def option(default: Any, *, help: str, minimum: float | None = None, maximum: fl
     return field(default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum})
 
 
-def log_weights(
-    q: Repeatable, p_z: Repeatable, p_x: Distribution, z: NDArray[np.int32], x: NDArray[np.int32]
-) -> NDArray[np.int64]:
-    """log2 w_i = log2 p(x|z_i) p(z_i) / q(z_i|x) for z (lanes, N, dims): (lanes, N), in units of 2^-16 bits.
+def log_weights(q: Repeatable, p: Joint, z: NDArray[np.int32], x: NDArray[np.int32]) -> NDArray[np.int64]:
+    """log2 w_i = log2 p(x, z_i) / q(z_i|x) for z (lanes, N, dims), p at these z: (lanes, N), in units of 2^-16 bits.
 
     They are the codelengths of the discretised distributions, integers, so that encoder and decoder agree on them.
     """
-    N = z.shape[1]
-    return q.expand(N).total_codelength(z) - p_z.expand(N).total_codelength(z) - p_x.total_codelength(x)
+    return q.expand(z.shape[1]).total_codelength(z) - p.total_codelength(x)
 
 
 @dataclass(frozen=True)

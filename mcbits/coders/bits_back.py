@@ -24,13 +24,11 @@ class BitsBackCoder(Coder):
     def encode(self, stack: Stack, x: NDArray[np.int32], model: LatentModel) -> NDArray[np.int64]:
         q = model.posterior(x)
         z = q.pop(stack)
-        p_z, p_x = model.prior(len(x)), model.likelihood(z)
-        p_x.push(stack, x)
-        p_z.push(stack, z)
-        return p_x.total_codelength(x) + p_z.total_codelength(z) - q.total_codelength(z)
+        p = model.joint(z)
+        p.push(stack, x)
+        return p.total_codelength(x) - q.total_codelength(z)
 
     def decode(self, stack: Stack, model: LatentModel) -> NDArray[np.int32]:
-        z = model.prior(stack.lanes).pop(stack)
-        x = model.likelihood(z).pop(stack)
+        z, x = model.pop(stack)
         model.posterior(x).push(stack, z)
         return x

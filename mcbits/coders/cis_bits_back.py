@@ -35,25 +35,22 @@ class CISBitsBackCoder(Coder):
 
     def encode(self, stack: Stack, x: NDArray[np.int32], model: LatentModel) -> NDArray[np.int64]:
         N, lane = self.num_particles, np.arange(len(x))
-        q, p_z = model.posterior(x), model.prior(len(x))
+        q = model.posterior(x)
         s = self._shifts(q)
         u = (uniform(1 << q.precision, q.shape, q.precision).pop(stack)[:, None] + s) % (1 << q.precision)
         z = q.expand(N).inverse(u)
-        p_x = model.likelihood(z)
-        log_w = log_weights(q, p_z, p_x, z, x)
+        p = model.joint(z)
+        log_w = log_weights(q, p, z, x)
         j = Categorical.from_log2(log_w, model.index_precision).pop(stack)[:, 0]
         start, freq = q.intervals(z[lane, j])
         self._within(q, freq, stack).push(stack, u[lane, j] - start.astype(np.int64))
         uniform(N, (len(x), 1), model.index_precision).push(stack, j[:, None])
-        p_x.particle(j).push(stack, x)
-        p_z.push(stack, z[lane, j])
+        p.particle(j).push(stack, x)
         return -log2_mean(log_w)
 
     def decode(self, stack: Stack, model: LatentModel) -> NDArray[np.int32]:
         N, lanes = self.num_particles, stack.lanes
-        p_z = model.prior(lanes)
-        z_j = p_z.pop(stack)
-        x = model.likelihood(z_j).pop(stack)
+        z_j, x = model.pop(stack)
         j = uniform(N, (lanes, 1), model.index_precision).pop(stack)[:, 0]
         q = model.posterior(x)
         s = self._shifts(q)
@@ -61,7 +58,7 @@ class CISBitsBackCoder(Coder):
         u_j = start.astype(np.int64) + self._within(q, freq, stack).pop(stack)
         u = ((u_j - s[j])[:, None] + s) % (1 << q.precision)
         z = q.expand(N).inverse(u)
-        log_w = log_weights(q, p_z, model.likelihood(z), z, x)
+        log_w = log_weights(q, model.joint(z), z, x)
         Categorical.from_log2(log_w, model.index_precision).push(stack, j[:, None])
         uniform(1 << q.precision, q.shape, q.precision).push(stack, u[:, 0])
         return x

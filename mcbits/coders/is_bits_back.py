@@ -33,29 +33,26 @@ class ISBitsBackCoder(Coder):
 
     def encode(self, stack: Stack, x: NDArray[np.int32], model: LatentModel) -> NDArray[np.int64]:
         N, lanes = self.num_particles, len(x)
-        q, p_z = model.posterior(x), model.prior(lanes)
+        q = model.posterior(x)
         z = q.expand(N).pop(stack)
-        p_x = model.likelihood(z)
-        log_w = log_weights(q, p_z, p_x, z, x)
+        p = model.joint(z)
+        log_w = log_weights(q, p, z, x)
         j = Categorical.from_log2(log_w, model.index_precision).pop(stack)[:, 0]
-        p_x = p_x.particle(j)
+        p = p.particle(j)
         swap_with_last(z, j)
         q.expand(N - 1).push(stack, z[:, :-1])
         uniform(N, (lanes, 1), model.index_precision).push(stack, j[:, None])
-        p_x.push(stack, x)
-        p_z.push(stack, z[:, -1])
+        p.push(stack, x)
         return -log2_mean(log_w)
 
     def decode(self, stack: Stack, model: LatentModel) -> NDArray[np.int32]:
         N, lanes = self.num_particles, stack.lanes
-        p_z = model.prior(lanes)
-        z_j = p_z.pop(stack)
-        x = model.likelihood(z_j).pop(stack)
+        z_j, x = model.pop(stack)
         j = uniform(N, (lanes, 1), model.index_precision).pop(stack)[:, 0]
         q = model.posterior(x)
         z = np.concatenate([q.expand(N - 1).pop(stack), z_j[:, None]], axis=1, dtype=np.int32)
         swap_with_last(z, j)
-        log_w = log_weights(q, p_z, model.likelihood(z), z, x)
+        log_w = log_weights(q, model.joint(z), z, x)
         Categorical.from_log2(log_w, model.index_precision).push(stack, j[:, None])
         q.expand(N).push(stack, z)
         return x

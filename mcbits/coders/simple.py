@@ -26,11 +26,10 @@ class SimpleCoder(Coder):
 
     def encode(self, stack: Stack, x: NDArray[np.int32], model: LatentModel) -> NDArray[np.int64]:
         z = self.choose(model.posterior(x), stack)
-        p_z, p_x = model.prior(len(x)), model.likelihood(z)
-        p_x.push(stack, x)
-        p_z.push(stack, z)
-        return p_x.total_codelength(x) + p_z.total_codelength(z)
+        p = model.joint(z)
+        p.push(stack, x)
+        return p.total_codelength(x)
 
     def decode(self, stack: Stack, model: LatentModel) -> NDArray[np.int32]:
-        z = model.prior(stack.lanes).pop(stack)
-        return model.likelihood(z).pop(stack)
+        _, x = model.pop(stack)
+        return x

@@ -58,6 +58,10 @@ class Distribution(ABC):
     def expand(self, num_particles: int) -> "Distribution":
         """num_particles draws from each of these (lanes, dims): shape (lanes, num_particles, dims)."""
 
+    def in_lanes(self, lanes: int) -> "Distribution":
+        """The same distributions, in C order, as the dimensions of so many lanes: shape (lanes, size / lanes)."""
+        raise UsageError(f"{type(self).__name__} does not know how to lie in other lanes")
+
     def cdf(self) -> NDArray[np.uint64]:
         """The whole table, `shape` + (K + 1,): for tests and inspection, never on a coding path."""
         rows = [self.intervals(np.full(self.shape, k, np.int32)) for k in range(self.num_symbols)]

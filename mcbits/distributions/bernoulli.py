@@ -54,6 +54,9 @@ class Bernoulli(Distribution):
     def expand(self, num_particles: int) -> "Bernoulli":
         return Bernoulli(np.repeat(self.logits, num_particles, axis=1), self.precision)
 
+    def in_lanes(self, lanes: int) -> "Bernoulli":
+        return Bernoulli(self.logits.reshape(lanes, -1), self.precision)
+
     def particle(self, j: NDArray[np.integer]) -> "Bernoulli":
         """Of (lanes, particles, dims), the one particle j (lanes,) of each lane."""
         return Bernoulli(self.logits[np.arange(len(j)), j], self.precision)

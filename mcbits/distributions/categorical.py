@@ -1,5 +1,7 @@
 """Categorical under integer weights: one count for every symbol, the other 2^r - K shared out in proportion."""
 
+from copy import copy
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -34,6 +36,12 @@ class Categorical(Repeatable):
         self = cls.__new__(cls)
         self._set(_kernels.weights_from_log2(log_w)[:, None], precision)
         return self
+
+    def in_lanes(self, lanes: int) -> "Categorical":
+        part = copy(self)
+        part._table = self._table.reshape(lanes, -1, self._table.shape[-1])
+        part.shape = part._table.shape[:2]
+        return part
 
     def push(self, stack: Stack, symbols: ArrayLike) -> None:
         _kernels.table_push(stack, self._table, draws(symbols), self.precision)

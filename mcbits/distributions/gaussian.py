@@ -75,6 +75,14 @@ class _Gaussian(Repeatable):
         part.shape = (last - first, self.shape[1])
         return part
 
+    def in_lanes(self, lanes: int) -> "_Gaussian":
+        part = copy(self)
+        part.__dict__.pop("_table", None)
+        mean, inv_scale, *others = self._parameters
+        part._parameters = (mean.reshape(lanes, -1), inv_scale.reshape(lanes, -1), *others)
+        part.shape = part._parameters[0].shape
+        return part
+
     @cached_property
     def _table(self) -> NDArray[np.uint32]:
         return _kernels.gaussian_table(*self._parameters)

@@ -41,6 +41,10 @@ class Uniform(Repeatable):
         freq = ((k + 1 << self.precision) // n - start).astype(np.uint64)
         return start.astype(np.uint64).reshape(np.shape(symbols)), freq.reshape(np.shape(symbols))
 
+    def in_lanes(self, lanes: int) -> "Uniform":
+        size = self._size.reshape(lanes, -1)
+        return Uniform(size, size.shape, self.precision)
+
     def total_codelength(self, symbols: ArrayLike) -> NDArray[np.int64]:
         if self._even:
             cost = self.shape[1] * ((self.num_symbols.bit_length() - 1) << 16)

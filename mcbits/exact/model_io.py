@@ -53,6 +53,25 @@ def load(
             data = Path(source).read_bytes()
         except OSError as error:
             raise ModelError(f"cannot read the model {name}: {error.strerror}") from None
+    tensors, specs, meta = _parse(data, name)
+    own: dict[str, dict[str, np.ndarray]] = {key: {} for key in specs}
+    for key, tensor in tensors.items():
+        if (network := key.partition(".")[0]) not in own:
+            raise ModelError(f"{name} holds a tensor {key!r} that belongs to no network")
+        own[network][key] = tensor
+    networks = {
+        key: FrozenNetwork.from_tensors(own[key], spec, f"{key}.", backend_name) for key, spec in specs.items()
+    }
+    return networks, meta, hashlib.sha256(data).hexdigest()
+
+
+def read_meta(data: bytes) -> dict[str, Any]:
+    """The `meta` of a model file's bytes, without its networks; ModelError when they are not one."""
+    return _parse(data, "the model")[2]
+
+
+def _parse(data: bytes, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, Any]]:
+    """Tensors, the specification of each network, and meta."""
     try:
         tensors = safetensors.numpy.load(data)
         # safetensors has just checked the header that these eight bytes give the length of.
@@ -63,12 +82,4 @@ def load(
         raise ModelError(f"{name} is not a frozen mcbits model, or is damaged") from None
     if version != FORMAT:
         raise ModelError(f"{name} has model format {version!r}; this mcbits reads format {FORMAT}")
-    own: dict[str, dict[str, np.ndarray]] = {key: {} for key in specs}
-    for key, tensor in tensors.items():
-        if (network := key.partition(".")[0]) not in own:
-            raise ModelError(f"{name} holds a tensor {key!r} that belongs to no network")
-        own[network][key] = tensor
-    networks = {
-        key: FrozenNetwork.from_tensors(own[key], spec, f"{key}.", backend_name) for key, spec in specs.items()
-    }
-    return networks, meta, hashlib.sha256(data).hexdigest()
+    return tensors, specs, meta

@@ -1,81 +1,34 @@
-"""A frozen VAE is a file of integers, its SHA-256 its name: prior, posterior and likelihood come from it bit for bit anywhere."""
+"""A frozen VAE: prior, posterior and likelihood come from its integers bit for bit anywhere."""
 
-import json
 from collections.abc import Iterator
 from copy import copy
-from dataclasses import dataclass, fields
 from math import prod
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
-from mcbits.distributions import Distribution, GaussianBuckets, uniform
-from mcbits.distributions.base import MAX_PRECISION
+from mcbits.distributions import GaussianBuckets, uniform
 from mcbits.distributions.gaussian import CENTRE_FRAC, LOG_SCALE_FRAC, MEAN_FRAC, equal_mass_centres
-from mcbits.errors import ModelError, UsageError
-from mcbits.exact.fixed import FixedPoint, Shape
+from mcbits.distributions.uniform import Uniform
+from mcbits.exact.fixed import FixedPoint
+from mcbits.exact.frozen import FrozenModel, Precisions
 from mcbits.exact.iterative import Refinement, Refiner
-from mcbits.exact.model_io import dumps, load
-from mcbits.plugins import registry
+from mcbits.latent import LatentModel
 
 if TYPE_CHECKING:
     from mcbits.models.vae import VAE
 
-_SHAPE: TypeAdapter[tuple[int, ...]] = TypeAdapter(Shape)
 
+class FrozenVAE(FrozenModel):
+    """A VAE as integers: standard normal prior, Gaussian posterior, any registered observation model."""
 
-@dataclass(frozen=True)
-class Precisions:
-    """Bits of precision: of the stack (lprec, bprec), the latent grid, p(z), q(z|x), p(x|z), and the choice of a particle."""
+    name = "VAE"
 
-    lprec: int = 32
-    bprec: int = 32
-    log_num_bucket: int = 8
-    prior_mprec: int = 8
-    prop_mprec: int = 16
-    cond_mprec: int = 16
-    index_mprec: int = 24
-
-    def __post_init__(self) -> None:
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer):
-                raise UsageError(f"{f.name} must be a whole number of bits, not {value!r}")
-            object.__setattr__(self, f.name, int(value))
-        if not (1 <= self.lprec and 1 <= self.bprec and self.lprec + self.bprec <= 64):
-            raise UsageError(f"lprec {self.lprec} and bprec {self.bprec} must be at least 1 and together at most 64")
-        for name in ("prior_mprec", "prop_mprec", "cond_mprec", "index_mprec"):
-            if not 1 <= getattr(self, name) <= min(self.lprec, MAX_PRECISION):
-                raise UsageError(f"{name} must be between 1 and the smaller of lprec and {MAX_PRECISION}, not {getattr(self, name)}")
-        if not 1 <= self.log_num_bucket <= min(self.prior_mprec, self.prop_mprec, 16):
-            raise UsageError(
-                f"log_num_bucket must be between 1 and the smallest of prior_mprec, prop_mprec and 16, not {self.log_num_bucket}"
-            )
-
-
-class FrozenVAE:
-    """A VAE as integers: standard normal prior, Gaussian posterior, any registered observation model.
-
-    `shape` of an image, `num_symbols` K of a pixel, `latent_dim`, `model_id` (SHA-256 of `data`, hex), `data` (the file).
-    """
-
-    def __init__(self, source: Path | bytes, backend: str = "numpy"):
-        """Read a frozen model file, or its bytes. ModelError when it is not one, PlatformError when this machine rounds."""
-        self.data = source if isinstance(source, bytes) else _read(source)
-        networks, meta, self.model_id = load(self.data, backend)
-        self.backend = backend
-        try:
-            self.encoder, self.decoder = networks["encoder"], networks["decoder"]
-            self.shape: tuple[int, ...] = _SHAPE.validate_json(json.dumps(meta["shape"]), strict=True)
-            self.observation: Any = registry().observation(meta["observation"])()
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
-            raise ModelError("the frozen model does not describe a VAE: freeze it again") from None
-        dims, self.num_symbols = prod(self.shape), self.observation.num_symbols
-        self.latent_dim = self.decoder.inputs[0].size
-        fits = (
+    def read(self, meta: dict[str, Any]) -> bool:
+        self.encoder, self.decoder = self.networks["encoder"], self.networks["decoder"]
+        dims, self.latent_dim = prod(self.shape), self.decoder.inputs[0].size
+        return (
             len(self.encoder.inputs) == len(self.decoder.inputs) == 1
             and self.encoder.inputs[0].size == dims
             and [(prod(o.shape), o.frac) for o in self.encoder.outputs]
@@ -83,25 +36,12 @@ class FrozenVAE:
             and [(prod(o.shape), o.frac) for o in self.decoder.outputs]
             == [(self.observation.num_parameters(dims), self.observation.frac_bits)]
         )
-        if not fits:
-            raise ModelError("the networks of the frozen model do not fit each other: freeze it again")
-
-    def save(self, path: Path) -> None:
-        """Write the file, whole or not at all."""
-        from mcbits.datasets.images import whole_or_nothing
-
-        with whole_or_nothing(path) as draft:
-            draft.write_bytes(self.data)
 
     def latent_model(self, precisions: Precisions, refinement: Refinement | None = None) -> "LatentVAE":
-        """The discretised distributions at these precisions, which is what a coder sees.
-
-        A refinement improves on the encoder network's q(z|x); UsageError for a model that has no exact gradient.
-        """
         return LatentVAE(self, precisions, refinement)
 
 
-class LatentVAE:
+class LatentVAE(LatentModel):
     """The LatentModel of a FrozenVAE at given precisions."""
 
     def __init__(self, vae: FrozenVAE, precisions: Precisions, refinement: Refinement | None = None):
@@ -110,7 +50,7 @@ class LatentVAE:
         self.index_precision = precisions.index_mprec
         self._centres = equal_mass_centres(1 << precisions.log_num_bucket)
 
-    def prior(self, lanes: int) -> Distribution:
+    def prior(self, lanes: int) -> Uniform:
         """Uniform over buckets of equal prior mass, (lanes, latent_dim)."""
         return uniform(1 << self.precisions.log_num_bucket, (lanes, self.vae.latent_dim), self.precisions.prior_mprec)
 
@@ -126,7 +66,7 @@ class LatentVAE:
             step.posterior = lambda x, first=first: q.rows(first, first + len(x))  # type: ignore[method-assign]
             yield step
 
-    def likelihood(self, z: NDArray[np.integer]) -> Distribution:
+    def likelihood(self, z: NDArray[np.integer]) -> Any:
         """p(x|z) for z (lanes, latent_dim) or (lanes, particles, latent_dim), all rows in one run of the network."""
         rows = self._centres.take(z.reshape(-1, *self.vae.decoder.inputs[0].shape))
         (parameters,) = self.vae.decoder.run(rows)
@@ -145,15 +85,10 @@ def freeze_vae(vae: "VAE", backend: str = "numpy") -> FrozenVAE:
     """Freeze a trained torch VAE; FreezeError where a layer has no exact form. Needs torch."""
     from mcbits.exact.freeze import freeze
 
-    dims = prod(vae.shape)
-    encoder = freeze(vae.encoder, [FixedPoint(shape=(dims,), frac=0, bound=vae.observation.num_symbols - 1)], [MEAN_FRAC, LOG_SCALE_FRAC])
-    decoder = freeze(vae.decoder, [FixedPoint(shape=(vae.latent_dim,), frac=CENTRE_FRAC, bound=1024)], [vae.observation.frac_bits])
-    meta = {"observation": vae.observation.name, "shape": list(vae.shape)}
-    return FrozenVAE(dumps({"encoder": encoder, "decoder": decoder}, meta), backend)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: {error.strerror}") from None
+    x = FixedPoint(shape=(prod(vae.shape),), frac=0, bound=vae.observation.num_symbols - 1)
+    z = FixedPoint(shape=(vae.latent_dim,), frac=CENTRE_FRAC, bound=1024)
+    networks = {
+        "encoder": freeze(vae.encoder, [x], [MEAN_FRAC, LOG_SCALE_FRAC]),
+        "decoder": freeze(vae.decoder, [z], [vae.observation.frac_bits]),
+    }
+    return FrozenVAE.pack(networks, observation=vae.observation.name, shape=vae.shape, backend=backend)

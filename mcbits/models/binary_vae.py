@@ -67,11 +67,12 @@ class BinaryVAE(VAE):
         return {**super().get_config(), "hidden": self.hidden}
 
     @torch.no_grad()
-    def initialise_from_data(self, mean: Tensor) -> None:
+    def initialise_from_data(self, images: Tensor, levels: int) -> None:
         """The output bias becomes the logit of the mean image within [0.001, 0.999] (Burda et al. 2016)."""
+        mean = images.sum(0, dtype=torch.float64) / (len(images) * levels)
         output = self.decoder[-1]
         assert isinstance(output, nn.Linear)
-        output.bias.copy_(torch.logit(mean, eps=0.001))
+        output.bias.copy_(torch.logit(mean.float(), eps=0.001))
 
     @classmethod
     def from_published(cls, state_dict: dict[str, Tensor]) -> Self:

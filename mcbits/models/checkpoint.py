@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from mcbits.errors import McbitsError, ModelError
-from mcbits.models.vae import VAE
+from mcbits.models.base import Model
 from mcbits.plugins import registry
 
 
@@ -33,13 +33,13 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise ModelError(f"{path} is damaged or was not written by mcbits train") from error
 
 
-def dump_vae(model: VAE) -> bytes:
+def dump_float(model: Model) -> bytes:
     """The bytes of a run directory's `model.safetensors`."""
     return dump_tensors(model.state_dict(), {"model": model.name, "config": model.get_config()})
 
 
-def load_vae(path: str | Path) -> VAE:
-    """The float VAE of a run directory or of a directory of published checkpoints, on the CPU, in eval mode.
+def load_float(path: str | Path) -> Model:
+    """The float model of a run directory or of a directory of published checkpoints, on the CPU, in eval mode.
 
     path: the directory, or the `train_config.yml` in it; the weights (`model.safetensors`, else `model.pt`)
     are looked for beside the yml, wherever it says they once were. Nothing is unpickled but tensors. Raises
@@ -51,15 +51,15 @@ def load_vae(path: str | Path) -> VAE:
     if path not in (directory, config) or not config.is_file():
         raise ModelError(f"{path} is not a model: give a run directory or its train_config.yml")
     weights = directory / "model.safetensors"
-    model = _read_published(directory) if not weights.is_file() else _read_vae(weights)
+    model = _read_published(directory) if not weights.is_file() else _read_float(weights)
     return model.eval()
 
 
-def _read_vae(weights: Path) -> VAE:
+def _read_float(weights: Path) -> Model:
     tensors, meta = read_tensors(weights)
     try:
         cls = registry().model(meta["model"])
-        model: VAE = cls(**{**meta["config"], "shape": tuple(meta["config"]["shape"])})
+        model: Model = cls(**{**meta["config"], "shape": tuple(meta["config"]["shape"])})
         model.load_state_dict(tensors)
     except McbitsError:
         raise
@@ -68,7 +68,7 @@ def _read_vae(weights: Path) -> VAE:
     return model
 
 
-def _read_published(directory: Path) -> VAE:
+def _read_published(directory: Path) -> Model:
     weights = directory / "model.pt"
     if not weights.is_file():
         raise ModelError(f"{directory} holds no model.safetensors or model.pt; let mcbits train end an epoch")
@@ -83,5 +83,5 @@ def _read_published(directory: Path) -> VAE:
         raise ModelError(f"{weights} is damaged or is no checkpoint of tensors") from error
     if not isinstance(state_dict, dict) or not all(isinstance(v, Tensor) for v in state_dict.values()):
         raise ModelError(f"{weights} is no checkpoint of tensors (a state dict)")
-    model: VAE = registry().model(name).from_published(state_dict)
+    model: Model = registry().model(name).from_published(state_dict)
     return model

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from mcbits._kernels import log2_mean
 from mcbits._rans import Stack
-from mcbits.blocks import BlockCodec, flat
+from mcbits.blocks import BlockCodec, flat, trial
 from mcbits.coders.base import Coder
 from mcbits.container import Header
 from mcbits.distributions import CODELENGTH_UNIT, Distribution
@@ -53,7 +53,7 @@ def initial_bits(
         dtype=str(images.dtype),
         lanes=1,
         block_size=len(images),
-        ramp=parse_ramp(ramp, coder, model, x),
+        ramp=parse_ramp(ramp, coder, trial(model, images, sequences=False)),
         model_id=bytes.fromhex(model.vae.model_id),
     )
     initial, net = np.empty(len(x)), np.empty(len(x))

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from mcbits._rans import Stack
 from mcbits.distributions import Categorical
 from mcbits.distributions.base import Repeatable
+from mcbits.latent import LatentModel, SequenceModel
 
 WEIGHT_BITS = 16
 """The weights of each row of a table add up to 2 to this power."""
@@ -100,7 +101,7 @@ class ParticleLikelihood:
         return self._emission.given(self._z[np.arange(len(j)), j])
 
 
-class ToyModel:
+class ToyModel(LatentModel):
     """A hidden Markov model as a LatentModel: z (lanes, T) over K symbols, x (lanes, T), and q(z|x) one step at a time.
 
     `transition` (K + 1, K) holds p(z_t|z_{t-1}) and in its last row p(z_1), `emission` p(x_t|z_t), `proposal`

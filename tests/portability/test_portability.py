@@ -21,7 +21,7 @@ from mcbits.datasets.emnist import EMNIST
 from mcbits.distributions.gaussian import CENTRE_FRAC, LOG_SCALE_FRAC, MEAN_FRAC, equal_mass_centres
 from mcbits.exact import FrozenNetwork
 from mcbits.exact.vae import FrozenVAE, Precisions
-from mcbits.models.checkpoint import load_vae
+from mcbits.models.checkpoint import load_float
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
@@ -64,7 +64,7 @@ def iwae(x, z, mean, log_scale, logits) -> float:
 def test_freezing_moves_the_rate_by_at_most_a_ten_thousandth(name):
     """Both networks see the same particles, so that the difference holds no sampling noise."""
     images, particles = eval500().reshape(500, -1), 50
-    float_vae, frozen = load_vae(checkpoint(name)).double(), mcbits.load_model(checkpoint(name))
+    float_vae, frozen = load_float(checkpoint(name)).double(), mcbits.load_model(checkpoint(name))
     x = torch.tensor(images, dtype=torch.float64)
     with torch.no_grad():
         mean, log_scale = float_vae.encoder(x)
