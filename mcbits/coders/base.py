@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from mcbits._rans import Stack
 from mcbits.distributions import Distribution
-from mcbits.distributions.base import Repeatable
 from mcbits.errors import UsageError
 from mcbits.latent import LatentModel
 
@@ -20,7 +19,7 @@ def option(default: Any, *, help: str, minimum: float | None = None, maximum: fl
 
 
 def log_weights(
-    q: Repeatable, p_z: Repeatable, p_x: Distribution, z: NDArray[np.int32], x: NDArray[np.int32]
+    q: Distribution, p_z: Distribution, p_x: Distribution, z: NDArray[np.int32], x: NDArray[np.int32]
 ) -> NDArray[np.int64]:
     """log2 w_i = log2 p(x|z_i) p(z_i) / q(z_i|x) for z (lanes, N, dims): (lanes, N), in units of 2^-16 bits.
 

@@ -27,10 +27,11 @@ class BitsBackCoder(Coder):
         p_z, p_x = model.prior(len(x)), model.likelihood(z)
         p_x.push(stack, x)
         p_z.push(stack, z)
-        return p_x.total_codelength(x) + p_z.total_codelength(z) - q.total_codelength(z)
+        bits: NDArray[np.int64] = p_x.total_codelength(x) + p_z.total_codelength(z) - q.total_codelength(z)
+        return bits
 
     def decode(self, stack: Stack, model: LatentModel) -> NDArray[np.int32]:
         z = model.prior(stack.lanes).pop(stack)
-        x = model.likelihood(z).pop(stack)
+        x: NDArray[np.int32] = model.likelihood(z).pop(stack)
         model.posterior(x).push(stack, z)
         return x

@@ -53,7 +53,7 @@ class CISBitsBackCoder(Coder):
         N, lanes = self.num_particles, stack.lanes
         p_z = model.prior(lanes)
         z_j = p_z.pop(stack)
-        x = model.likelihood(z_j).pop(stack)
+        x: NDArray[np.int32] = model.likelihood(z_j).pop(stack)
         j = uniform(N, (lanes, 1), model.index_precision).pop(stack)[:, 0]
         q = model.posterior(x)
         s = self._shifts(q)

@@ -20,7 +20,7 @@ class SimpleCoder(Coder):
     short: ClassVar[str] = "simple"
     bound: ClassVar[str] = "joint"
 
-    def choose(self, q: Distribution, stack: Stack) -> NDArray[np.int32]:
+    def choose(self, q: Distribution, stack: Stack) -> NDArray[np.signedinteger]:
         """The z (lanes, dims) to send, which the decoder need not find again."""
         return q.inverse(np.full(q.shape, 1 << q.precision - 1))
 
@@ -29,8 +29,10 @@ class SimpleCoder(Coder):
         p_z, p_x = model.prior(len(x)), model.likelihood(z)
         p_x.push(stack, x)
         p_z.push(stack, z)
-        return p_x.total_codelength(x) + p_z.total_codelength(z)
+        bits: NDArray[np.int64] = p_x.total_codelength(x) + p_z.total_codelength(z)
+        return bits
 
     def decode(self, stack: Stack, model: LatentModel) -> NDArray[np.int32]:
         z = model.prior(stack.lanes).pop(stack)
-        return model.likelihood(z).pop(stack)
+        x: NDArray[np.int32] = model.likelihood(z).pop(stack)
+        return x

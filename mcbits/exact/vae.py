@@ -1,9 +1,11 @@
-"""A frozen VAE is a file of integers, its SHA-256 its name: prior, posterior and likelihood come from it bit for bit anywhere."""
+"""A frozen VAE is a file of integers, its SHA-256 its name: prior, posterior and likelihood come from it bit for bit
+anywhere."""
 
 import json
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, fields
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +31,7 @@ _SHAPE: TypeAdapter[tuple[int, ...]] = TypeAdapter(Shape)
 
 @dataclass(frozen=True)
 class Precisions:
-    """Bits of precision: of the stack (lprec, bprec), the latent grid, p(z), q(z|x), p(x|z), and the choice of a particle."""
+    """Bits of precision: of the stack (lprec, bprec), latent grid, p(z), q(z|x), p(x|z), the choice of a particle."""
 
     lprec: int = 32
     bprec: int = 32
@@ -49,21 +51,25 @@ class Precisions:
             raise UsageError(f"lprec {self.lprec} and bprec {self.bprec} must be at least 1 and together at most 64")
         for name in ("prior_mprec", "prop_mprec", "cond_mprec", "index_mprec"):
             if not 1 <= getattr(self, name) <= min(self.lprec, MAX_PRECISION):
-                raise UsageError(f"{name} must be between 1 and the smaller of lprec and {MAX_PRECISION}, not {getattr(self, name)}")
+                raise UsageError(
+                    f"{name} must be between 1 and the smaller of lprec and {MAX_PRECISION}, "
+                    f"not {getattr(self, name)}"
+                )
         if not 1 <= self.log_num_bucket <= min(self.prior_mprec, self.prop_mprec, 16):
             raise UsageError(
-                f"log_num_bucket must be between 1 and the smallest of prior_mprec, prop_mprec and 16, not {self.log_num_bucket}"
+                "log_num_bucket must be between 1 and the smallest of prior_mprec, prop_mprec and 16, "
+                f"not {self.log_num_bucket}"
             )
 
 
 class FrozenVAE:
     """A VAE as integers: standard normal prior, Gaussian posterior, any registered observation model.
 
-    `shape` of an image, `num_symbols` K of a pixel, `latent_dim`, `model_id` (SHA-256 of `data`, hex), `data` (the file).
+    `shape` of an image, `num_symbols` K of a pixel, `latent_dim`, `data` (the file), `model_id` (its SHA-256, hex).
     """
 
     def __init__(self, source: Path | bytes, backend: str = "numpy"):
-        """Read a frozen model file, or its bytes. ModelError when it is not one, PlatformError when this machine rounds."""
+        """Read a frozen model file, or its bytes. ModelError if it is not one, PlatformError if this machine rounds."""
         self.data = source if isinstance(source, bytes) else _read(source)
         networks, meta, self.model_id = load(self.data, backend)
         self.backend = backend
@@ -123,14 +129,16 @@ class LatentVAE:
         q = self.posterior(x)
         for first in range(0, len(x), lanes):
             step = copy(self)
-            step.posterior = lambda x, first=first: q.rows(first, first + len(x))  # type: ignore[method-assign]
+            step.posterior = partial(_rows_like, q, first)  # type: ignore[method-assign]
             yield step
 
     def likelihood(self, z: NDArray[np.integer]) -> Distribution:
         """p(x|z) for z (lanes, latent_dim) or (lanes, particles, latent_dim), all rows in one run of the network."""
         rows = self._centres.take(z.reshape(-1, *self.vae.decoder.inputs[0].shape))
         (parameters,) = self.vae.decoder.run(rows)
-        return self.vae.observation.distribution(parameters.reshape(*z.shape[:-1], -1), self.precisions.cond_mprec)
+        parameters = parameters.reshape(*z.shape[:-1], -1)
+        p_x: Distribution = self.vae.observation.distribution(parameters, self.precisions.cond_mprec)
+        return p_x
 
     def _posterior_parameters(self, x: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         images = x.reshape(len(x), *self.vae.encoder.inputs[0].shape)
@@ -146,10 +154,16 @@ def freeze_vae(vae: "VAE", backend: str = "numpy") -> FrozenVAE:
     from mcbits.exact.freeze import freeze
 
     dims = prod(vae.shape)
-    encoder = freeze(vae.encoder, [FixedPoint(shape=(dims,), frac=0, bound=vae.observation.num_symbols - 1)], [MEAN_FRAC, LOG_SCALE_FRAC])
-    decoder = freeze(vae.decoder, [FixedPoint(shape=(vae.latent_dim,), frac=CENTRE_FRAC, bound=1024)], [vae.observation.frac_bits])
+    x = FixedPoint(shape=(dims,), frac=0, bound=vae.observation.num_symbols - 1)
+    z = FixedPoint(shape=(vae.latent_dim,), frac=CENTRE_FRAC, bound=1024)
+    encoder = freeze(vae.encoder, [x], [MEAN_FRAC, LOG_SCALE_FRAC])
+    decoder = freeze(vae.decoder, [z], [vae.observation.frac_bits])
     meta = {"observation": vae.observation.name, "shape": list(vae.shape)}
     return FrozenVAE(dumps({"encoder": encoder, "decoder": decoder}, meta), backend)
+
+
+def _rows_like(q: GaussianBuckets, first: int, x: NDArray[np.integer]) -> GaussianBuckets:
+    return q.rows(first, first + len(x))
 
 
 def _read(path: Path) -> bytes:

@@ -69,6 +69,7 @@ class BinaryVAE(VAE):
     @torch.no_grad()
     def initialise_from_data(self, mean: Tensor) -> None:
         """The output bias becomes the logit of the mean image within [0.001, 0.999] (Burda et al. 2016)."""
+        assert isinstance(self.decoder, nn.Sequential)
         output = self.decoder[-1]
         assert isinstance(output, nn.Linear)
         output.bias.copy_(torch.logit(mean, eps=0.001))

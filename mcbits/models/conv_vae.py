@@ -66,6 +66,7 @@ class ConvVAE(VAE):
     @torch.no_grad()
     def initialise_from_data(self, mean: Tensor) -> None:
         """The one output bias becomes the logit of the mean pixel within [0.001, 0.999]."""
+        assert isinstance(self.decoder, nn.Sequential)
         output = self.decoder[-2]
         assert isinstance(output, nn.ConvTranspose2d) and output.bias is not None
         output.bias.fill_(torch.logit(mean.mean(), eps=0.001).item())

@@ -27,7 +27,8 @@ class Table:
     @property
     def log2(self) -> NDArray[np.float64]:
         """log2 p(b|a), indexed [a, b]."""
-        return np.log2(self.weights / self.weights.sum(1, keepdims=True))
+        log2: NDArray[np.float64] = np.log2(self.weights / self.weights.sum(1, keepdims=True))
+        return log2
 
     @cached_property
     def codelengths(self) -> NDArray[np.int64]:
@@ -71,7 +72,8 @@ class MarkovChain(Repeatable):
 
     def total_codelength(self, symbols: ArrayLike) -> NDArray[np.int64]:
         z = np.asarray(symbols)
-        return self._table.codelengths[self._previous(z), z].sum(-1)
+        total: NDArray[np.int64] = self._table.codelengths[self._previous(z), z].sum(-1)
+        return total
 
     def _previous(self, z: NDArray[np.integer]) -> NDArray[np.integer]:
         first = np.full_like(z[..., :1], self.num_symbols)
@@ -93,7 +95,8 @@ class ParticleLikelihood:
 
     def total_codelength(self, x: NDArray[np.integer]) -> NDArray[np.int64]:
         """Of x (lanes, T) under each particle: (lanes, particles), in units of 2^-16 bits."""
-        return self._emission.codelengths[self._z, x[:, None]].sum(-1)
+        total: NDArray[np.int64] = self._emission.codelengths[self._z, x[:, None]].sum(-1)
+        return total
 
     def particle(self, j: NDArray[np.integer]) -> Categorical:
         """p(x|z_j), j (lanes,)."""
