@@ -26,7 +26,7 @@ from hashlib import sha256
 from io import BytesIO
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar, Self
 
 import numpy as np
 
@@ -89,8 +89,17 @@ class Header:
 class End:
     """Number of images and SHA-256 of their bytes, in C order, one image after the other."""
 
+    SIZE: ClassVar[int] = 48
+
     num_images: int
     digest: bytes
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Self:
+        """The inverse of `pack`; FormatError where the checksum does not hold."""
+        if len(data) != cls.SIZE or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
+            raise FormatError("the end of the file is damaged")
+        return cls(int.from_bytes(data[4:12], "little"), data[12:-4])
 
     def pack(self) -> bytes:
         """The bytes after the last block."""
@@ -150,13 +159,29 @@ def read_blocks(file: BinaryIO) -> Iterator[bytes | End]:
             raise FormatError(f"block {number} is damaged")
         yield payload
         number += 1
-    rest = _take(file, 40)
-    (crc,) = struct.unpack("<I", _take(file, 4))
-    if crc != zlib.crc32(struct.pack("<I", END) + rest):
-        raise FormatError("the end of the file is damaged")
+    end = End.unpack(struct.pack("<I", END) + _take(file, End.SIZE - 4))
     if file.read(1):
         raise FormatError("there are bytes beyond the end of the file's content")
-    yield End(struct.unpack("<Q", rest[:8])[0], rest[8:])
+    yield end
+
+
+def claimed_by_file(file: BinaryIO) -> int:
+    """The number of images that the end of a file claims; 0 where that cannot be read ahead, or is damaged."""
+    if not file.seekable():
+        return 0
+    position = file.tell()
+    file.seek(max(position, file.seek(0, os.SEEK_END) - End.SIZE))
+    data = file.read()
+    file.seek(position)
+    try:
+        return End.unpack(data).num_images
+    except FormatError:
+        return 0
+
+
+def claimed_by_block(payload: bytes) -> int:
+    """The number of images that a payload claims."""
+    return _read_leb128(BytesIO(payload[:9]))
 
 
 def info(source: str | Path) -> dict[str, Any]:
