@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 TABLES := rates products symbols scaling memory workers startup training
 
-.PHONY: demo test test-slow test-portability lint bench clean
+.PHONY: demo test test-debug test-slow test-portability lint bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/mcbits demo
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2
+
+# The quick tests again with bounds checks and assertions in the extensions.
+test-debug: $(VENV)/installed
+	PYTHON=$(BIN)/python tests/robustness/debug.sh
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 -m slow

@@ -43,7 +43,7 @@ class Epoch:
 
 
 class BareSteps:
-    """Forward, backward and Adam of the same network on the negative ELBO, over float32 images that are there already."""
+    """Forward, backward and Adam of the same network on the negative ELBO, over float32 images in memory."""
 
     def __init__(self, num_images: int):
         self.x = (torch.rand(num_images, 784) < 0.13).float()

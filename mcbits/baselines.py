@@ -118,7 +118,7 @@ def _xz(data: NDArray[np.uint8]) -> bytes:
     # A dictionary that holds all the data gives the same size as the preset's 64 MiB, and is cleared sooner.
     dictionary = min(max(data.nbytes, 4096), 1 << 26)
     lzma2 = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": dictionary}
-    return lzma.compress(data, filters=[lzma2])
+    return lzma.compress(data.data, filters=[lzma2])
 
 
 def _tilings(shape: tuple[int, ...], count: int, max_side: int) -> list[int]:

@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcbits._rans import Stack
+from mcbits.coders.base import Coder
 from mcbits.container import Header, pack_stack, unpack_stack
 from mcbits.distributions import CODELENGTH_UNIT
 from mcbits.errors import DataError, FormatError, McbitsError, StackError, UsageError
-from mcbits.exact.iterative import Refinement
 from mcbits.exact.frozen import FrozenModel, Precisions, load_frozen
+from mcbits.exact.iterative import Refinement
 from mcbits.latent import LatentModel
 from mcbits.plugins import make_coder
 from mcbits.schedule import coder_at
@@ -60,15 +61,9 @@ class BlockCodec:
             raise UsageError(f"images of shape {header.shape} meet a model of shape {vae.shape}")
         if header.ramp and not self.coder.ramped:
             raise UsageError(f"{self.coder.short} takes no ramp: its initial bits do not grow with particles")
-        particles = getattr(self.coder, "num_particles", 1)
-        if particles > 1 << self.model.index_precision:
-            raise UsageError(f"{particles} particles need an index_mprec of {(particles - 1).bit_length()}")
         if header.sequences and header.lanes > 1:
             raise UsageError("sequences are coded one after the other: leave lanes at 1, and give workers instead")
-        if particles * max(prod(header.shape), vae.num_latents) > MAX_SYMBOLS:
-            raise UsageError(
-                f"{particles} particles of {prod(header.shape)} pixels are too many to hold: at most 2^26 in all"
-            )
+        check_particles(self.coder, self.model, prod(header.shape), vae.num_latents)
 
     def encode(self, number: int, images: NDArray[Any], seed: int, on_step: OnStep | None = None) -> Block:
         """Push images (n, *shape), `lanes` of them a step."""
@@ -115,6 +110,15 @@ class BlockCodec:
         if any(len(stack.tail(lane)) != count for lane, count in enumerate(drawn)):
             raise FormatError("a block does not end with its first image")
         return x.astype(self.header.dtype, copy=False).reshape(-1, *self.header.shape)
+
+
+def check_particles(coder: Coder, model: LatentModel, dims: int, latent_dim: int) -> None:
+    """UsageError for more particles than the index's precision tells apart, or memory should hold."""
+    particles = getattr(coder, "num_particles", 1)
+    if particles > 1 << model.index_precision:
+        raise UsageError(f"{particles} particles need an index_mprec of {(particles - 1).bit_length()}")
+    if particles * max(dims, latent_dim) > MAX_SYMBOLS:
+        raise UsageError(f"{particles} particles of {dims} pixels are too many to hold: at most 2^26 in all")
 
 
 def flat(images: NDArray[Any]) -> NDArray[Any]:

@@ -15,18 +15,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcbits._rans import Stack
-from mcbits.blocks import BlockCodec, Workers, trial
+from mcbits.blocks import BlockCodec, Workers, check_particles, trial
 from mcbits.coders.base import Coder
-from mcbits.container import MAX_BLOCK, End, Header, info, open_file, pack_block, read_blocks, read_header
+from mcbits.container import (
+    MAX_BLOCK,
+    End,
+    Header,
+    claimed_by_block,
+    claimed_by_file,
+    info,
+    open_file,
+    pack_block,
+    read_blocks,
+    read_header,
+)
 from mcbits.datasets.images import whole_or_nothing
-from mcbits.errors import DataError, FormatError, ModelError, UsageError
-from mcbits.exact.iterative import Refinement
+from mcbits.errors import DataError, FormatError, ModelError, SizeError, UsageError
 from mcbits.exact.frozen import FrozenModel, Precisions, load_frozen
+from mcbits.exact.iterative import Refinement
 from mcbits.plugins import make_coder, registry
 from mcbits.schedule import parse_lanes, parse_ramp
 from mcbits.sequences import PADDING, lengths
 
 BLOCK_SIZE = 2048
+
+MAX_SIZE = 4_000_000_000
+"""Bytes of images that `decompress` restores unless told otherwise: it holds them all in memory."""
 
 Images = NDArray[Any] | Iterable[NDArray[Any]]
 """An array (n, *shape) or an iterable of such arrays, of which no more than a block is held at a time."""
@@ -118,13 +132,16 @@ def compress(
     return file.getvalue()
 
 
-def decompress(blob: bytes, model: Model | None = None, *, workers: int = 1, backend: str = "numpy") -> NDArray[Any]:
+def decompress(
+    blob: bytes, model: Model | None = None, *, workers: int = 1, backend: str = "numpy", max_size: int = MAX_SIZE
+) -> NDArray[Any]:
     """The images (n, *shape) of a .mcb file's bytes; `model` may be left out if it is embedded.
 
     Raises FormatError for damage of any kind, ModelError when the model is missing or not the one the file was made
-    with.
+    with, SizeError for more than `max_size` bytes of images: before it decodes any where the file claims them, and
+    before it decodes a block that goes beyond.
     """
-    return np.concatenate(list(decode(BytesIO(blob), model, workers, backend)))
+    return np.concatenate(list(decode(BytesIO(blob), model, workers, backend, max_size)))
 
 
 def compress_file(
@@ -156,11 +173,16 @@ def compress_file(
 
 
 def decompress_file(
-    source: str | Path, model: Model | None = None, *, workers: int = 1, backend: str = "numpy"
+    source: str | Path,
+    model: Model | None = None,
+    *,
+    workers: int = 1,
+    backend: str = "numpy",
+    max_size: int = MAX_SIZE,
 ) -> NDArray[Any]:
     """The images of a .mcb file; errors as for `decompress`."""
     with open_file(source) as file:
-        return np.concatenate(list(decode(file, model, workers, backend)))
+        return np.concatenate(list(decode(file, model, workers, backend, max_size)))
 
 
 def verify(source: str | Path, model: Model | None = None) -> dict[str, Any]:
@@ -175,12 +197,25 @@ def verify(source: str | Path, model: Model | None = None) -> dict[str, Any]:
 
 
 def decode(
-    file: BinaryIO, model: Model | None = None, workers: int = 1, backend: str = "numpy"
+    file: BinaryIO,
+    model: Model | None = None,
+    workers: int = 1,
+    backend: str = "numpy",
+    max_size: int | None = None,
 ) -> Iterator[NDArray[Any]]:
     """The images of each block (n, *shape) in turn; what the last one yielded is vouched for only when the iterator
-    ends."""
+    ends. Errors and `max_size`, here by default without limit, as for `decompress`."""
     _check_workers(workers)
     header = read_header(file)
+
+    def check_size(num_images: int) -> None:
+        if max_size is not None and num_images * prod(header.shape) > max_size:
+            raise SizeError(
+                f"the file claims {num_images * prod(header.shape):,} bytes of images, beyond the max_size of "
+                f"{max_size:,}: allow more if you trust it"
+            )
+
+    check_size(claimed_by_file(file))
     vae = _model_of(header, model, backend)
     try:
         codec = BlockCodec(header, vae)
@@ -190,10 +225,13 @@ def decode(
 
     def payloads() -> Iterator[bytes]:
         nonlocal end
+        claimed = 0
         for piece in read_blocks(file):
             if isinstance(piece, End):
                 end = piece
             else:
+                claimed += claimed_by_block(piece)
+                check_size(claimed)
                 yield piece
 
     with ExitStack() as scope:
@@ -237,6 +275,7 @@ class _Encoding:
             raise DataError("there are no images to compress")
         self._blocks = chain([first], self._blocks)
         model = vae.latent_model(precisions, refinement)
+        check_particles(coder, model, prod(vae.shape), vae.num_latents)
         tried = trial(model, first, vae.sequences)
         slope = parse_ramp(ramp, coder, tried)
         if vae.sequences and lanes == "auto":
@@ -335,8 +374,8 @@ class _Encoding:
         parts = [*self.ideal, *([ideal] if ideal is not None else [])]
         units = int(np.concatenate(self.units)[: sum(map(len, parts))].sum())
         net, initial = self.net + net, self.initial + initial
-        ideal = sum(float(p.sum()) for p in parts)
-        return {"ideal": ideal / units, "net": net / units, "total": (net + initial) / units}
+        bits = sum(float(part.sum()) for part in parts)
+        return {"ideal": bits / units, "net": net / units, "total": (net + initial) / units}
 
 
 def _blocks(images: Images, vae: FrozenModel) -> Iterator[NDArray[Any]]:

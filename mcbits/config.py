@@ -120,7 +120,9 @@ class CompressConfig(_Config):
         default=True,
         description="of the paper's configs; no effect, since all particles are always evaluated at once",
     )
-    decode_check: bool = Field(default=True, description="decode what was written and compare it")
+    decode_check: bool = Field(
+        default=True, description="decode what was written and compare it, before the file gets its name"
+    )
     coder: str = Field(default="bb-is", description="coder: see `mcbits plugins`")
     lprec: int = Field(default=32, ge=1, le=63, description="bits a stack head keeps at least")
     bprec: int = Field(default=32, ge=1, le=63, description="bits per word of the stack's tail")
@@ -238,7 +240,7 @@ def coder_options(coder: Any) -> dict[str, CoderOption]:
     return options
 
 
-_OF_THE_COMMANDS = ("input", "output", "model", "embed_model", "config", "json", "quiet", "debug", "help")
+_OF_THE_COMMANDS = ("input", "output", "model", "embed_model", "no_verify", "config", "json", "quiet", "debug", "help")
 
 
 @dataclass

@@ -10,11 +10,11 @@ there.
     blocks: length, payload, CRC-32 of block number and payload         u32 + bytes + u32 each
     end: u32 0xFFFFFFFF, number of images u64, SHA-256 of their bytes  32 bytes, CRC-32 of the end   u32
 
-Integers are little-endian. A payload is the number of images (LEB128), then, where an image is a sequence, the number of
-frames of each (LEB128), then one stack: for each lane its head and the
-numbers of its tail words and of the initial words drawn (LEB128 both), then all tail words, lane after lane, bottom
-first, after the block's last step has ended (see Stack.step); a head has ceil((lprec + bprec) / 8) bytes, a word
-ceil(bprec / 8). A block of fewer images than lanes has as many lanes as images.
+Integers are little-endian. A payload is the number of images (LEB128), then, where an image is a sequence, the number
+of frames of each (LEB128), then one stack: for each lane its head and the numbers of its tail words and of the initial
+words drawn (LEB128 both), then all tail words, lane after lane, bottom first, after the block's last step has ended
+(see Stack.step); a head has ceil((lprec + bprec) / 8) bytes, a word ceil(bprec / 8). A block of fewer images than
+lanes has as many lanes as images.
 """
 
 import json
@@ -27,7 +27,7 @@ from hashlib import sha256
 from io import BytesIO
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar, Self
 
 import numpy as np
 
@@ -93,8 +93,17 @@ class Header:
 class End:
     """Number of images and SHA-256 of their bytes, in C order, one image after the other."""
 
+    SIZE: ClassVar[int] = 48
+
     num_images: int
     digest: bytes
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Self:
+        """The inverse of `pack`; FormatError where the checksum does not hold."""
+        if len(data) != cls.SIZE or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
+            raise FormatError("the end of the file is damaged")
+        return cls(int.from_bytes(data[4:12], "little"), data[12:-4])
 
     def pack(self) -> bytes:
         """The bytes after the last block."""
@@ -154,13 +163,29 @@ def read_blocks(file: BinaryIO) -> Iterator[bytes | End]:
             raise FormatError(f"block {number} is damaged")
         yield payload
         number += 1
-    rest = _take(file, 40)
-    (crc,) = struct.unpack("<I", _take(file, 4))
-    if crc != zlib.crc32(struct.pack("<I", END) + rest):
-        raise FormatError("the end of the file is damaged")
+    end = End.unpack(struct.pack("<I", END) + _take(file, End.SIZE - 4))
     if file.read(1):
         raise FormatError("there are bytes beyond the end of the file's content")
-    yield End(struct.unpack("<Q", rest[:8])[0], rest[8:])
+    yield end
+
+
+def claimed_by_file(file: BinaryIO) -> int:
+    """The number of images that the end of a file claims; 0 where that cannot be read ahead, or is damaged."""
+    if not file.seekable():
+        return 0
+    position = file.tell()
+    file.seek(max(position, file.seek(0, os.SEEK_END) - End.SIZE))
+    data = file.read()
+    file.seek(position)
+    try:
+        return End.unpack(data).num_images
+    except FormatError:
+        return 0
+
+
+def claimed_by_block(payload: bytes) -> int:
+    """The number of images that a payload claims."""
+    return _read_leb128(BytesIO(payload[:9]))
 
 
 def info(source: str | Path) -> dict[str, Any]:

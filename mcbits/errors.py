@@ -37,6 +37,10 @@ class FormatError(McbitsError):
     """A .mcb file that is damaged, truncated, or of an unknown version."""
 
 
+class SizeError(McbitsError):
+    """A .mcb file that claims, or decodes to, more bytes than the caller allows (`max_size`)."""
+
+
 class PluginError(McbitsError):
     """Two plugins claim one name, or a plugin does not keep its contract."""
 

@@ -19,7 +19,7 @@ def lengths(sequences: NDArray[np.integer]) -> NDArray[np.int64]:
     """Number of frames T of each of the sequences (n, frames, *dims of a frame); DataError unless 1 or more frames
     come first and padding last."""
     there = (sequences.reshape(*sequences.shape[:2], -1) != PADDING).any(axis=2)
-    T = there.sum(axis=1)
+    T: NDArray[np.int64] = there.sum(axis=1)
     if not np.array_equal(there, np.arange(there.shape[1]) < T[:, None]) or not T.all():
         raise DataError(f"a sequence must be one frame or more, and then only frames that are {PADDING} throughout")
     return T

@@ -1,9 +1,9 @@
 """Training is a function of its config: killed anywhere and resumed, it ends on the CPU in the same bits.
 
 A run directory holds `train_config.yml`, `model.safetensors` (the weights with the best test loss so far),
-`metrics.jsonl` (one line per epoch), `resume.safetensors` (everything the next epoch depends on), `lock`,
-and at the end `codec.safetensors` (the frozen model). Files are replaced whole, so that a reader never sees
-half of one.
+`metrics.jsonl` (one line per epoch), `resume.safetensors` (everything the next epoch depends on; that of the
+epoch before is kept beside it), `lock`, and at the end `codec.safetensors` (the frozen model). Files are replaced
+whole, so that a reader never sees half of one.
 """
 
 from __future__ import annotations
@@ -117,12 +117,16 @@ class _State:
         self.device = next(model.parameters()).device
         self.epoch = 0
         self.best = math.inf
-        if self.path.exists():
+        if self.path.exists() or self.previous.exists():
             self._load(config.epochs)
 
     @property
     def path(self) -> Path:
         return self.run / "resume.safetensors"
+
+    @property
+    def previous(self) -> Path:
+        return self.run / "resume.previous.safetensors"
 
     def save(self) -> None:
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
@@ -133,10 +137,17 @@ class _State:
         if self.device.type == "cuda":
             tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
         meta = {"epoch": self.epoch, "best": self.best, "config": self.config}
-        _write(self.path, dump_tensors(tensors, meta))
+        _write(self.path, dump_tensors(tensors, meta), keep=self.previous)
 
     def _load(self, epochs: int) -> None:
-        tensors, meta = read_tensors(self.path)
+        try:
+            tensors, meta = read_tensors(self.path)
+        except ModelError:
+            if not self.previous.exists():
+                raise
+            registry().hook.mcbits_notice(message=f"{self.path} is lost or damaged: going on from the epoch before")
+            tensors, meta = read_tensors(self.previous)
+            os.replace(self.previous, self.path)  # lest what is damaged be kept as the one before
         self._check_same_run(meta, epochs)
         names = [name for name, _ in self.model.named_parameters()]
         try:
@@ -247,8 +258,8 @@ def _drop_metrics_after(epoch: int, path: Path) -> None:
     _write(path, b"".join(lines[:epoch]))
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Replace a file by `data`, whole and on disk, or leave it as it is.
+def _write(path: Path, data: bytes, keep: Path | None = None) -> None:
+    """Replace a file by `data`, whole and on disk, or leave it as it is; what it was becomes the file `keep`.
 
     The draft has one name, which the lock makes safe, so that a run that is often killed leaves one draft
     at most.
@@ -260,6 +271,8 @@ def _write(path: Path, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+            if keep and path.exists():
+                os.replace(path, keep)
             os.replace(draft, path)
         finally:
             draft.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from mcbits.cli import COMMANDS, main
+from mcbits.cli.progress import Bars
 from mcbits.config import CompressConfig, TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -224,6 +225,8 @@ def test_binary_input_is_kept_as_it_is_under_binarize(run, trained, source, imag
         (["decompress", "none.mcb", "-o", "x.jpg"], "x.jpg"),
         (["info", "none.mcb"], "none.mcb"),
         (["verify", "."], "directory"),
+        (["decompress", "none.mcb", "-o", "x.npy", "--max-size", "4 parsecs"], "'4 parsecs'"),
+        (["compress", "x.npy", "-o", "x.mcb", "--no-verify", "--decode_check", "true"], "exclude"),
     ],
 )
 def test_bad_usage_is_one_line_that_says_what_to_do(arguments, expected, fails, tmp_path, monkeypatch):
@@ -409,3 +412,33 @@ def test_no_figure_of_a_table_is_cut_off_where_there_is_no_terminal(run, monkeyp
     code, out, _ = run("toy", "--coder", "bb-elbo,bb-is", "--num_particles", "4", "--num_symbols", 200, "--quiet")
     assert code == 0 and "\u2026" not in out
     assert re.search(r"net - ideal .* net - entropy .* total - net .* initial bits", out)
+
+
+def test_no_verify_decodes_nothing_and_writes_the_same_bytes(run, fails, trained, source, coded, monkeypatch, tmp_path):
+    monkeypatch.setattr("mcbits.blocks.BlockCodec.decode", lambda *_: pytest.fail("it decoded"))
+    for flag in (["--no-verify"], ["--no_verify"], ["--decode-check", "false"]):
+        target = tmp_path / "unverified.mcb"
+        assert run("compress", source, "-o", target, "--model", trained, "--quiet", *flag)[0] == 0
+        assert target.read_bytes() == coded.read_bytes()
+
+
+def test_more_bytes_of_images_than_max_size_are_refused(run, fails, trained, coded, images, tmp_path):
+    target = tmp_path / "restored.npy"
+    command = ["decompress", coded, "-o", target, "--model", trained, "--quiet", "--max-size"]
+    assert str(images.nbytes) in fails(*command, images.nbytes - 1)
+    assert not target.exists()
+    for enough in (images.nbytes, "1K", "1KiB", "0.5 GB", "2g"):
+        assert run(*command, enough)[0] == 0
+
+
+def test_a_second_job_of_a_name_takes_the_bar_of_the_first():
+    bars = Bars()
+    try:
+        for total in (9, 7):
+            bars.mcbits_started("compress", total)
+            bars.mcbits_advanced("compress", 3, {"net": 0.5})
+            (task,) = bars._progress.tasks
+            assert (task.total, task.completed, task.finished) == (total, 3, False)
+            bars.mcbits_finished("compress", {})
+    finally:
+        bars.close()

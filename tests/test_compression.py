@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import mcbits
+from mcbits.coders.is_bits_back import ISBitsBackCoder
 from mcbits.compression import compress_file, decompress_file, info, make_coder, verify
 from mcbits.errors import DataError, FormatError, ModelError, UnknownNameError, UsageError
 from mcbits.exact.vae import FrozenVAE, Precisions, freeze_vae
@@ -155,6 +156,14 @@ def test_options_that_mean_nothing_are_refused(vae, images):
     for name in ("prior_mprec", "prop_mprec", "cond_mprec", "index_mprec", "log_num_bucket"):
         with pytest.raises(UsageError, match=name):
             Precisions(**{name: 40})
+
+
+@pytest.mark.parametrize("lanes", ["auto", 1])
+def test_particles_that_memory_should_not_hold_are_refused_before_any_is_drawn(vae, images, monkeypatch, lanes):
+    monkeypatch.setattr(ISBitsBackCoder, "encode", lambda *_: pytest.fail("it began to encode"))
+    monkeypatch.setattr("mcbits.blocks.MAX_SYMBOLS", 30 * 50)
+    with pytest.raises(UsageError, match="too many"):
+        mcbits.compress(images, vae, "bb-is", num_particles=51, lanes=lanes)
 
 
 def test_particles_one_by_one_give_the_same_bytes(vae, images, monkeypatch):

@@ -1,6 +1,7 @@
 """A forged file or model, its checksums right, is an error of mcbits.errors: no crash, no hang, no memory beyond its
 size."""
 
+import contextlib
 import json
 import random
 import struct
@@ -22,8 +23,9 @@ import torch
 import mcbits
 from mcbits.coders.bits_back import BitsBackCoder
 from mcbits.coders.is_bits_back import ISBitsBackCoder
+from mcbits.compression import decode
 from mcbits.container import DICTIONARY, MAGIC, MAX_BLOCK, VERSION, End, pack_block, read_blocks, read_header
-from mcbits.errors import DataError, FormatError, McbitsError, ModelError
+from mcbits.errors import DataError, FormatError, McbitsError, ModelError, SizeError
 from mcbits.exact.backends import backend
 from mcbits.exact.fixed import FixedPoint
 from mcbits.exact.freeze import freeze
@@ -121,10 +123,8 @@ def test_any_value_anywhere_in_a_header_decodes_or_is_an_error_of_mcbits(vae, im
         # The number of particles has a test of its own below.
         values = [0, -1, 1.5, None, True, "x"] if path == ("options", "num_particles") else rng.sample(STRANGE, 8)
         for value in values:
-            try:
+            with contextlib.suppress(McbitsError):
                 mcbits.decompress(with_header_text(blob, json.dumps(put(document, path, value)).encode()), vae)
-            except McbitsError:
-                pass
 
 
 def test_no_header_text_unpacks_without_end_or_nests_without_end(vae, blob):
@@ -149,6 +149,70 @@ def test_particles_beyond_all_memory_are_refused_before_they_are_drawn(vae, blob
 def test_a_file_of_no_images_is_refused(vae, blob):
     with pytest.raises(FormatError):
         mcbits.decompress(parts(blob)[0].pack() + End(0, sha256(b"").digest()).pack(), vae)
+
+
+def test_images_beyond_the_allowed_size_are_refused_before_any_is_decoded(vae, images, blob, monkeypatch):
+    assert np.array_equal(mcbits.decompress(blob, vae, max_size=images.nbytes), images)
+    monkeypatch.setattr(ISBitsBackCoder, "decode", lambda *_: pytest.fail("it began to decode"))
+    for refused in (blob, forged(blob, num_images=0), forged(blob, num_images=10**12)):
+        with pytest.raises(SizeError, match=f"{images.nbytes - 1}"):
+            mcbits.decompress(refused, vae, max_size=images.nbytes - 1)
+    with pytest.raises(SizeError):
+        mcbits.decompress(forged(blob, num_images=10**12), vae)
+
+
+def test_the_blocks_before_the_one_that_goes_beyond_the_allowed_size_are_all_that_is_decoded(vae, images, blob):
+    payload = parts(blob)[1][0]
+    lie = forged(blob, [payload] * 5, num_images=0)
+    decoded = []
+    with pytest.raises(SizeError):
+        for part in decode(BytesIO(lie), vae, max_size=2 * images.nbytes):
+            decoded.append(part)
+    assert len(decoded) == 2
+
+
+def test_a_pipe_is_held_to_the_allowed_size_block_by_block(vae, images, blob):
+    class Pipe(BytesIO):
+        def seekable(self):
+            return False
+
+    assert np.array_equal(np.concatenate(list(decode(Pipe(blob), vae, max_size=images.nbytes))), images)
+    with pytest.raises(SizeError):
+        list(decode(Pipe(blob), vae, max_size=images.nbytes - 1))
+
+
+@pytest.mark.parametrize("claim", ["the end", "a block"])
+def test_200_bytes_that_claim_a_million_million_images_cost_no_more_memory_than_the_help(vae, blob, tmp_path, claim):
+    vae.save(tmp_path / "model")
+    count = 10**12
+    if claim == "the end":
+        lie = forged(blob, num_images=count)
+    else:
+        digits = bytes(count >> 7 * k & 127 | 128 for k in range(5)) + bytes([count >> 35])
+        lie = forged(blob, [digits + parts(blob)[1][0][1:20]], count)
+    (tmp_path / "lie.mcb").write_bytes(lie)
+    assert len(lie) < 300
+    code = """
+import resource, sys
+from mcbits.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as exit:
+    print("exit", exit.code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+"""
+
+    def run(*arguments):
+        command = [sys.executable, "-c", code, *map(str, arguments)]
+        err = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stderr.splitlines()
+        _, exit_code, kilobytes = err[-1].split()
+        return int(exit_code), int(kilobytes), "".join(err[:-1])
+
+    _, at_rest, _ = run("--help")
+    target = tmp_path / "out.npy"
+    model = ["--model", tmp_path / "model"]
+    exit_code, used, said = run("decompress", tmp_path / "lie.mcb", "-o", target, *model, "--quiet")
+    assert exit_code == 1 and "images" in said and not target.exists()
+    assert used - at_rest < 50 << 10
 
 
 def test_decoding_ends_where_the_message_does(vae, images, monkeypatch):
@@ -196,10 +260,8 @@ def test_random_payloads_never_decode_to_other_images(vae, images):
             lie = bytearray(payload)
             for _ in range(rng.randrange(1, 4)):
                 lie[rng.randrange(1, len(lie))] = rng.randrange(256)
-            try:
+            with contextlib.suppress(McbitsError):
                 assert np.array_equal(mcbits.decompress(forged(blob, [bytes(lie)]), vae), images)
-            except McbitsError:
-                pass
 
 
 def test_precisions_that_the_file_was_not_made_with_are_an_error_of_mcbits(vae, images, blob):

@@ -166,6 +166,14 @@ def damage(run: Path, how: str) -> None:
         weights.unlink()
         torch.save(published_state_dict(), run / "model.pt")
         (run / "train_config.yml").write_text("- nothing\n")
+    elif how == "published, a config without end":
+        weights.unlink()
+        torch.save(published_state_dict(), run / "model.pt")
+        (run / "train_config.yml").write_text("[" * 100_000)
+    elif how == "one bit flipped":
+        data = bytearray(weights.read_bytes())
+        data[-10] ^= 1
+        weights.write_bytes(data)
     elif how == "no weights":
         weights.unlink()
     elif how == "no config":
@@ -181,6 +189,8 @@ def damage(run: Path, how: str) -> None:
         "published, incomplete",
         "published, no tensors",
         "published, no model named",
+        "published, a config without end",
+        "one bit flipped",
         "no weights",
         "no config",
     ],

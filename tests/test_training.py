@@ -28,7 +28,10 @@ from mcbits.models.checkpoint import load_float
 from mcbits.plugins import hookimpl, registry
 from mcbits.training import batches, learning_rate, train
 
-RESULTS = ("model.safetensors", "metrics.jsonl", "resume.safetensors", "codec.safetensors")
+RESULTS = (
+    *("model.safetensors", "metrics.jsonl", "resume.safetensors", "resume.previous.safetensors"),
+    "codec.safetensors",
+)
 
 
 def config(logdir: Path, **changes: Any) -> TrainConfig:
@@ -37,7 +40,7 @@ def config(logdir: Path, **changes: Any) -> TrainConfig:
 
 
 def results(run: Path) -> dict[str, bytes]:
-    return {name: (run / name).read_bytes() for name in RESULTS}
+    return {name: (run / name).read_bytes() for name in RESULTS if (run / name).exists()}
 
 
 def metrics(run: Path) -> list[dict[str, float]]:
@@ -54,7 +57,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("moment", range(1, 10))
+@pytest.mark.parametrize("moment", range(1, 13))
 def test_a_run_stopped_before_any_file_is_renamed_ends_in_the_same_bits(
     tmp_path: Path, finished: Path, monkeypatch: pytest.MonkeyPatch, moment: int
 ) -> None:
@@ -202,12 +205,42 @@ def test_a_second_training_in_one_run_directory_is_refused(tmp_path: Path) -> No
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["lock"]
 
 
-def test_damaged_state_is_one_line_of_error(tmp_path: Path) -> None:
+def damage(state: Path, how: str) -> None:
+    if how == "lost":
+        state.unlink()
+    elif how == "truncated":
+        state.write_bytes(state.read_bytes()[:1000])
+    else:
+        data = bytearray(state.read_bytes())
+        data[-1000] ^= 1
+        state.write_bytes(data)
+
+
+@pytest.mark.parametrize("how", ["truncated", "one bit flipped"])
+def test_damaged_state_is_one_line_of_error_where_it_is_the_only_one(tmp_path: Path, how: str) -> None:
     run = train(config(tmp_path, epochs=1))
-    state = run / "resume.safetensors"
-    state.write_bytes(state.read_bytes()[:1000])
+    damage(run / "resume.safetensors", how)
     with pytest.raises(ModelError, match="resume.safetensors"):
         train(config(tmp_path))
+
+
+@pytest.mark.parametrize("how", ["lost", "truncated", "one bit flipped"])
+def test_a_run_whose_last_state_is_damaged_goes_on_from_the_one_before_and_says_so(
+    tmp_path: Path, finished: Path, how: str
+) -> None:
+    said = []
+
+    class Listener:
+        @hookimpl
+        def mcbits_notice(self, message: str) -> None:
+            said.append(message)
+
+    run = train(config(tmp_path, epochs=2))
+    damage(run / "resume.safetensors", how)
+    with registry().listening(Listener()):
+        train(config(tmp_path))
+    assert results(run) == results(finished)
+    assert any("going on from the epoch before" in message for message in said)
 
 
 def test_diverging_loss_stops_the_run_and_keeps_what_it_had(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ Output = Annotated[Path | None, typer.Option("-o", "--output", help="The .mcb fi
 Model = Annotated[
     Path | None, typer.Option("--model", help="The model: a run directory or a frozen model file.")
 ]
+NoVerify = Annotated[bool, typer.Option("--no_verify", help="Short for --decode_check false.")]
 Embed = Annotated[bool, typer.Option("--embed_model", help="Store the model in the file as well.")]
 
 
@@ -40,12 +41,17 @@ def compress(
     output: Output = None,
     model: Model = None,
     embed_model: Embed = False,
+    no_verify: NoVerify = False,
     config: ConfigFile = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Compress INPUT, or test images of a dataset, into one file."""
+    if no_verify:
+        if "decode_check" in overrides:
+            raise UsageError("--no_verify and --decode_check exclude each other: leave one out")
+        overrides = {**overrides, "decode_check": "false"}
     checked = CompressConfig.load(config, overrides)
     path = model or checked.train_config
     if path is None or (input is None and checked.train_config is None):

@@ -4,16 +4,22 @@ import time
 from typing import Annotated
 
 import typer
+from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from mcbits.cli.flags import Debug, File, Json, Model, Quiet
 from mcbits.cli.output import show
 from mcbits.cli.progress import progress
+from mcbits.errors import UsageError
 
 Output = Annotated[
     str, typer.Option("-o", "--output", help="RESTORED.npy, .npz, .idx, .idx.gz, or a folder for PNGs.")
 ]
 Workers = Annotated[int, typer.Option("--workers", help="Processes that decode blocks at the same time.")]
 Backend = Annotated[str, typer.Option("--backend", help="What computes the network: numpy, torch or torch:DEVICE.")]
+
+MaxSize = Annotated[
+    str, typer.Option("--max_size", help="Refuse a file of more bytes of images than this, e.g. 500M or 4GiB.")
+]
 
 
 def decompress(
@@ -22,6 +28,7 @@ def decompress(
     model: Model = None,
     workers: Workers = 1,
     backend: Backend = "numpy",
+    max_size: MaxSize = "4G",
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -31,13 +38,21 @@ def decompress(
     from mcbits.compression import decompress_file
     from mcbits.datasets.images import check_target, image_format, write_images
 
+    limit = _bytes(max_size)
     # A target that cannot be written is refused before the work, not after it.
     check_target(output, folder=image_format(output) == "png")
     with progress(quiet):
         frozen = load_model(model, backend) if model else None
         start = time.perf_counter()
-        images = decompress_file(file, frozen, workers=workers, backend=backend)
+        images = decompress_file(file, frozen, workers=workers, backend=backend, max_size=limit)
         seconds = time.perf_counter() - start
         write_images(output, images)
     document = {"file": output, "shape": images.shape, "seconds": seconds}
     show(document, f"{output}: {len(images)} images restored, {len(images) / seconds:,.0f} images/s", json)
+
+
+def _bytes(size: str) -> int:
+    try:
+        return TypeAdapter(ByteSize).validate_python(size)
+    except ValidationError:
+        raise UsageError(f"--max_size must be a number of bytes such as 500M, 4G or 4GiB, not {size!r}") from None

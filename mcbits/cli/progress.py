@@ -83,7 +83,10 @@ class Bars:
     @hookimpl
     def mcbits_started(self, job: str, total: int | None) -> None:
         self._progress.start()
-        self._bars[job] = self._progress.add_task(job, total=total, metrics="")
+        if job in self._bars:
+            self._progress.reset(self._bars[job], total=total, metrics="")
+        else:
+            self._bars[job] = self._progress.add_task(job, total=total, metrics="")
 
     @hookimpl
     def mcbits_advanced(self, job: str, done: int, metrics: dict[str, float]) -> None:

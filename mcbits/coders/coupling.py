@@ -21,4 +21,4 @@ def integer_shifts(num_particles: int, num_dims: int) -> NDArray[np.uint32]:
 
 def shifts(num_particles: int, num_dims: int) -> NDArray[np.float64]:
     """The same shifts (N, D) as fractions in [0, 1)."""
-    return integer_shifts(num_particles, num_dims) * 2.0**-32
+    return integer_shifts(num_particles, num_dims) * np.float64(2.0**-32)

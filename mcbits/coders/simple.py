@@ -20,7 +20,7 @@ class SimpleCoder(Coder):
     short: ClassVar[str] = "simple"
     bound: ClassVar[str] = "joint"
 
-    def choose(self, q: Distribution, stack: Stack) -> NDArray[np.int32]:
+    def choose(self, q: Distribution, stack: Stack) -> NDArray[np.signedinteger]:
         """The z (lanes, dims) to send, which the decoder need not find again."""
         return q.inverse(np.full(q.shape, 1 << q.precision - 1))
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ def fetch(url: str, md5: str, folder: Path, wanted: str) -> Path:
     import pooch
 
     pooch.get_logger().setLevel("ERROR")
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     progress = _Bar(url.rpartition("/")[2]) if sys.stderr.isatty() else None
     downloader = pooch.HTTPDownloader(progressbar=progress or False)
     try:
@@ -54,6 +56,9 @@ def fetch(url: str, md5: str, folder: Path, wanted: str) -> Path:
     except ValueError as error:
         raise DataError(f"{wanted} (what {url} sent has the wrong checksum)") from error
     finally:
+        for each in made:
+            with suppress(OSError):  # it holds what was downloaded
+                each.rmdir()
         if progress:
             progress.close()
 

@@ -22,7 +22,7 @@ class Distribution(ABC):
     """Independent discrete distributions, one for each lane (axis 0) and dimension.
 
     Attributes: `shape` of the symbols, (lanes, dims) or (lanes, particles, dims); `precision` r in bits;
-    `num_symbols` K, symbols being the integers 0 ... K - 1 (int32).
+    `num_symbols` K, symbols being the integers 0 ... K - 1 (int32; int64 where K needs it).
     """
 
     shape: tuple[int, ...]
@@ -34,7 +34,7 @@ class Distribution(ABC):
         """Encode symbols (`shape`), the last one of a lane first. DataError when one is outside the support."""
 
     @abstractmethod
-    def pop(self, stack: Stack) -> NDArray[np.int32]:
+    def pop(self, stack: Stack) -> NDArray[np.signedinteger]:
         """Decode symbols (`shape`), the first one of a lane first."""
 
     @abstractmethod
@@ -42,7 +42,7 @@ class Distribution(ABC):
         """cdf and frequency of each symbol, both in `shape`."""
 
     @abstractmethod
-    def inverse(self, quantiles: ArrayLike) -> NDArray[np.int32]:
+    def inverse(self, quantiles: ArrayLike) -> NDArray[np.signedinteger]:
         """The symbol whose interval holds each integer 0 ... 2^r - 1, in `shape`."""
 
     def codelength(self, symbols: ArrayLike) -> NDArray[np.int64]:
@@ -52,7 +52,8 @@ class Distribution(ABC):
 
     def total_codelength(self, symbols: ArrayLike) -> NDArray[np.int64]:
         """`codelength` summed over the last axis, dims."""
-        return self.codelength(symbols).sum(axis=-1)
+        total: NDArray[np.int64] = self.codelength(symbols).sum(axis=-1)
+        return total
 
     @abstractmethod
     def expand(self, num_particles: int) -> "Distribution":
@@ -72,14 +73,14 @@ class Repeatable(Distribution):
     """A distribution (lanes, dims) whose methods also take symbols (lanes, particles, dims) and share one set of
     parameters."""
 
-    def pop(self, stack: Stack) -> NDArray[np.int32]:
+    def pop(self, stack: Stack) -> NDArray[np.signedinteger]:
         return self.pop_draws(stack, 1)[:, 0]
 
     def expand(self, num_particles: int) -> "Expanded":
         return Expanded(self, num_particles)
 
     @abstractmethod
-    def pop_draws(self, stack: Stack, draws: int) -> NDArray[np.int32]:
+    def pop_draws(self, stack: Stack, draws: int) -> NDArray[np.signedinteger]:
         """Decode (lanes, draws, dims) symbols."""
 
 
@@ -97,7 +98,7 @@ class Expanded(Distribution):
     def push(self, stack: Stack, symbols: ArrayLike) -> None:
         self.base.push(stack, symbols)
 
-    def pop(self, stack: Stack) -> NDArray[np.int32]:
+    def pop(self, stack: Stack) -> NDArray[np.signedinteger]:
         return self.base.pop_draws(stack, self.shape[1])
 
     def expand(self, num_particles: int) -> "Expanded":
@@ -109,7 +110,7 @@ class Expanded(Distribution):
     def intervals(self, symbols: ArrayLike) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         return self.base.intervals(symbols)
 
-    def inverse(self, quantiles: ArrayLike) -> NDArray[np.int32]:
+    def inverse(self, quantiles: ArrayLike) -> NDArray[np.signedinteger]:
         return self.base.inverse(quantiles)
 
     def total_codelength(self, symbols: ArrayLike) -> NDArray[np.int64]:
@@ -136,7 +137,7 @@ def draws(symbols: ArrayLike, dtype: type = np.int32) -> NDArray[Any]:
             "symbols must be integers of shape (lanes, dims) or (lanes, particles, dims), "
             f"not {given.dtype} {given.shape}"
         )
-    cast = np.ascontiguousarray(given, dtype)
+    cast: NDArray[Any] = np.ascontiguousarray(given, dtype)
     if cast.dtype.itemsize < given.dtype.itemsize and not np.array_equal(cast, given):
         raise DataError("a symbol does not fit in 32 bits")
     return cast if cast.ndim == 3 else cast[:, None]

@@ -3,6 +3,7 @@ bucket."""
 
 from copy import copy
 from functools import cache, cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,7 +45,7 @@ def grid_edges(num_buckets: int, low: float, high: float) -> NDArray[np.float64]
     """The K + 1 edges of equal intervals on [low, high]."""
     if not (num_buckets >= 1 and -1e9 < low < high < 1e9):
         raise UsageError(f"a grid needs at least one bucket and low < high, not {num_buckets} on [{low}, {high}]")
-    return low + np.arange(num_buckets + 1) * ((high - low) / num_buckets)
+    return low + np.arange(num_buckets + 1) * np.float64((high - low) / num_buckets)
 
 
 class _Gaussian(Repeatable):
@@ -66,21 +67,21 @@ class _Gaussian(Repeatable):
         inv_scale = _numerics.exp_array(np.clip(log_scale, -2048, 2048) * -(2.0**-LOG_SCALE_FRAC))
         self._parameters = (np.ascontiguousarray(mean * 2.0**-MEAN_FRAC), inv_scale, edges, int(leaky), precision)
 
-    def rows(self, first: int, last: int) -> "_Gaussian":
+    def rows(self, first: int, last: int) -> Self:
         """Of these lanes, first to last - 1."""
         part = copy(self)
         part.__dict__.pop("_table", None)
-        mean, inv_scale, *others = self._parameters
-        part._parameters = (mean[first:last], inv_scale[first:last], *others)
+        mean, inv_scale, edges, leak, precision = self._parameters
+        part._parameters = (mean[first:last], inv_scale[first:last], edges, leak, precision)
         part.shape = (last - first, self.shape[1])
         return part
 
     def in_lanes(self, lanes: int) -> "_Gaussian":
         part = copy(self)
         part.__dict__.pop("_table", None)
-        mean, inv_scale, *others = self._parameters
-        part._parameters = (mean.reshape(lanes, -1), inv_scale.reshape(lanes, -1), *others)
-        part.shape = part._parameters[0].shape
+        mean, inv_scale, edges, leaky, precision = self._parameters
+        part.shape = (lanes, mean.size // lanes)
+        part._parameters = (mean.reshape(part.shape), inv_scale.reshape(part.shape), edges, leaky, precision)
         return part
 
     @cached_property

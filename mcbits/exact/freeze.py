@@ -75,7 +75,8 @@ class _Call:
         with torch.no_grad():
             args = [x if isinstance(a, _Traced) else a for a in self.args]
             kwargs = {key: x if isinstance(a, _Traced) else a for key, a in self.kwargs.items()}
-            return self.function(*args, **kwargs).numpy()
+            values: np.ndarray = self.function(*args, **kwargs).numpy()
+        return values
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from math import prod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,7 +137,7 @@ class FrozenModel(ABC):
         shape: Iterable[int],
         backend: str = "numpy",
         **meta: Any,
-    ) -> "FrozenModel":
+    ) -> Self:
         """The model of these networks; `meta` is what else `read` asks for, fit for JSON."""
         meta |= {"observation": observation, "shape": list(shape)}
         if cls.name != DEFAULT_CLASS:
@@ -149,8 +149,8 @@ def load_frozen(source: Path | bytes, backend: str = "numpy") -> FrozenModel:
     """The model of a frozen model file, or of its bytes, by the class that it names; errors as for `FrozenModel`, and
     UnknownNameError where no plugin has that class."""
     data = source if isinstance(source, bytes) else _read(source)
-    model: FrozenModel = registry().find("frozen model", str(read_meta(data).get("class", DEFAULT_CLASS)))(data, backend)
-    return model
+    reader: type[FrozenModel] = registry().find("frozen model", str(read_meta(data).get("class", DEFAULT_CLASS)))
+    return reader(data, backend)
 
 
 def _read(path: Path) -> bytes:

@@ -58,7 +58,9 @@ class Refiner:
     def __init__(self, vae: "FrozenVAE", refinement: Refinement):
         parameters = prod(vae.decoder.outputs[0].shape)
         if refinement.steps * vae.latent_dim > MAX_NOISE:
-            raise UsageError(f"{refinement.steps} steps are too many for {vae.latent_dim} latents: at most {MAX_NOISE} in all")
+            raise UsageError(
+                f"{refinement.steps} steps are too many for {vae.latent_dim} latents: at most {MAX_NOISE} in all"
+            )
         if not isinstance(vae.observation.distribution(np.zeros((1, parameters), np.int32), 16), Bernoulli):
             raise UsageError(
                 f"iterative inference is for binary images, not observation model {vae.observation.name}: do without"
@@ -86,7 +88,7 @@ class Refiner:
     def _refined(
         self, x: NDArray[np.integer], mean: NDArray[np.int32], log_scale: NDArray[np.int32]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        ones, dims = x * 2.0**_SCORE_FRAC, mean.shape[1]
+        ones, dims = x * np.float64(2.0**_SCORE_FRAC), mean.shape[1]
         phi = _clipped(np.concatenate([mean * 2.0**-MEAN_FRAC, log_scale * 2.0**-LOG_SCALE_FRAC], axis=1))
         first, second, rest1, rest2 = np.zeros_like(phi), np.zeros_like(phi), 1.0, 1.0
         for noise in self._noise:

@@ -20,6 +20,7 @@ from mcbits.exact.fixed import (
 )
 
 Tensors = Mapping[str, np.ndarray]
+Take = Callable[[str, tuple[int, ...], str], np.ndarray]
 Step = Callable[..., np.ndarray]
 """(take, *arrays) -> array. Arrays are (batch, *spatial, channels): channels last, unlike torch's.
 
@@ -120,7 +121,7 @@ class Linear(Product):
         weight = engine.prepare(tensors["weight"].astype(dtype))
         width = tensors["weight"].shape[1]
 
-        def step(take, x):
+        def step(take: Take, x: np.ndarray) -> np.ndarray:
             return engine.product(
                 x.astype(dtype, copy=False), weight, take("result", (len(x), width), dtype)
             )
@@ -172,7 +173,7 @@ class Conv2d(Product):
         weight = engine.prepare(tensors["weight"].astype(dtype).reshape(groups, high * wide * depth, width))
         (top, left), (down, across) = self.padding, self.dilation
 
-        def step(take, x):
+        def step(take: Take, x: np.ndarray) -> np.ndarray:
             n = len(x)
             padded = take("padded", (n, x.shape[1] + 2 * top, x.shape[2] + 2 * left, x.shape[3]), dtype)
             padded[:] = 0
@@ -241,7 +242,7 @@ class ConvTranspose2d(Product):
         full = self._full(args[0], [high, wide])
         (top, left), (down, across) = self.padding, self.stride
 
-        def step(take, x):
+        def step(take: Take, x: np.ndarray) -> np.ndarray:
             n, h, w = x.shape[:3]
             a = x.astype(dtype, copy=False).reshape(n * h * w, groups, depth).transpose(1, 0, 2)
             out = take("taps", (groups, n * h * w, high * wide * width), dtype)
@@ -348,7 +349,7 @@ class Reshape(_Layer):
         return FixedPoint(shape=self.shape, frac=x.frac, bound=x.bound)
 
     def build(self, args: list[FixedPoint], tensors: Tensors, engine: Backend) -> Step:
-        def step(take, x):
+        def step(take: Take, x: np.ndarray) -> np.ndarray:
             return channels_last(channels_first(x).reshape(len(x), *self.shape))
 
         return step
@@ -395,7 +396,7 @@ class Round(Pass):
         shift, low, high = x.frac - self.frac, self.low, self.high
         kernel = _fixed.round_clamp[_C_NAMES[x.dtype], _C_NAMES[dtype]]
 
-        def step(take, acc):
+        def step(take: Take, acc: np.ndarray) -> np.ndarray:
             out = take("result", acc.shape, dtype)
             kernel(_rows(acc), bias, shift, low, high, _rows(out))
             return out
@@ -449,7 +450,7 @@ class Lookup(Pass):
         shift, identity_shift = x.frac - self.index_frac, x.frac - self.frac if above else 0
         kernel = _fixed.lookup[_C_NAMES[x.dtype], _C_NAMES[dtype]]
 
-        def step(take, acc):
+        def step(take: Take, acc: np.ndarray) -> np.ndarray:
             out = take("result", acc.shape, dtype)
             kernel(_rows(acc), bias, shift, first, table, above, identity_shift, _rows(out))
             return out
@@ -462,7 +463,7 @@ AnyLayer = Annotated[
     Field(discriminator="op"),
 ]
 
-_C_NAMES = {"float32": "float", "float64": "double"}
+_C_NAMES: dict[str, Literal["float", "double"]] = {"float32": "float", "float64": "double"}
 
 
 def _rows(x: np.ndarray) -> np.ndarray:

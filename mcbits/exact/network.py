@@ -19,6 +19,7 @@ from mcbits.exact.layers import (
     Pass,
     Product,
     Step,
+    Take,
     Tensors,
     channels_first,
     channels_last,
@@ -190,7 +191,7 @@ class FrozenNetwork:
             raise DataError(f"an input is not an integer within +-{known.bound}")
         return x
 
-    def _taker(self, layer: int) -> Callable[[str, tuple[int, ...], str], np.ndarray]:
+    def _taker(self, layer: int) -> Take:
         # Buffers live as long as their thread: fresh pages for each batch would cost more than the pass.
         buffers: dict[Any, np.ndarray] = self._scratch.__dict__
 
@@ -231,7 +232,7 @@ class FrozenNetwork:
 
 
 def _with_bias(step: Step, bias: np.ndarray) -> Step:
-    def biased(take, *args):
+    def biased(take: Take, *args: np.ndarray) -> np.ndarray:
         out = step(take, *args)
         out += bias
         return out

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from copy import copy
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -63,14 +64,15 @@ class LatentVAE(LatentModel):
         q = self.posterior(x)
         for first in range(0, len(x), lanes):
             step = copy(self)
-            step.posterior = lambda x, first=first: q.rows(first, first + len(x))  # type: ignore[method-assign]
+            step.posterior = partial(_rows_like, q, first)  # type: ignore[method-assign]
             yield step
 
     def likelihood(self, z: NDArray[np.integer]) -> Any:
         """p(x|z) for z (lanes, latent_dim) or (lanes, particles, latent_dim), all rows in one run of the network."""
         rows = self._centres.take(z.reshape(-1, *self.vae.decoder.inputs[0].shape))
         (parameters,) = self.vae.decoder.run(rows)
-        return self.vae.observation.distribution(parameters.reshape(*z.shape[:-1], -1), self.precisions.cond_mprec)
+        parameters = parameters.reshape(*z.shape[:-1], -1)
+        return self.vae.observation.distribution(parameters, self.precisions.cond_mprec)
 
     def _posterior_parameters(self, x: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         images = x.reshape(len(x), *self.vae.encoder.inputs[0].shape)
@@ -92,3 +94,7 @@ def freeze_vae(vae: "VAE", backend: str = "numpy") -> FrozenVAE:
         "decoder": freeze(vae.decoder, [z], [vae.observation.frac_bits]),
     }
     return FrozenVAE.pack(networks, observation=vae.observation.name, shape=vae.shape, backend=backend)
+
+
+def _rows_like(q: GaussianBuckets, first: int, x: NDArray[np.integer]) -> GaussianBuckets:
+    return q.rows(first, first + len(x))

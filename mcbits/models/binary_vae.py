@@ -70,6 +70,7 @@ class BinaryVAE(VAE):
     def initialise_from_data(self, images: Tensor, levels: int) -> None:
         """The output bias becomes the logit of the mean image within [0.001, 0.999] (Burda et al. 2016)."""
         mean = images.sum(0, dtype=torch.float64) / (len(images) * levels)
+        assert isinstance(self.decoder, nn.Sequential)
         output = self.decoder[-1]
         assert isinstance(output, nn.Linear)
         output.bias.copy_(torch.logit(mean.float(), eps=0.001))

@@ -1,6 +1,7 @@
 """Float weights lie on disk as safetensors, whose metadata key "mcbits" says how to build the network."""
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from mcbits.plugins import registry
 
 
 def dump_tensors(tensors: dict[str, Tensor], meta: dict[str, Any]) -> bytes:
-    """A safetensors file of `tensors` (any device) and JSON-able `meta`; equal inputs give equal bytes."""
+    """A safetensors file of `tensors` (any device), JSON-able `meta` and their checksum; equal inputs give equal
+    bytes."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    return save(tensors, metadata={"mcbits": json.dumps(meta, sort_keys=True)})
+    # One key, because safetensors writes several in no particular order.
+    return save(tensors, metadata={"mcbits": json.dumps({**meta, "sha256": _checksum(tensors, meta)}, sort_keys=True)})
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -26,11 +29,19 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             meta = json.loads(file.metadata()["mcbits"])
-            return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118 - it iterates no other way
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it iterates no other way
+        # Files of 0.1.0's first builds have no checksum.
+        if "sha256" in meta and meta.pop("sha256") != _checksum(tensors, meta):
+            raise ValueError("the checksum is another")
+        return tensors, meta
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist; train a model first (mcbits train)") from None
     except Exception as error:  # safetensors and json document no common base of what damaged bytes raise
         raise ModelError(f"{path} is damaged or was not written by mcbits train") from error
+
+
+def _checksum(tensors: dict[str, Tensor], meta: dict[str, Any]) -> str:
+    return sha256(save(tensors, metadata={"mcbits": json.dumps(meta, sort_keys=True)})).hexdigest()
 
 
 def dump_float(model: Model) -> bytes:
@@ -75,7 +86,7 @@ def _read_published(directory: Path) -> Model:
     config = directory / "train_config.yml"
     try:
         name = str(yaml.safe_load(config.read_text())["model"])
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{config} names no model; it needs a line such as model: BinaryVAE") from error
     try:
         state_dict = torch.load(weights, weights_only=True, map_location="cpu")

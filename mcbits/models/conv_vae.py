@@ -64,8 +64,10 @@ class ConvVAE(VAE):
         return {**super().get_config(), "channels": self.channels}
 
     @torch.no_grad()
-    def initialise_from_data(self, mean: Tensor) -> None:
+    def initialise_from_data(self, images: Tensor, levels: int) -> None:
         """The one output bias becomes the logit of the mean pixel within [0.001, 0.999]."""
+        assert isinstance(self.decoder, nn.Sequential)
         output = self.decoder[-2]
         assert isinstance(output, nn.ConvTranspose2d) and output.bias is not None
-        output.bias.fill_(torch.logit(mean.mean(), eps=0.001).item())
+        mean = images.sum(0, dtype=torch.float64) / (len(images) * levels)
+        output.bias.fill_(torch.logit(mean.float().mean(), eps=0.001).item())

@@ -35,7 +35,7 @@ def codelengths(model: LatentVAE, images: NDArray[np.uint8], num_particles: int,
         p_x = model.likelihood(z)
         log_w = q.total_codelength(z) - p_z.total_codelength(z) - p_x.total_codelength(part)
         ideal[first : first + _LANES] = -log2_mean(log_w) * CODELENGTH_UNIT
-        likeliest = p_x.particle(log_w.argmax(axis=1))  # type: ignore[attr-defined]
+        likeliest = p_x.particle(log_w.argmax(axis=1))
         pixels[first : first + _LANES] = likeliest.codelength(part) * CODELENGTH_UNIT
     return Codelengths(ideal, pixels.reshape(images.shape))
 

@@ -36,14 +36,15 @@ class Truth:
         z = np.indices((model.num_latents,) * model.num_steps).reshape(model.num_steps, -1).T
         first = np.full((len(z), 1), model.num_latents)
         log_prior = model.transition.log2[np.concatenate([first, z[:, :-1]], axis=1), z].sum(1)
-        self._log_q = model.proposal.log2[self._unique[:, None], z].sum(2)
-        self._log_joint = log_prior + model.emission.log2[z, self._unique[:, None]].sum(2)
+        self._log_q: F64 = model.proposal.log2[self._unique[:, None], z].sum(2)
+        self._log_joint: F64 = log_prior + model.emission.log2[z, self._unique[:, None]].sum(2)
         self._q = np.exp2(self._log_q)
 
     @property
     def information(self) -> F64:
         """-log2 p(x) of each of the n x, in bits."""
-        return -np.log2(np.exp2(self._log_joint).sum(1))[self._which]
+        bits: F64 = -np.log2(np.exp2(self._log_joint).sum(1))
+        return bits[self._which]
 
     @property
     def entropy(self) -> float:
@@ -79,8 +80,8 @@ class Truth:
         """
         s, transform = self._laplace
         integrand = np.exp(-np.exp(s))[:, None] - transform**num_particles
-        log_sum = integrand.sum(0) * (s[1] - s[0]) / np.log(2) + self._log_w.max(1)
-        return log_sum - np.log2(num_particles)
+        log_sum: F64 = integrand.sum(0) * (s[1] - s[0]) / np.log(2) + self._log_w.max(1)
+        return log_sum - np.float64(np.log2(num_particles))
 
     @property
     def _log_w(self) -> F64:
@@ -133,7 +134,8 @@ class Truth:
 
     def _index(self, z: NDArray[np.integer]) -> NDArray[np.int64]:
         """The place of z (..., T) in the enumeration."""
-        return z @ self.model.num_latents ** np.arange(self.model.num_steps)[::-1]
+        place: NDArray[np.int64] = z @ self.model.num_latents ** np.arange(self.model.num_steps)[::-1]
+        return place
 
     def _mean(self, bits: F64) -> Ideal:
         return Ideal(float(self._share @ bits) / self.model.num_steps)

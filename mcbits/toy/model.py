@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from mcbits._rans import Stack
 from mcbits.distributions import Categorical
 from mcbits.distributions.base import Repeatable
-from mcbits.latent import LatentModel, SequenceModel
+from mcbits.latent import LatentModel
 
 WEIGHT_BITS = 16
 """The weights of each row of a table add up to 2 to this power."""
@@ -28,7 +28,8 @@ class Table:
     @property
     def log2(self) -> NDArray[np.float64]:
         """log2 p(b|a), indexed [a, b]."""
-        return np.log2(self.weights / self.weights.sum(1, keepdims=True))
+        log2: NDArray[np.float64] = np.log2(self.weights / self.weights.sum(1, keepdims=True))
+        return log2
 
     @cached_property
     def codelengths(self) -> NDArray[np.int64]:
@@ -72,7 +73,8 @@ class MarkovChain(Repeatable):
 
     def total_codelength(self, symbols: ArrayLike) -> NDArray[np.int64]:
         z = np.asarray(symbols)
-        return self._table.codelengths[self._previous(z), z].sum(-1)
+        total: NDArray[np.int64] = self._table.codelengths[self._previous(z), z].sum(-1)
+        return total
 
     def _previous(self, z: NDArray[np.integer]) -> NDArray[np.integer]:
         first = np.full_like(z[..., :1], self.num_symbols)
@@ -94,7 +96,8 @@ class ParticleLikelihood:
 
     def total_codelength(self, x: NDArray[np.integer]) -> NDArray[np.int64]:
         """Of x (lanes, T) under each particle: (lanes, particles), in units of 2^-16 bits."""
-        return self._emission.codelengths[self._z, x[:, None]].sum(-1)
+        total: NDArray[np.int64] = self._emission.codelengths[self._z, x[:, None]].sum(-1)
+        return total
 
     def particle(self, j: NDArray[np.integer]) -> Categorical:
         """p(x|z_j), j (lanes,)."""

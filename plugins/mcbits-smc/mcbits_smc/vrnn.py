@@ -1,8 +1,6 @@
 """A VRNN is p(z_t|h_t), p(x_t|z_t, h_t), q(z_t|x_t, h_t) and an LSTM whose state h_t has read all x and z before t."""
 
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 MAX_MEAN, MAX_SCALE = 4.0, 2.0
