@@ -321,9 +321,9 @@ class InnerExp(nn.Module):
         return torch.exp(x) + 1
 
 
-class Product(nn.Module):
+class Quotient(nn.Module):
     def forward(self, x):
-        return x * torch.tanh(x)
+        return x / torch.tanh(x)
 
 
 class BatchReshape(nn.Module):
@@ -349,7 +349,7 @@ class Weighted(nn.Module):
         (nn.Sequential(nn.Sequential(nn.Linear(6, 6), nn.GRU(6, 6))), r"layer 'vae\.0\.1' \(GRU\)"),
         (ControlFlow(), "'vae' cannot be traced"),
         (InnerExp(), r"layer 'vae' \(exp\).*only end an output"),
-        (Product(), r"\(mul\).*added or subtracted only"),
+        (Quotient(), r"\(truediv\).*added, subtracted or multiplied only"),
         (BatchReshape(), r"\(view\).*reshapes"),
         (nn.Linear(7, 3), r"\(Linear\).*shape"),
         (Weighted(float("nan")), r"layer 'vae\.encoder\.2' \(Linear\).*NaN"),

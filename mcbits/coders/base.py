@@ -7,15 +7,26 @@ from typing import Any, ClassVar, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
+from mcbits._kernels import log2_mean
 from mcbits._rans import Stack
 from mcbits.distributions.base import Repeatable
 from mcbits.errors import UsageError
 from mcbits.latent import Joint, LatentModel
 
+__all__ = ["Coder", "Stack", "log2_mean", "log_weights", "option"]
 
-def option(default: Any, *, help: str, minimum: float | None = None, maximum: float | None = None) -> Any:
+
+def option(
+    default: Any,
+    *,
+    help: str,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
     """A field of a coder that users can set: `--NAME` on the command line, a key in YAML and in the file's header."""
-    return field(default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum})
+    metadata = {"help": help, "minimum": minimum, "maximum": maximum, "choices": choices}
+    return field(default=default, metadata=metadata)
 
 
 def log_weights(q: Repeatable, p: Joint, z: NDArray[np.int32], x: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -42,7 +53,8 @@ class Coder(ABC):
     def __post_init__(self) -> None:
         types = get_type_hints(type(self))
         for f in fields(self):
-            value, minimum, maximum = getattr(self, f.name), f.metadata.get("minimum"), f.metadata.get("maximum")
+            value = getattr(self, f.name)
+            minimum, maximum, choices = (f.metadata.get(key) for key in ("minimum", "maximum", "choices"))
             if type(value) is int and types[f.name] is float:
                 object.__setattr__(self, f.name, float(value))
             elif type(value) is not types[f.name]:
@@ -51,6 +63,8 @@ class Coder(ABC):
                 raise UsageError(f"{self.short}: {f.name} must be at least {minimum}, not {value}")
             if maximum is not None and not value <= maximum:
                 raise UsageError(f"{self.short}: {f.name} must be at most {maximum}, not {value}")
+            if choices is not None and value not in choices:
+                raise UsageError(f"{self.short}: {f.name} must be {', '.join(choices)}, not {value!r}")
 
     def get_config(self) -> dict[str, Any]:
         """The options by name, JSON only."""

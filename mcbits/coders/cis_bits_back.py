@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from mcbits._kernels import log2_mean
 from mcbits._rans import Stack
 from mcbits.coders.base import Coder, log_weights, option
-from mcbits.coders.coupling import integer_shifts
-from mcbits.distributions import Categorical, Distribution, Uniform, uniform
-from mcbits.distributions.base import MAX_PRECISION
+from mcbits.coders.coupling import quantile_shifts, within_bucket
+from mcbits.distributions import Categorical, uniform
 from mcbits.latent import LatentModel
 
 
@@ -36,14 +35,14 @@ class CISBitsBackCoder(Coder):
     def encode(self, stack: Stack, x: NDArray[np.int32], model: LatentModel) -> NDArray[np.int64]:
         N, lane = self.num_particles, np.arange(len(x))
         q = model.posterior(x)
-        s = self._shifts(q)
+        s = quantile_shifts(N, q)
         u = (uniform(1 << q.precision, q.shape, q.precision).pop(stack)[:, None] + s) % (1 << q.precision)
         z = q.expand(N).inverse(u)
         p = model.joint(z)
         log_w = log_weights(q, p, z, x)
         j = Categorical.from_log2(log_w, model.index_precision).pop(stack)[:, 0]
         start, freq = q.intervals(z[lane, j])
-        self._within(q, freq, stack).push(stack, u[lane, j] - start.astype(np.int64))
+        within_bucket(q, freq, stack).push(stack, u[lane, j] - start.astype(np.int64))
         uniform(N, (len(x), 1), model.index_precision).push(stack, j[:, None])
         p.particle(j).push(stack, x)
         return -log2_mean(log_w)
@@ -53,21 +52,12 @@ class CISBitsBackCoder(Coder):
         z_j, x = model.pop(stack)
         j = uniform(N, (lanes, 1), model.index_precision).pop(stack)[:, 0]
         q = model.posterior(x)
-        s = self._shifts(q)
+        s = quantile_shifts(N, q)
         start, freq = q.intervals(z_j)
-        u_j = start.astype(np.int64) + self._within(q, freq, stack).pop(stack)
+        u_j = start.astype(np.int64) + within_bucket(q, freq, stack).pop(stack)
         u = ((u_j - s[j])[:, None] + s) % (1 << q.precision)
         z = q.expand(N).inverse(u)
         log_w = log_weights(q, model.joint(z), z, x)
         Categorical.from_log2(log_w, model.index_precision).push(stack, j[:, None])
         uniform(1 << q.precision, q.shape, q.precision).push(stack, u[:, 0])
         return x
-
-    def _shifts(self, q: Distribution) -> NDArray[np.int64]:
-        return (integer_shifts(self.num_particles, q.shape[1]) >> np.uint32(32 - q.precision)).astype(np.int64)
-
-    @staticmethod
-    def _within(q: Distribution, freq: NDArray[np.uint64], stack: Stack) -> Uniform:
-        # Eight more bits than a count has keep what floor(2^p / f) loses near 1e-6 bits a latent; many more, and the
-        # precision nears lprec, where rANS itself begins to lose.
-        return Uniform(freq, freq.shape, min(q.precision + 8, stack.lprec, MAX_PRECISION))

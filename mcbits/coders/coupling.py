@@ -5,6 +5,10 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from mcbits._rans import Stack
+from mcbits.distributions import Distribution, Uniform
+from mcbits.distributions.base import MAX_PRECISION
+
 
 @cache
 def integer_shifts(num_particles: int, num_dims: int) -> NDArray[np.uint32]:
@@ -17,6 +21,18 @@ def integer_shifts(num_particles: int, num_dims: int) -> NDArray[np.uint32]:
     s[0] = 0
     s.flags.writeable = False
     return s
+
+
+def quantile_shifts(num_particles: int, q: Distribution) -> NDArray[np.int64]:
+    """The same shifts (N, D) in units of 2^-r, r the precision of q (lanes, D)."""
+    return (integer_shifts(num_particles, q.shape[1]) >> np.uint32(32 - q.precision)).astype(np.int64)
+
+
+def within_bucket(q: Distribution, freq: NDArray[np.uint64], stack: Stack) -> Uniform:
+    """Where in a bucket of `freq` (lanes, D) counts of q the uniform draw lies."""
+    # Eight more bits than a count has keep what floor(2^p / f) loses near 1e-6 bits a latent; many more, and the
+    # precision nears lprec, where rANS itself begins to lose.
+    return Uniform(freq, (freq.shape[0], freq.shape[1]), min(q.precision + 8, stack.lprec, MAX_PRECISION))
 
 
 def shifts(num_particles: int, num_dims: int) -> NDArray[np.float64]:

@@ -355,13 +355,14 @@ class _Freezer:
 
     def _arithmetic(self, call: _Call) -> _Traced:
         if len(call.operands) == 2:
-            # a + b or a - b: what the call gives at (1, 0) and (0, 1) tells which.
-            signs = [
-                float(call.function(a, b, *call.args[2:], **call.kwargs)) for a, b in ((1.0, 0.0), (0.0, 1.0))
-            ]
-            if signs not in ([1.0, 1.0], [1.0, -1.0]):
-                raise ModelError("two values can be added or subtracted only")
+            # a + b, a - b or a * b: what the call gives at (1, 0), (0, 1) and (2, 3) tells which.
+            points = ((1.0, 0.0), (0.0, 1.0), (2.0, 3.0))
+            *signs, value = (float(call.function(a, b, *call.args[2:], **call.kwargs)) for a, b in points)
             a, b = call.operands
+            if signs == [0.0, 0.0] and value == 6.0:
+                return self._multiplied(a, b)
+            if signs not in ([1.0, 1.0], [1.0, -1.0]):
+                raise ModelError("two values can be added, subtracted or multiplied only")
             return self._added(a, self._scaled(b, -1.0, 0.0) if signs[1] < 0 else b)
         (x,) = call.operands
         offset, one, two = call.at([0.0, 1.0, 2.0]).tolist()

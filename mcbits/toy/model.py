@@ -129,10 +129,39 @@ class ToyModel(LatentModel):
         """p(x|z) for z (lanes, T) or (lanes, particles, T)."""
         return self.emission.given(z) if z.ndim == 2 else ParticleLikelihood(self.emission, z)
 
+    @cached_property
+    def sequence(self) -> "ToySequence":
+        """The same model step by step."""
+        return ToySequence(self)
+
     def sample(self, n: int, seed: int) -> NDArray[np.int32]:
         """n draws of x from the model, (n, T), a function of the seed."""
         stack = Stack(n, seed=seed)
         return self.emission.given(self.prior(n).pop(stack)).pop(stack)
+
+
+class ToySequence:
+    """A ToyModel as a SequenceModel of num_steps frames of one symbol; a state (rows, 1) is the z before, or K."""
+
+    def __init__(self, model: ToyModel):
+        self._model, self.index_precision, self.num_frames = model, model.index_precision, model.num_steps
+
+    def start(self, rows: int) -> NDArray[np.integer]:
+        return np.full((rows, 1), self._model.num_latents)
+
+    def prior(self, state: NDArray[np.integer]) -> Categorical:
+        return self._model.transition.given(state)
+
+    def posterior(self, state: NDArray[np.integer], x_t: NDArray[np.integer]) -> Categorical:
+        return self._model.proposal.given(x_t)
+
+    def likelihood(self, state: NDArray[np.integer], z_t: NDArray[np.integer]) -> Categorical:
+        return self._model.emission.given(z_t)
+
+    def advance(
+        self, state: NDArray[np.integer], x_t: NDArray[np.integer], z_t: NDArray[np.integer]
+    ) -> NDArray[np.integer]:
+        return z_t
 
 
 Proposal = Literal["noisy", "uniform", "posterior"]

@@ -1,7 +1,24 @@
 """A VRNN is p(z_t|h_t), p(x_t|z_t, h_t), q(z_t|x_t, h_t) and an LSTM whose state h_t has read all x and z before t."""
 
+import math
+from typing import Any
 
+import numpy as np
+import torch
+from mcbits_smc.frozen_vrnn import FrozenVRNN
 from torch import Tensor, nn
+
+from mcbits.distributions.gaussian import CENTRE_FRAC, LOG_SCALE_FRAC, MEAN_FRAC
+from mcbits.exact.fixed import FixedPoint
+from mcbits.models.base import Model, normal_noise, standard_normal_log_prob
+from mcbits.models.bernoulli import BernoulliObservation
+from mcbits.sequences import PADDING, lengths
+
+STATE_FRAC = 10
+"""Fractional bits of h and c when frozen."""
+
+MAX_CELL = 16
+"""What the frozen c is clamped to."""
 
 MAX_MEAN, MAX_SCALE = 4.0, 2.0
 """Of the learned prior: bounds that keep its frozen form narrow."""
@@ -60,4 +77,91 @@ class Transition(nn.Module):
 
     def forward(self, x: Tensor, e: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         read = self.tanh(self.from_x(x) + self.from_z(self.latent(h, e)))
-        return self.cell(read, (h, c))
+        h, c = self.cell(read, (h, c))
+        return h, c
+
+
+class VRNN(Model):
+    """The variational recurrent network of Chung et al. 2015, as in FIVO (Maddison et al. 2017): Gaussian latents with
+    a learned prior, Bernoulli frames, and a proposal that sees x up to its own frame.
+
+    It is written in e_t = (z_t - mean(h_t)) / scale(h_t), whose prior is standard normal (see `Latent`).
+    """
+
+    name = "VRNN"
+    sequences = True
+
+    def __init__(self, shape: tuple[int, ...], latent_dim: int, hidden: int = 64) -> None:
+        super().__init__(shape=shape, latent_dim=latent_dim, observation=BernoulliObservation())
+        num_dims = math.prod(shape[1:])
+        self.hidden = hidden
+        latent = Latent(hidden, latent_dim)
+        self.proposal = Proposal(num_dims, hidden, latent_dim)
+        self.decoder = Decoder(latent, hidden, latent_dim, self.observation.num_parameters(num_dims))
+        self.transition = Transition(latent, num_dims, hidden, latent_dim)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "hidden": self.hidden}
+
+    @torch.no_grad()
+    def initialise_from_data(self, images: Tensor, levels: int) -> None:
+        """The output bias becomes the logit of the mean frame within [0.001, 0.999]."""
+        frames, there = self.frames(images)
+        mean = (frames * there.unsqueeze(2)).sum((0, 1), dtype=torch.float64) / there.sum()
+        output = self.decoder.trunk[-1]
+        assert isinstance(output, nn.Linear)
+        output.bias.copy_(torch.logit(mean.float(), eps=0.001))
+
+    def units(self, images: Tensor) -> np.ndarray:
+        return lengths(images.reshape(-1, *self.shape).cpu().numpy())
+
+    def frames(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, prod(shape)) as frames (B, T, dims), T those of the longest sequence, and which are there (B, T)."""
+        frames = x.unflatten(1, (self.shape[0], -1))
+        there = (frames != PADDING).any(2)
+        T = int(there.any(0).sum())
+        return frames[:, :T], there[:, :T]
+
+    def start(self, rows: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """h and c, (rows, hidden) each, before the first frame."""
+        zero = like.new_zeros(rows, self.hidden)
+        return zero, zero
+
+    def step(
+        self, state: tuple[Tensor, Tensor], x_t: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """One draw e_t ~ q of each row: log p(x_t, e_t|state) and log q(e_t|x_t, state) in nats, (rows,), and the next
+        state, for x_t (rows, dims) and standard normal noise (rows, latent_dim)."""
+        h, c = state
+        mean, log_scale = self.proposal(h, x_t)
+        e = mean + log_scale.exp() * noise
+        log_q = standard_normal_log_prob(noise) - log_scale.sum(1)
+        log_joint = self.observation.log_prob(self.decoder(h, e), x_t) + standard_normal_log_prob(e)
+        return log_joint, log_q, self.transition(x_t, e, h, c)
+
+    def particles(self, x: Tensor, num_particles: int, coupled: bool = False) -> tuple[Tensor, Tensor]:
+        frames, there = self.frames(x)
+        B, T, _ = frames.shape
+        noise = normal_noise(B, num_particles, T * self.latent_dim, frames, coupled).view(B * num_particles, T, -1)
+        state = self.start(B * num_particles, frames)
+        log_joint = log_q = frames.new_zeros(B, num_particles)
+        for t in range(T):
+            x_t = frames[:, t].repeat_interleave(num_particles, 0)
+            log_joint_t, log_q_t, state = self.step(state, x_t, noise[:, t])
+            log_joint = log_joint + log_joint_t.view(B, -1) * there[:, t : t + 1]
+            log_q = log_q + log_q_t.view(B, -1) * there[:, t : t + 1]
+        return log_joint, log_q
+
+    def freeze(self, backend: str = "numpy") -> FrozenVRNN:
+        from mcbits.exact.freeze import freeze
+
+        x = FixedPoint(shape=(math.prod(self.shape[1:]),), frac=0, bound=self.observation.num_symbols - 1)
+        e = FixedPoint(shape=(self.latent_dim,), frac=CENTRE_FRAC, bound=1024)
+        h = FixedPoint(shape=(self.hidden,), frac=STATE_FRAC, bound=1 << STATE_FRAC)
+        c = FixedPoint(shape=(self.hidden,), frac=STATE_FRAC, bound=MAX_CELL << STATE_FRAC)
+        networks = {
+            "proposal": freeze(self.proposal, [h, x], [MEAN_FRAC, LOG_SCALE_FRAC], name="proposal"),
+            "decoder": freeze(self.decoder, [h, e], [self.observation.frac_bits], name="decoder"),
+            "transition": freeze(self.transition, [x, e, h, c], [STATE_FRAC, STATE_FRAC], name="transition"),
+        }
+        return FrozenVRNN.pack(networks, observation=self.observation.name, shape=self.shape, backend=backend)

@@ -1,0 +1,66 @@
+"""FIVO: log of a particle filter's estimate of p(x), whose expectation bounds log p(x) from below."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from mcbits_smc.strata import strata
+
+from mcbits.bounds.base import Bound
+
+if TYPE_CHECKING:
+    from mcbits_smc.vrnn import VRNN
+    from torch import Tensor
+
+
+class FIVO(Bound):
+    """Filtering variational objective (Maddison et al. 2017): the ideal rate of BB-SMC with adaptive resampling, which
+    happens where the effective sample size falls below N / 2. No gradient passes through the choice of ancestors."""
+
+    name = "fivo"
+
+    def __call__(self, model: VRNN, x: Tensor, num_particles: int) -> Tensor:
+        frames, there = model.frames(x)
+        (B, T, _), N = frames.shape, num_particles
+        state = model.start(B * N, frames)
+        log_w, log_p = frames.new_zeros(B, N), frames.new_zeros(B)
+        itself = frames.new_ones(B, N).cumsum(1).long() - 1
+        for t in range(T):
+            noise = self.noise(B, N, model.latent_dim, frames).flatten(0, 1)
+            log_joint, log_q, state = model.step(state, frames[:, t].repeat_interleave(N, 0), noise)
+            log_w = log_w + (log_joint - log_q).view(B, N) * there[:, t : t + 1]
+            if N == 1 or t == T - 1:
+                continue
+            w = log_w.detach().softmax(1)
+            resampled = ((w * w).sum(1) * (N / 2) > 1) & there[:, t + 1]
+            if resampled.any():
+                ancestors = itself.where(~resampled.unsqueeze(1), w.multinomial(N, replacement=True))
+                state = tuple(_of(s, ancestors) for s in state)
+                log_p = log_p + (log_w.logsumexp(1) - math.log(N)) * resampled
+                log_w = log_w * ~resampled.unsqueeze(1)
+        return log_p + log_w.logsumexp(1) - math.log(N)
+
+
+    def noise(self, B: int, N: int, D: int, like: Tensor) -> Tensor:
+        """Standard normal (B, N, D), what the particles of a frame are made of."""
+        return like.new_empty(B, N, D).normal_()
+
+
+class CoupledFIVO(FIVO):
+    """FIVO with particles that one uniform drives in each frame: the ideal rate of coupled BB-SMC."""
+
+    name = "cfivo"
+    coupled = True
+
+    def noise(self, B: int, N: int, D: int, like: Tensor) -> Tensor:
+        u = like.new_empty((B, 1, D)).double().uniform_()
+        shifts = u.new_tensor(strata(N, D) / N)
+        # Half a step of the float64 uniform's grid, so that 0 has a finite quantile; the largest value has one.
+        return (2 * ((u + shifts) % 1).clamp(min=2.0**-54) - 1).erfinv().mul(2**0.5).to(like.dtype)
+
+
+def _of(state: Tensor, ancestors: Tensor) -> Tensor:
+    """Rows (B * N, size) of the state in the order of ancestors (B, N)."""
+    B, N = ancestors.shape
+    return state.view(B, N, -1).take_along_dim(ancestors.unsqueeze(2), 1).flatten(0, 1)
