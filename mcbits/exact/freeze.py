@@ -355,15 +355,16 @@ class _Freezer:
 
     def _arithmetic(self, call: _Call) -> _Traced:
         if len(call.operands) == 2:
-            # a + b, a - b or a * b: what the call gives at (1, 0), (0, 1) and (2, 3) tells which.
-            points = ((1.0, 0.0), (0.0, 1.0), (2.0, 3.0))
-            *signs, value = (float(call.function(a, b, *call.args[2:], **call.kwargs)) for a, b in points)
+            points = ((1.0, 2.0), (2.0, 1.0), (2.0, 3.0))
+            values = [float(call.function(a, b, *call.args[2:], **call.kwargs)) for a, b in points]
             a, b = call.operands
-            if signs == [0.0, 0.0] and value == 6.0:
+            if values == [2.0, 2.0, 6.0]:
                 return self._multiplied(a, b)
-            if signs not in ([1.0, 1.0], [1.0, -1.0]):
-                raise ModelError("two values can be added, subtracted or multiplied only")
-            return self._added(a, self._scaled(b, -1.0, 0.0) if signs[1] < 0 else b)
+            if values == [3.0, 3.0, 5.0]:
+                return self._added(a, b)
+            if values == [-1.0, 1.0, -1.0]:
+                return self._added(a, self._scaled(b, -1.0, 0.0))
+            raise ModelError("two values can be added, subtracted or multiplied only")
         (x,) = call.operands
         offset, one, two = call.at([0.0, 1.0, 2.0]).tolist()
         if not abs(offset + 2 * (one - offset) - two) <= 1e-9 * (abs(offset) + abs(one)):

@@ -19,7 +19,8 @@ from mcbits.plugins import registry
 def dump_tensors(tensors: dict[str, Tensor], meta: dict[str, Any]) -> bytes:
     """A safetensors file of `tensors` (any device), JSON-able `meta` and their checksum; equal inputs give equal
     bytes."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    # Copies, since safetensors refuses weights that two modules share.
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     # One key, because safetensors writes several in no particular order.
     return save(tensors, metadata={"mcbits": json.dumps({**meta, "sha256": _checksum(tensors, meta)}, sort_keys=True)})
 
