@@ -6,12 +6,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from mcbits.bounds.base import Bound
+from mcbits.errors import UsageError
 from mcbits_ais.chains import flips
 from mcbits_ais.schedules import inverse_temperatures
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mcbits.models.base import Model
     from mcbits.models.vae import VAE
 
 
@@ -34,42 +36,45 @@ class AIS(Bound):
     def of(cls, coder: Any) -> Self:
         return cls(coder.num_steps, coder.schedule)
 
-    def __call__(self, model: VAE, x: Tensor, num_particles: int) -> Tensor:
+    def __call__(self, model: Model, x: Tensor, num_particles: int) -> Tensor:
+        """Of a VAE; UsageError for another model."""
         import torch
+        from mcbits.models.vae import VAE
 
+        if not isinstance(model, VAE):
+            raise UsageError(f"the bound ais anneals within a VAE, which {type(model).__name__} is not")
         beta = [*(self.beta * 2.0**-16).tolist(), 1.0]
-        chains = x.flatten(1).repeat_interleave(num_particles, 0)
-        density = _Weights(model, chains)
-        s = torch.as_tensor(flips(len(self.beta), model.latent_dim).copy(), device=x.device)
-        u = torch.randint(1 << 32, (len(chains), 1, model.latent_dim), device=x.device)
-        log_w = density(u)
-        bound = beta[1] * log_w[:, 0]
+        shifts = torch.tensor(flips(len(self.beta), model.latent_dim), device=x.device)
+        weigh = _Weights(model, x.repeat_interleave(num_particles, 0))
+        u = torch.randint(1 << 32, (len(weigh.x), 1, model.latent_dim), device=x.device)
+        log_w = weigh(u)
+        bound = beta[1] * log_w
         for k in range(1, self.num_steps + 1):
             if model.latent_dim == 1:
-                other = torch.randint_like(u, 1 << 32)
-                acceptance = (beta[k] * (density(other) - log_w)).exp()
-                j = (torch.rand_like(acceptance) < acceptance).long()
+                u_i = torch.cat([u, torch.randint_like(u, 1 << 32)], 1)
+                log_w_i = torch.cat([log_w, weigh(u_i[:, 1:])], 1)
+                accepted = (beta[k] * log_w_i.diff()).exp()
+                j = (torch.rand_like(accepted) < accepted).long()
             else:
-                other = u ^ s[k, 1:]
-                log_f = beta[k] * torch.cat([log_w, density(other)], 1)
-                j = torch.distributions.Categorical(logits=log_f).sample().unsqueeze(1)
-            u = torch.cat([u, other], 1).gather(1, j.unsqueeze(2).expand(-1, -1, model.latent_dim))
-            log_w = density(u)
-            bound = bound + (beta[k + 1] - beta[k]) * log_w[:, 0]
-        return bound.unflatten(0, (len(x), num_particles)).mean(1)
+                u_i = u ^ shifts[k]
+                log_w_i = torch.cat([log_w, weigh(u_i[:, 1:])], 1)
+                j = torch.distributions.Categorical(logits=beta[k] * log_w_i).sample().unsqueeze(1)
+            u, log_w = u_i.take_along_dim(j.unsqueeze(2), 1), log_w_i.take_along_dim(j, 1)
+            bound = bound + (beta[k + 1] - beta[k]) * log_w
+        return bound.unflatten(0, (len(x), num_particles)).mean((1, 2))
 
 
 class _Weights:
-    """log w in nats of the z at given quantiles of q(z|x)."""
+    """log w in nats at quantiles u of q(z|x), integers (B, N, latent_dim) in units of 2^-32."""
 
     def __init__(self, model: VAE, x: Tensor):
         self.model, self.x = model, x
         self.mean, self.log_scale = (each.unsqueeze(1) for each in model.encoder(x))
 
     def __call__(self, u: Tensor) -> Tensor:
-        """(B, N) for u (B, N, latent_dim), integers in units of 2^-32."""
-        import math
+        from mcbits.models.base import standard_normal_log_prob
+        from torch.special import ndtri
 
-        noise = ((u.double() + 0.5) * 2.0**-32).special_ndtri().to(self.mean.dtype)
-        log_q = -0.5 * (noise.square() + math.log(2 * math.pi)) - self.log_scale
-        return self.model.log_joint(self.x, self.mean + self.log_scale.exp() * noise) - log_q.sum(-1)
+        noise = ndtri((u.double() + 0.5) * 2.0**-32).to(self.mean.dtype)
+        log_q = standard_normal_log_prob(noise) - self.log_scale.sum(-1)
+        return self.model.log_joint(self.x, self.mean + self.log_scale.exp() * noise) - log_q

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from mcbits.coders.base import Stack, log_weights
 from mcbits.coders.coupling import integer_shifts
 from mcbits.distributions import Categorical, Distribution, Uniform, uniform
-from mcbits.distributions.base import MAX_PRECISION
+from mcbits.distributions.base import MAX_PRECISION, Repeatable
 from mcbits.latent import LatentModel
 
 LOG_CANDIDATES = 3
@@ -35,14 +35,13 @@ class Tape:
 
 
 class Chain(ABC):
-    """Where a chain stands, given x: an encoder starts, steps up and leaves, a decoder returns, steps down and ends.
+    """Where a chain stands, given x and q(z|x): an encoder starts, steps up and leaves, a decoder returns, steps down and ends.
 
     `beta`: inverse temperatures of steps 0, 1, ..., T in units of 2^-16; the first is 0.
     """
 
-    def __init__(self, model: LatentModel, x: NDArray[np.int32], beta: NDArray[np.int64]):
-        self.model, self.x, self.beta = model, x, beta
-        self.q, self.p_z = model.posterior(x), model.prior(len(x))
+    def __init__(self, model: LatentModel, q: Repeatable, x: NDArray[np.int32], beta: NDArray[np.int64]):
+        self.model, self.q, self.x, self.beta = model, q, x, beta
 
     @abstractmethod
     def start(self, tape: Tape) -> None:
@@ -65,8 +64,8 @@ class Chain(ABC):
         """Undo `start`."""
 
     def log_weights(self, z: NDArray[np.int32]) -> NDArray[np.int64]:
-        """log2 w of z (lanes, N, dims), (lanes, N), in one run of the decoder network, in units of 2^-16 bits."""
-        return log_weights(self.q, self.p_z, self.model.likelihood(z), z, self.x)
+        """log2 w of z (lanes, N, dims), (lanes, N), all in one run of the network, in units of 2^-16 bits."""
+        return log_weights(self.q, self.model.joint(z), z, self.x)
 
     def tempered(self, k: int, log_w: NDArray[np.int64], precision: int) -> Categorical:
         """w^beta_k (lanes, N), as a choice of one of N."""
@@ -132,11 +131,10 @@ class Flips(Chain):
     as q is, and none is a symbol that q rules out.
     """
 
-    def __init__(self, model: LatentModel, x: NDArray[np.int32], beta: NDArray[np.int64]):
-        super().__init__(model, x, beta)
-        r = self.q.precision
-        self._start = uniform(1 << r, self.q.shape, r)
-        self._shifts = flips(len(beta), self.q.shape[1]) >> 32 - r
+    def __init__(self, model: LatentModel, q: Repeatable, x: NDArray[np.int32], beta: NDArray[np.int64]):
+        super().__init__(model, q, x, beta)
+        self._start = uniform(1 << q.precision, (len(x), q.shape[1]), q.precision)
+        self._shifts = flips(len(beta), q.shape[1]) >> 32 - q.precision
 
     def start(self, tape: Tape) -> None:
         self._stand(tape.pop(self._start))

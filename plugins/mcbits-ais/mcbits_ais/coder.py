@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from mcbits.coders.base import Coder, Stack, option
 from mcbits.coders.coupling import integer_shifts
 from mcbits.distributions import uniform
-from mcbits.errors import UsageError
 from mcbits.latent import LatentModel
 from mcbits_ais.chains import Chain, Flips, MetropolisHastings, Tape
 from mcbits_ais.schedules import SCHEDULES, inverse_temperatures
@@ -36,20 +35,21 @@ class AISBitsBackCoder(Coder):
         tape, chain = Tape(stack), self._chain(model, x)
         chain.start(tape)
         self._walk(chain, tape, range(1, self.num_steps + 1))
-        z = chain.leave(tape)
-        tape.push(model.likelihood(z), x)
-        tape.push(model.prior(len(x)), z)
-        return tape.bits
+        p = model.joint(chain.leave(tape))
+        p.push(stack, x)
+        return tape.bits + p.total_codelength(x)
 
     def decode(self, stack: Stack, model: LatentModel) -> NDArray[np.int32]:
-        tape = Tape(stack)
-        z = tape.pop(model.prior(stack.lanes))
-        x = tape.pop(model.likelihood(z))
-        chain = self._chain(model, x)
+        z, x = model.pop(stack)
+        tape, chain = Tape(stack), self._chain(model, x)
         chain.rejoin(tape, z)
         self._walk(chain, tape, range(self.num_steps, 0, -1))
         chain.end(tape)
         return x
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        inverse_temperatures(self.num_steps, self.schedule)
 
     def _walk(self, chain: Chain, tape: Tape, steps: Iterable[int]) -> None:
         returned = []
@@ -73,9 +73,8 @@ class AISBitsBackCoder(Coder):
 
     def _chain(self, model: LatentModel, x: NDArray[np.int32]) -> Chain:
         beta = inverse_temperatures(self.num_steps, self.schedule)
-        if model.prior(len(x)).shape[1] == 1:
-            return MetropolisHastings(model, x, beta)
-        return Flips(model, x, beta)
+        q = model.posterior(x)
+        return (MetropolisHastings if q.shape[1] == 1 else Flips)(model, q, x, beta)
 
     def expected_codelength(
         self, z: NDArray[np.integer], log_joint: NDArray[np.float64], log_q: NDArray[np.float64]
