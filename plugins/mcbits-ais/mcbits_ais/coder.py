@@ -4,6 +4,7 @@ f_k."""
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,24 +53,24 @@ class AISBitsBackCoder(Coder):
         inverse_temperatures(self.num_steps, self.schedule)
 
     def _walk(self, chain: Chain, tape: Tape, steps: Iterable[int]) -> None:
-        returned = []
+        returned, pads = [], self._pads(chain)
         for k in steps:
             if self.bitswap:
-                self._pad(k, chain, tape)
+                # The next step chooses by the very bits that this one gives back, which tell what it did: under a pad
+                # they are coin flips again. Once before and once after, and a step down undoes a step up.
+                _flip(tape, pads[k], chain.model.index_precision)
                 tape.push(*chain.step(k, tape))
-                self._pad(k, chain, tape)
+                _flip(tape, pads[k], chain.model.index_precision)
             else:
                 returned.append(chain.step(k, tape))
         for each in returned:
             tape.push(*each)
 
-    def _pad(self, k: int, chain: Chain, tape: Tape) -> None:
-        # The next step chooses by the very bits that this one gives back, which tell what it did: flipped as if at
-        # random, they are coin flips again. Once before and once after, a step down still undoes a step up.
-        precision = chain.model.index_precision
-        bits = uniform(1 << precision, (len(chain.x), 1), precision)
-        pad = int(integer_shifts(self.num_steps + 1, 1)[k, 0]) >> 32 - precision
-        tape.push(bits, tape.pop(bits) ^ pad)
+    def _pads(self, chain: Chain) -> NDArray[np.int64]:
+        """(T + 1, lanes), as if drawn uniformly from [0, 2^index_precision), other ones for each x."""
+        seed = np.array([crc32(row) | 1 for row in chain.x.astype("<i4")], np.uint32)
+        words = integer_shifts(self.num_steps + 1, 1) * seed
+        return (words >> np.uint32(32 - chain.model.index_precision)).astype(np.int64)
 
     def _chain(self, model: LatentModel, x: NDArray[np.int32]) -> Chain:
         beta = inverse_temperatures(self.num_steps, self.schedule)
@@ -96,3 +97,9 @@ class AISBitsBackCoder(Coder):
             following = beta[k + 1] if k < self.num_steps else 1.0
             bound += (following - beta_k) * (marginal * log_w).sum(1)
         return -bound
+
+
+def _flip(tape: Tape, pad: NDArray[np.int64], precision: int) -> None:
+    """XOR the next bits of each lane with its pad (lanes,)."""
+    bits = uniform(1 << precision, (len(pad), 1), precision)
+    tape.push(bits, tape.pop(bits) ^ pad[:, None])
