@@ -288,8 +288,8 @@ def _measure(config: CompressConfig, model: FrozenModel, images: NDArray[np.uint
     assert config.train_config is not None
     coder, refinement, evaluated = config.make_coder(), config.make_refinement(), None
     if refinement is None:
-        particles = getattr(coder, "num_particles", 1)
-        floats = evaluate(load_float(config.train_config), images, coder.bound, particles, seed=config.seed)
+        bound, particles = registry().bound(coder.bound).of(coder), getattr(coder, "num_particles", 1)
+        floats = evaluate(load_float(config.train_config), images, bound, particles, seed=config.seed)
         evaluated = floats["bits_per_frame" if model.sequences else "bits_per_dim"]
     report = compress_file(
         images,

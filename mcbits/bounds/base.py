@@ -5,11 +5,12 @@ Tensor methods only: this package imports no torch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mcbits.coders.base import Coder
     from mcbits.models.base import Model
 
 
@@ -23,6 +24,11 @@ class Bound:
     name: str
     aliases: tuple[str, ...] = ()
     coupled: bool = False
+
+    @classmethod
+    def of(cls, coder: Coder) -> Self:
+        """The bound that this coder's ideal rate is minus of: one with options besides N takes them from the coder."""
+        return cls()
 
     def __call__(self, model: Model, x: Tensor, num_particles: int) -> Tensor:
         """The bound's estimate in nats, (B,), for x float (B, prod(shape))."""

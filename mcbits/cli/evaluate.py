@@ -7,6 +7,7 @@ from mcbits.cli.progress import progress
 from mcbits.config import CompressConfig
 from mcbits.errors import UsageError
 from mcbits.inputs import test_images
+from mcbits.plugins import registry
 
 
 @config_options(CompressConfig)
@@ -33,7 +34,7 @@ def evaluate(
         result = evaluate(
             load_float(checked.train_config),
             images,
-            coder.bound,
+            registry().bound(coder.bound).of(coder),
             getattr(coder, "num_particles", 1),
             seed=checked.seed,
             device=choose_device(checked.gpu),

@@ -78,3 +78,13 @@ class Coder(ABC):
     @abstractmethod
     def decode(self, stack: Stack, model: LatentModel) -> NDArray[np.int32]:
         """Pop x (lanes, dims) and leave the stack as it was before `encode`."""
+
+    def expected_codelength(
+        self, z: NDArray[np.integer], log_joint: NDArray[np.float64], log_q: NDArray[np.float64]
+    ) -> NDArray[np.float64] | None:
+        """The exact mean of what `encode` returns, in bits, where every z (Z, dims) can be listed: (U,) for U
+        different x.
+
+        `log_joint` is log2 p(x, z), `log_q` log2 q(z|x), both (U, Z). None, the default, where it is not known.
+        """
+        return None

@@ -64,7 +64,7 @@ class Distribution(ABC):
         raise UsageError(f"{type(self).__name__} does not know how to lie in other lanes")
 
     def cdf(self) -> NDArray[np.uint64]:
-        """The whole table, `shape` + (K + 1,): for tests and inspection, never on a coding path."""
+        """The whole table, `shape` + (K + 1,): of families that hold none, K calls of `intervals`."""
         rows = [self.intervals(np.full(self.shape, k, np.int32)) for k in range(self.num_symbols)]
         return np.stack([start for start, _ in rows] + [rows[-1][0] + rows[-1][1]], axis=-1)
 

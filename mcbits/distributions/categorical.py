@@ -43,6 +43,9 @@ class Categorical(Repeatable):
         part.shape = part._table.shape[:2]
         return part
 
+    def cdf(self) -> NDArray[np.uint64]:
+        return self._table.astype(np.uint64)
+
     def push(self, stack: Stack, symbols: ArrayLike) -> None:
         _kernels.table_push(stack, self._table, draws(symbols), self.precision)
 

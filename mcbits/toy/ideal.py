@@ -33,7 +33,7 @@ class Truth:
         self.model, self.x = model, x
         self._unique, which, counts = np.unique(x, axis=0, return_inverse=True, return_counts=True)
         self._which, self._share = which.reshape(-1), counts / len(x)
-        z = np.indices((model.num_latents,) * model.num_steps).reshape(model.num_steps, -1).T
+        self._z = z = np.indices((model.num_latents,) * model.num_steps).reshape(model.num_steps, -1).T
         first = np.full((len(z), 1), model.num_latents)
         log_prior = model.transition.log2[np.concatenate([first, z[:, :-1]], axis=1), z].sum(1)
         self._log_q: F64 = model.proposal.log2[self._unique[:, None], z].sum(2)
@@ -52,9 +52,9 @@ class Truth:
         return float(self.information.mean()) / self.model.num_steps
 
     def ideal(self, coder: Coder) -> Ideal | None:
-        """The expected rate of a built-in coder on these x when the bits that it pops are fresh coin flips.
+        """The expected rate of a coder on these x when the bits that it pops are fresh coin flips.
 
-        None for a coder whose bound is not known here. Exact except for bb-cis on more than one step, where u is
+        None where neither this class nor the coder knows it. Exact except for bb-cis on more than one step, where u is
         drawn rather than enumerated.
         """
         N = getattr(coder, "num_particles", 1)
@@ -69,7 +69,8 @@ class Truth:
                 return self._mean(-self.iwae(N))
             case "bb-cis":
                 return self._coupled_iwae(N) if self.model.num_steps == 1 else self._sampled_coupled_iwae(N)
-        return None
+        bits = coder.expected_codelength(self._z, self._log_joint, self._log_q)
+        return None if bits is None else self._mean(bits)
 
     def iwae(self, num_particles: int) -> F64:
         """E log2 (w_1 + ... + w_N) / N for each different x, (U,), to about 1e-8 bits for any N.

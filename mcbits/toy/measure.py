@@ -16,7 +16,7 @@ from mcbits.toy.ideal import Ideal, Truth
 class Measurement:
     """One coder on one message: rates in bits/dim, `initial_bits` in bits a lane, `seconds` of encoding and decoding.
 
-    `ideal` is the expected rate (exact where `ideal_error` is 0; for coders that Truth does not know, the mean over the
+    `ideal` is the expected rate (exact where `ideal_error` is 0; where that is not known, the mean over the
     particles drawn) and `standard_error` that of `net`, given x.
     """
 

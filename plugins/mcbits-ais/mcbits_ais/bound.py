@@ -1,0 +1,80 @@
+"""AIS: E sum_k (beta_{k+1} - beta_k) log w(z_k) along the annealed chain, from the ELBO (T = 0) to log p(x) (T ->
+infinity)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from mcbits.bounds.base import Bound
+from mcbits.errors import UsageError
+from mcbits_ais.chains import flips
+from mcbits_ais.schedules import inverse_temperatures
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mcbits.models.base import Model
+    from mcbits.models.vae import VAE
+
+
+class AIS(Bound):
+    """Annealed importance sampling (Neal 2001), the ideal rate of BB-AIS (Ruan et al. 2021); N chains only average
+    away its noise.
+
+    An unbiased estimate, under the float network and the densities of z, of what BB-AIS pays on average for its
+    buckets: the chain takes the coder's very steps, on the quantiles of q in units of 2^-32 instead of its precision.
+    It is for evaluation: gradients do not flow through the choices of a step, so that training on it is biased.
+    """
+
+    name = "ais"
+
+    def __init__(self, num_steps: int = 16, schedule: str = "linear"):
+        self.num_steps = num_steps
+        self.beta = inverse_temperatures(num_steps, schedule)
+
+    @classmethod
+    def of(cls, coder: Any) -> Self:
+        return cls(coder.num_steps, coder.schedule)
+
+    def __call__(self, model: Model, x: Tensor, num_particles: int) -> Tensor:
+        """Of a VAE; UsageError for another model."""
+        import torch
+        from mcbits.models.vae import VAE
+
+        if not isinstance(model, VAE):
+            raise UsageError(f"the bound ais anneals within a VAE, which {type(model).__name__} is not")
+        beta = [*(self.beta * 2.0**-16).tolist(), 1.0]
+        shifts = torch.tensor(flips(len(self.beta), model.latent_dim), device=x.device)
+        weigh = _Weights(model, x.repeat_interleave(num_particles, 0))
+        u = torch.randint(1 << 32, (len(weigh.x), 1, model.latent_dim), device=x.device)
+        log_w = weigh(u)
+        bound = beta[1] * log_w
+        for k in range(1, self.num_steps + 1):
+            if model.latent_dim == 1:
+                u_i = torch.cat([u, torch.randint_like(u, 1 << 32)], 1)
+                log_w_i = torch.cat([log_w, weigh(u_i[:, 1:])], 1)
+                accepted = (beta[k] * log_w_i.diff()).exp()
+                j = (torch.rand_like(accepted) < accepted).long()
+            else:
+                u_i = u ^ shifts[k]
+                log_w_i = torch.cat([log_w, weigh(u_i[:, 1:])], 1)
+                j = torch.distributions.Categorical(logits=beta[k] * log_w_i).sample().unsqueeze(1)
+            u, log_w = u_i.take_along_dim(j.unsqueeze(2), 1), log_w_i.take_along_dim(j, 1)
+            bound = bound + (beta[k + 1] - beta[k]) * log_w
+        return bound.unflatten(0, (len(x), num_particles)).mean((1, 2))
+
+
+class _Weights:
+    """log w in nats at quantiles u of q(z|x), integers (B, N, latent_dim) in units of 2^-32."""
+
+    def __init__(self, model: VAE, x: Tensor):
+        self.model, self.x = model, x
+        self.mean, self.log_scale = (each.unsqueeze(1) for each in model.encoder(x))
+
+    def __call__(self, u: Tensor) -> Tensor:
+        from mcbits.models.base import standard_normal_log_prob
+        from torch.special import ndtri
+
+        noise = ndtri((u.double() + 0.5) * 2.0**-32).to(self.mean.dtype)
+        log_q = standard_normal_log_prob(noise) - self.log_scale.sum(-1)
+        return self.model.log_joint(self.x, self.mean + self.log_scale.exp() * noise) - log_q

@@ -1,0 +1,190 @@
+"""A chain steps through f_k ∝ q(z|x) w(z)^beta_k, w = p(x, z) / q(z|x), and each step is its own reverse, in integers."""
+
+from abc import ABC, abstractmethod
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcbits.coders.base import Stack, log_weights
+from mcbits.coders.coupling import integer_shifts
+from mcbits.distributions import Categorical, Distribution, Uniform, uniform
+from mcbits.distributions.base import MAX_PRECISION, Repeatable
+from mcbits.latent import LatentModel
+
+LOG_CANDIDATES = 3
+"""log2 of the C latents between which a step of `Flips` chooses; fewer or more do no better for the same number of
+evaluations of p(x|z)."""
+
+
+class Tape:
+    """A stack that keeps count: `bits` (lanes,), what was pushed less what was popped, in units of 2^-16 bits."""
+
+    def __init__(self, stack: Stack):
+        self.stack = stack
+        self.bits = np.zeros(stack.lanes, np.int64)
+
+    def pop(self, distribution: Distribution) -> NDArray[np.integer]:
+        symbols = distribution.pop(self.stack)
+        self.bits -= distribution.total_codelength(symbols)
+        return symbols
+
+    def push(self, distribution: Distribution, symbols: NDArray[np.integer]) -> None:
+        distribution.push(self.stack, symbols)
+        self.bits += distribution.total_codelength(symbols)
+
+
+class Chain(ABC):
+    """Where a chain stands, given x and q(z|x): an encoder starts, steps up and leaves, a decoder returns, steps down and ends.
+
+    `beta`: inverse temperatures of steps 0, 1, ..., T in units of 2^-16; the first is 0.
+    """
+
+    def __init__(self, model: LatentModel, q: Repeatable, x: NDArray[np.int32], beta: NDArray[np.int64]):
+        self.model, self.q, self.x, self.beta = model, q, x, beta
+
+    @abstractmethod
+    def start(self, tape: Tape) -> None:
+        """Pop the first state."""
+
+    @abstractmethod
+    def step(self, k: int, tape: Tape) -> tuple[Categorical, NDArray[np.integer]]:
+        """Pop the next state given this one, under f_k; to be pushed are then these: this state given the next."""
+
+    @abstractmethod
+    def leave(self, tape: Tape) -> NDArray[np.int32]:
+        """The last latents (lanes, dims), after pushing whatever else the state holds."""
+
+    @abstractmethod
+    def rejoin(self, tape: Tape, z: NDArray[np.int32]) -> None:
+        """Undo `leave`."""
+
+    @abstractmethod
+    def end(self, tape: Tape) -> None:
+        """Undo `start`."""
+
+    def log_weights(self, z: NDArray[np.int32]) -> NDArray[np.int64]:
+        """log2 w of z (lanes, N, dims), (lanes, N), all in one run of the network, in units of 2^-16 bits."""
+        return log_weights(self.q, self.model.joint(z), z, self.x)
+
+    def tempered(self, k: int, log_w: NDArray[np.int64], precision: int) -> Categorical:
+        """w^beta_k (lanes, N), as a choice of one of N."""
+        return Categorical.from_log2(self.beta[k] * log_w >> 16, precision)
+
+
+class MetropolisHastings(Chain):
+    """One latent variable: from z, z' is proposed by q and accepted with probability min(1, (w(z') / w(z))^beta_k).
+
+    All K symbols are weighed at once, so the kernel is a table: T_k(z'|z) ∝ q(z') min(W(z), W(z')) for z' other than z,
+    W the counts of w^beta_k, and T_k(z|z) the rest of W(z). As integers, q W is in detailed balance with it.
+    """
+
+    def start(self, tape: Tape) -> None:
+        self.z = tape.pop(self.q)
+        self._weigh()
+
+    def step(self, k: int, tape: Tape) -> tuple[Categorical, NDArray[np.integer]]:
+        z = self.z
+        self.z = tape.pop(self._kernel(k))
+        return self._kernel(k), z
+
+    def leave(self, tape: Tape) -> NDArray[np.int32]:
+        return self.z
+
+    def rejoin(self, tape: Tape, z: NDArray[np.int32]) -> None:
+        self.z = z
+        self._weigh()
+
+    def end(self, tape: Tape) -> None:
+        tape.push(self.q, self.z)
+
+    def _weigh(self) -> None:
+        self._freq = _counts(self.q)
+        # A symbol that q never draws has no weight: any will do, since its count of 0 keeps it from being proposed.
+        likeliest = self._freq.argmax(axis=1)[:, None]
+        z = np.where(self._freq > 0, np.arange(self._freq.shape[1]), likeliest).astype(np.int32)
+        log_w = self.log_weights(z[..., None])
+        # q's counts times W's add up to less than 2^53.
+        precision = min(self.model.index_precision, 52 - self.q.precision)
+        self._W = [_counts(self.tempered(k, log_w, precision)) for k in range(len(self.beta))]
+
+    def _kernel(self, k: int) -> Categorical:
+        lane, z, W = np.arange(len(self.z)), self.z[:, 0], self._W[k]
+        here = W[lane, z]
+        row = self._freq * np.minimum(W, here[:, None])
+        row[lane, z] = 0
+        row[lane, z] = (here << self.q.precision) - row.sum(axis=1)
+        return Categorical(row[:, None], self.model.index_precision)
+
+
+def _counts(one: Distribution) -> NDArray[np.int64]:
+    """The frequencies (lanes, K) of a distribution over one dimension."""
+    return np.diff(one.cdf()[:, 0].astype(np.int64))
+
+
+class Flips(Chain):
+    """Any number of them: the state is u, uniform on [0, 2^r)^D, with z = F^-1(u), F the cdf of q(z|x) at precision r.
+
+    Step k flips bits of u. Its C candidates are u XOR s_j with s_i XOR s_j = s_(i XOR j), so that each of them has the
+    same C, and j is drawn from Cat(w^beta_k): heat-bath, in detailed balance with q W whatever the counts W are. In a
+    coordinate that moves, each candidate has a C-th of [0, 2^r) of its own: they are C stratified draws from q, as wide
+    as q is, and none is a symbol that q rules out.
+    """
+
+    def __init__(self, model: LatentModel, q: Repeatable, x: NDArray[np.int32], beta: NDArray[np.int64]):
+        super().__init__(model, q, x, beta)
+        self._start = uniform(1 << q.precision, (len(x), q.shape[1]), q.precision)
+        self._shifts = flips(len(beta), q.shape[1]) >> 32 - q.precision
+
+    def start(self, tape: Tape) -> None:
+        self._stand(tape.pop(self._start))
+
+    def step(self, k: int, tape: Tape) -> tuple[Categorical, NDArray[np.integer]]:
+        u = self.u[:, None] ^ self._shifts[k]
+        log_w = np.concatenate([self.log_w, self.log_weights(self.q.inverse(u[:, 1:]))], axis=1)
+        j = tape.pop(self.tempered(k, log_w, self.model.index_precision))
+        self.u = np.take_along_axis(u, j[..., None], axis=1)[:, 0]
+        self.log_w = np.take_along_axis(log_w, j, axis=1)
+        # As candidate j sees it, candidate i is i XOR j.
+        log_w = np.take_along_axis(log_w, np.arange(log_w.shape[1]) ^ j, axis=1)
+        return self.tempered(k, log_w, self.model.index_precision), j
+
+    def leave(self, tape: Tape) -> NDArray[np.int32]:
+        z = self.q.inverse(self.u)
+        start, within = self._bucket(tape, z)
+        tape.push(within, self.u - start)
+        return z
+
+    def rejoin(self, tape: Tape, z: NDArray[np.int32]) -> None:
+        start, within = self._bucket(tape, z)
+        self._stand(start + tape.pop(within))
+
+    def end(self, tape: Tape) -> None:
+        tape.push(self._start, self.u)
+
+    def _stand(self, u: NDArray[np.integer]) -> None:
+        self.u = u
+        self.log_w = self.log_weights(self.q.inverse(u[:, None]))
+
+    def _bucket(self, tape: Tape, z: NDArray[np.int32]) -> tuple[NDArray[np.int64], Uniform]:
+        start, freq = self.q.intervals(z)
+        # Eight more bits than a count has lose next to nothing to rounding 2^p / freq.
+        precision = min(self.q.precision + 8, tape.stack.lprec, MAX_PRECISION)
+        return start.astype(np.int64), Uniform(freq, freq.shape, precision)
+
+
+@cache
+def flips(num_steps: int, dims: int) -> NDArray[np.int64]:
+    """s_j of every step, (num_steps, C, dims), in units of 2^-32: 0 but for a quarter of the dimensions, as if drawn.
+
+    Generator i of log2 C leaves the i highest bits alone, flips the next, and the others as if at random.
+    """
+    random = integer_shifts(num_steps * (LOG_CANDIDATES + 1) + 1, dims)[1:].astype(np.int64)
+    order, *random = random.reshape(num_steps, -1, dims).swapaxes(0, 1)
+    moves = order.argsort(axis=1, kind="stable") < -(-dims // 4)
+    s = np.zeros((num_steps, 1, dims), np.int64)
+    for i, bits in enumerate(random):
+        generator = ((bits | 1 << 31) >> i) * moves
+        s = np.concatenate([s, s ^ generator[:, None]], axis=1)
+    s.flags.writeable = False
+    return s
