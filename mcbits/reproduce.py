@@ -86,7 +86,7 @@ class Table(_Spec):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a cell measured: rates in bits/dim, times in seconds per image on the machine that computed it.
+    """What a cell measured: rates in bits a `unit` ("dim", or "frame" of sequences), times in seconds per image on the machine that computed it.
 
     `evaluated` is the ideal rate by the float network, on particles of its own; None under iterative inference, which
     only the coder does. The coder's are `ideal` (minus its bound, on the particles it drew), `net` (what the message
@@ -105,6 +105,7 @@ class Outcome:
     file_bytes: int
     encode_seconds: float
     decode_seconds: float
+    unit: str = "dim"
 
 
 @dataclass(frozen=True)
@@ -315,6 +316,7 @@ def _measure(config: CompressConfig, model: FrozenModel, images: NDArray[np.uint
         file_bytes=report.file_bytes,
         encode_seconds=report.seconds / len(images),
         decode_seconds=report.verify_seconds / len(images),
+        unit=report.unit,
     )
 
 

@@ -66,9 +66,10 @@ def _print_table(title: str, cells: list[Cell]) -> None:
     from rich.table import Table
 
     totals = any(cell.published_total is not None for cell in cells)
+    units = sorted({cell.outcome.unit for cell in cells if cell.outcome}) or ["dim"]
     counts = sorted({cell.outcome.num_images for cell in cells if cell.outcome})
     table = Table(
-        title=f"{title}: bits/dim of {' or '.join(f'{n:,}' for n in counts) or 'no'} images",
+        title=f"{title}: bits/{' or '.join(units)} of {' or '.join(f'{n:,}' for n in counts) or 'no'} images",
         caption="Published: net, and total, of other images. Evaluated: the float network. Ideal: the coder's bound, "
         "on the particles it drew. Net: what the message grew by. s.e.: of a mean over images. Diff.: net minus "
         "published, in s.e. of this difference. Total: the message, with initial bits and stack heads. File: all its "

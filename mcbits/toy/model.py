@@ -116,6 +116,7 @@ class ToyModel(LatentModel):
     def __init__(self, transition: Table, emission: Table, proposal: Table, num_steps: int):
         self.transition, self.emission, self.proposal, self.num_steps = transition, emission, proposal, num_steps
         self.num_latents = emission.weights.shape[0]
+        self.sequence = ToySequence(self)
 
     def prior(self, lanes: int) -> MarkovChain:
         """p(z), shape (lanes, T)."""
@@ -128,11 +129,6 @@ class ToyModel(LatentModel):
     def likelihood(self, z: NDArray[np.integer]) -> Categorical | ParticleLikelihood:
         """p(x|z) for z (lanes, T) or (lanes, particles, T)."""
         return self.emission.given(z) if z.ndim == 2 else ParticleLikelihood(self.emission, z)
-
-    @cached_property
-    def sequence(self) -> "ToySequence":
-        """The same model step by step."""
-        return ToySequence(self)
 
     def sample(self, n: int, seed: int) -> NDArray[np.int32]:
         """n draws of x from the model, (n, T), a function of the seed."""

@@ -23,8 +23,8 @@ class CSMCBitsBackCoder(SMCBitsBackCoder):
 
     name: ClassVar[str] = "CSMCBitsBackCoder"
     short: ClassVar[str] = "bb-csmc"
-    ramped: ClassVar[bool] = False
     bound: ClassVar[str] = "cfivo"
+    ramped: ClassVar[bool] = False
 
     def _pop_all(self, q: Distribution, stack: Stack) -> Drawn:
         u = (self._first(q).pop(stack) + self._shifts(q)) % (1 << q.precision)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from mcbits_smc.strata import strata
 
@@ -15,10 +15,18 @@ if TYPE_CHECKING:
 
 
 class FIVO(Bound):
-    """Filtering variational objective (Maddison et al. 2017): the ideal rate of BB-SMC with adaptive resampling, which
-    happens where the effective sample size falls below N / 2. No gradient passes through the choice of ancestors."""
+    """Filtering variational objective (Maddison et al. 2017): the ideal rate of BB-SMC. Resampling is "adaptive", where
+    the effective sample size falls below N / 2, "always", or "never", which makes it the IWAE. No gradient passes
+    through the choice of ancestors."""
 
     name = "fivo"
+
+    def __init__(self, resampling: str = "adaptive") -> None:
+        self.resampling = resampling
+
+    @classmethod
+    def of(cls, coder: Any) -> Self:
+        return cls(coder.resampling)
 
     def __call__(self, model: VRNN, x: Tensor, num_particles: int) -> Tensor:
         frames, there = model.frames(x)
@@ -30,10 +38,12 @@ class FIVO(Bound):
             noise = self.noise(B, N, model.latent_dim, frames).flatten(0, 1)
             log_joint, log_q, state = model.step(state, frames[:, t].repeat_interleave(N, 0), noise)
             log_w = log_w + (log_joint - log_q).view(B, N) * there[:, t : t + 1]
-            if N == 1 or t == T - 1:
+            if N == 1 or t == T - 1 or self.resampling == "never":
                 continue
             w = log_w.detach().softmax(1)
-            resampled = ((w * w).sum(1) * (N / 2) > 1) & there[:, t + 1]
+            resampled = there[:, t + 1]
+            if self.resampling == "adaptive":
+                resampled = resampled & ((w * w).sum(1) * (N / 2) > 1)
             if resampled.any():
                 ancestors = itself.where(~resampled.unsqueeze(1), w.multinomial(N, replacement=True))
                 state = tuple(_of(s, ancestors) for s in state)

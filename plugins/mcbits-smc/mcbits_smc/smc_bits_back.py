@@ -11,6 +11,8 @@ from mcbits.distributions import Categorical, Distribution, uniform
 from mcbits.errors import UsageError
 from mcbits.latent import LatentModel, SequenceModel
 
+RESAMPLING = ("adaptive", "always", "never")
+
 Ints = NDArray[Any]
 Drawn = tuple[Ints, Ints | None]
 
@@ -27,19 +29,15 @@ class SMCBitsBackCoder(Coder):
 
     name: ClassVar[str] = "SMCBitsBackCoder"
     short: ClassVar[str] = "bb-smc"
+    bound: ClassVar[str] = "fivo"
     ramped: ClassVar[bool] = True
 
     num_particles: int = option(4, help="particles N: more lower the rate and cost time", minimum=1, maximum=1 << 16)
     resampling: str = option(
         "adaptive",
         help="resample after every frame, never, or where the effective sample size is below N / 2",
-        choices=("adaptive", "always", "never"),
+        choices=RESAMPLING,
     )
-
-    @property
-    def bound(self) -> str:  # type: ignore[override]
-        """The ideal rate: without resampling the filter is importance sampling."""
-        return "iwae" if self.resampling == "never" else "fivo"
 
     def encode(self, stack: Stack, x: Ints, model: LatentModel) -> Ints:
         p, N = _frame_by_frame(model, stack, self.short), self.num_particles
