@@ -86,7 +86,8 @@ class Table(_Spec):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a cell measured: rates in bits a `unit` ("dim", or "frame" of sequences), times in seconds per image on the machine that computed it.
+    """What a cell measured: rates in bits a `unit` ("dim", or "frame" of sequences), times in seconds per image on the
+    machine that computed it.
 
     `evaluated` is the ideal rate by the float network, on particles of its own; None under iterative inference, which
     only the coder does. The coder's are `ideal` (minus its bound, on the particles it drew), `net` (what the message

@@ -106,7 +106,7 @@ class Trajectories(Repeatable):
             return z_t
 
         self._walk(z.shape[1], look)
-        start, freq = (np.stack(each, axis=1).reshape(len(z), z.shape[1], -1) for each in zip(*found, strict=True))
+        start, freq = (np.stack(each, axis=1).reshape(z.shape) for each in zip(*found, strict=True))
         return start, freq
 
     def _walk(self, draws: int, draw: Callable[[int, Distribution], NDArray[np.int32]]) -> NDArray[np.int32]:
@@ -116,14 +116,14 @@ class Trajectories(Repeatable):
             x_t = np.repeat(self._x[:, t], draws, axis=0)
             z.append(draw(t, model.posterior(state, x_t)))
             state = model.advance(state, x_t, z[-1])
-        return np.stack(z, axis=1).reshape(lanes, draws, -1)
+        return np.stack(z, axis=1).reshape(lanes, draws, self.shape[1])
 
     def _frames(self, z: NDArray[np.generic]) -> NDArray[np.generic]:
-        return z.reshape(*z.shape[:2], self._model.num_frames, -1)
+        return z.reshape(*z.shape[:2], self._model.num_frames, self.shape[1] // self._model.num_frames)
 
     def _in_order(self, each: NDArray[np.uint64]) -> NDArray[np.uint64]:
         # As `pop_draws` meets them: a frame of every particle, then the next frame.
-        return np.ascontiguousarray(self._frames(each).swapaxes(1, 2).reshape(len(each), -1))
+        return np.ascontiguousarray(self._frames(each).swapaxes(1, 2)).reshape(len(each), each[0].size)
 
 
 class TrajectoryJoint:

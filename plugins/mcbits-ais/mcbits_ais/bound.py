@@ -39,6 +39,7 @@ class AIS(Bound):
     def __call__(self, model: Model, x: Tensor, num_particles: int) -> Tensor:
         """Of a VAE; UsageError for another model."""
         import torch
+
         from mcbits.models.vae import VAE
 
         if not isinstance(model, VAE):
@@ -72,8 +73,9 @@ class _Weights:
         self.mean, self.log_scale = (each.unsqueeze(1) for each in model.encoder(x))
 
     def __call__(self, u: Tensor) -> Tensor:
-        from mcbits.models.base import standard_normal_log_prob
         from torch.special import ndtri
+
+        from mcbits.models.base import standard_normal_log_prob
 
         noise = ndtri((u.double() + 0.5) * 2.0**-32).to(self.mean.dtype)
         log_q = standard_normal_log_prob(noise) - self.log_scale.sum(-1)

@@ -3,21 +3,21 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mcbits_smc.smc_bits_back import Drawn, Ints, SMCBitsBackCoder
-from mcbits_smc.strata import strata
-
 from mcbits.coders.base import Stack
 from mcbits.coders.coupling import within_bucket
 from mcbits.distributions import Distribution, uniform
 from mcbits.latent import SequenceModel
+from mcbits_smc.smc_bits_back import Drawn, Ints, SMCBitsBackCoder
+from mcbits_smc.strata import strata
 
 
 @dataclass(frozen=True)
 class CSMCBitsBackCoder(SMCBitsBackCoder):
-    """As BB-SMC with z_t^i = F_i^-1(u_t + s_i), F_i the cdf of q under particle i's state at precision r, u_t uniform on
-    [0, 2^r)^D and s_i fixed shifts (see `strata`), as in coupled importance sampling (Ruan et al. 2021, section 3.4).
+    """As BB-SMC with z_t^i = F_i^-1(u_t + s_t^i), F_i the cdf of q under particle i's state at precision r, u_t uniform
+    on [0, 2^r)^D and s_t^i fixed shifts (see `strata`), as in coupled importance sampling (Ruan et al. 2021, section
+    3.4).
 
-    Given z_t of the line B, u_t + s_B is uniform within its bucket: coding it there returns all but -log2 q(z_t|x_t)
+    Given z_t of the line B, u_t + s_t^B is uniform within its bucket: coding it there returns all but -log2 q(z_t|x_t)
     bits.
     """
 
@@ -26,8 +26,8 @@ class CSMCBitsBackCoder(SMCBitsBackCoder):
     bound: ClassVar[str] = "cfivo"
     ramped: ClassVar[bool] = False
 
-    def _pop_all(self, q: Distribution, stack: Stack) -> Drawn:
-        u = (self._first(q).pop(stack) + self._shifts(q)) % (1 << q.precision)
+    def _pop_all(self, p: SequenceModel, q: Distribution, t: int, stack: Stack) -> Drawn:
+        u = (self._first(q).pop(stack) + self._shifts(p, q, t)) % (1 << q.precision)
         return q.inverse(u), u
 
     def _push_others(self, p: SequenceModel, s: Ints, x_t: Ints, z: Ints, u: Ints, B: int, stack: Stack) -> None:
@@ -36,11 +36,11 @@ class CSMCBitsBackCoder(SMCBitsBackCoder):
         within_bucket(q_B, freq, stack).push(stack, u[[B]] - start.astype(u.dtype))
 
     def _pop_others(
-        self, p: SequenceModel, q: Distribution, s: Ints, x_t: Ints, z_B: Ints, B: int, stack: Stack
+        self, p: SequenceModel, q: Distribution, t: int, s: Ints, x_t: Ints, z_B: Ints, B: int, stack: Stack
     ) -> Drawn:
         q_B = p.posterior(s[[B]], x_t)
         start, freq = q_B.intervals(z_B)
-        shifts = self._shifts(q)
+        shifts = self._shifts(p, q, t)
         u_B = start.astype(shifts.dtype) + within_bucket(q_B, freq, stack).pop(stack)
         u = (u_B - shifts[B] + shifts) % (1 << q.precision)
         return q.inverse(u), u
@@ -48,11 +48,11 @@ class CSMCBitsBackCoder(SMCBitsBackCoder):
     def _push_all(self, q: Distribution, z: Ints, u: Ints, stack: Stack) -> None:
         self._first(q).push(stack, u[:1])
 
-    def _shifts(self, q: Distribution) -> Ints:
+    def _shifts(self, p: SequenceModel, q: Distribution, t: int) -> Ints:
         N = self.num_particles
-        return (strata(N, q.shape[1]) << q.precision) // N
+        return (strata(N, p.num_frames, q.shape[1])[t] << q.precision) // N
 
     @staticmethod
     def _first(q: Distribution) -> Distribution:
-        """Of u_t + s_0, where s_0 is 0."""
+        """Of u_t + s_t^0, where s_t^0 is 0."""
         return uniform(1 << q.precision, (1, q.shape[1]), q.precision)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Self
 
+from mcbits.bounds.base import Bound
 from mcbits_smc.strata import strata
 
-from mcbits.bounds.base import Bound
-
 if TYPE_CHECKING:
-    from mcbits_smc.vrnn import VRNN
     from torch import Tensor
+
+    from mcbits_smc.vrnn import VRNN
 
 
 class FIVO(Bound):
@@ -34,9 +34,10 @@ class FIVO(Bound):
         state = model.start(B * N, frames)
         log_w, log_p = frames.new_zeros(B, N), frames.new_zeros(B)
         itself = frames.new_ones(B, N).cumsum(1).long() - 1
+        noise = self.noise(B, N, T, model.latent_dim, frames)
         for t in range(T):
-            noise = self.noise(B, N, model.latent_dim, frames).flatten(0, 1)
-            log_joint, log_q, state = model.step(state, frames[:, t].repeat_interleave(N, 0), noise)
+            x_t = frames[:, t].repeat_interleave(N, 0)
+            log_joint, log_q, state = model.step(state, x_t, noise[:, :, t].flatten(0, 1))
             log_w = log_w + (log_joint - log_q).view(B, N) * there[:, t : t + 1]
             if N == 1 or t == T - 1 or self.resampling == "never":
                 continue
@@ -52,9 +53,9 @@ class FIVO(Bound):
         return log_p + log_w.logsumexp(1) - math.log(N)
 
 
-    def noise(self, B: int, N: int, D: int, like: Tensor) -> Tensor:
-        """Standard normal (B, N, D), what the particles of a frame are made of."""
-        return like.new_empty(B, N, D).normal_()
+    def noise(self, B: int, N: int, T: int, D: int, like: Tensor) -> Tensor:
+        """Standard normal (B, N, T, D), what the particles are made of."""
+        return like.new_empty(B, N, T, D).normal_()
 
 
 class CoupledFIVO(FIVO):
@@ -63,9 +64,9 @@ class CoupledFIVO(FIVO):
     name = "cfivo"
     coupled = True
 
-    def noise(self, B: int, N: int, D: int, like: Tensor) -> Tensor:
-        u = like.new_empty((B, 1, D)).double().uniform_()
-        shifts = u.new_tensor(strata(N, D) / N)
+    def noise(self, B: int, N: int, T: int, D: int, like: Tensor) -> Tensor:
+        u = like.new_empty((B, 1, T, D)).double().uniform_()
+        shifts = u.new_tensor(strata(N, T, D).swapaxes(0, 1) / N)
         # Half a step of the float64 uniform's grid, so that 0 has a finite quantile; the largest value has one.
         return (2 * ((u + shifts) % 1).clamp(min=2.0**-54) - 1).erfinv().mul(2**0.5).to(like.dtype)
 

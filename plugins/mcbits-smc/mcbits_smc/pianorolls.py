@@ -1,4 +1,4 @@
-"""The four piano-roll collections of Boulanger-Lewandowski et al. 2012: frames of 88 notes, 0 or 1, at most 100 a piece."""
+"""A piano roll is at most 100 frames of 88 notes, 0 or 1 (Boulanger-Lewandowski et al. 2012): the same from any file."""
 
 import pickle
 from os import PathLike
@@ -20,7 +20,7 @@ _FILES = {"jsb": "JSB_Chorales", "nottingham": "Nottingham", "muse": "MuseData",
 
 
 class PianoRolls:
-    """`split` is the collection: jsb, nottingham, muse or piano; each has its own training, validation and test part."""
+    """`split` is the collection: jsb, nottingham, muse or piano; each has a training, a validation and a test part."""
 
     name = "pianorolls"
     splits = tuple(_FILES)

@@ -1,4 +1,4 @@
-"""Sequential Monte Carlo bits-back, BB-SMC: a particle filter whose draws are popped from the message, and given back."""
+"""Sequential Monte Carlo bits-back, BB-SMC: a particle filter's draws are popped from the message and given back."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -48,7 +48,7 @@ class SMCBitsBackCoder(Coder):
         weights: list[Categorical | None] = [None]
         for t, x_t in enumerate(frames):
             q = p.posterior(s, x_t.repeat(N, 0))
-            z, u = self._pop_all(q, stack)
+            z, u = self._pop_all(p, q, t, stack)
             log_w = log_w + _log_weights(p, q, s, x_t, z)
             line.append((s, z, u))
             if t + 1 == len(frames):
@@ -90,7 +90,7 @@ class SMCBitsBackCoder(Coder):
             z_B = p.prior(s[[B]]).pop(stack)
             x_t = p.likelihood(s[[B]], z_B).pop(stack)
             q = p.posterior(s, x_t.repeat(N, 0))
-            z, u = self._pop_others(p, q, s, x_t, z_B, B, stack)
+            z, u = self._pop_others(p, q, t, s, x_t, z_B, B, stack)
             popped.append((q, z, u, w, A))
             x.append(x_t)
             log_w = log_w + _log_weights(p, q, s, x_t, z)
@@ -120,10 +120,10 @@ class SMCBitsBackCoder(Coder):
                 return None
         return w
 
-    # The particles of a frame, z (N, dims), and what drives them, u: drawn by the encoder; those beside the line B given
-    # back by it; found again by the decoder; given back. Coupled particles differ in these four only.
+    # The particles of a frame, z (N, dims), and what drives them, u: drawn by the encoder; those beside the line B
+    # given back by it; found again by the decoder; given back. Coupled particles differ in these four only.
 
-    def _pop_all(self, q: Distribution, stack: Stack) -> Drawn:
+    def _pop_all(self, p: SequenceModel, q: Distribution, t: int, stack: Stack) -> Drawn:
         return q.in_lanes(1).pop(stack).reshape(q.shape), None
 
     def _push_others(self, p: SequenceModel, s: Ints, x_t: Ints, z: Ints, u: Ints | None, B: int, stack: Stack) -> None:
@@ -132,7 +132,7 @@ class SMCBitsBackCoder(Coder):
             others.in_lanes(1).push(stack, np.delete(z, B, 0).reshape(1, -1))
 
     def _pop_others(
-        self, p: SequenceModel, q: Distribution, s: Ints, x_t: Ints, z_B: Ints, B: int, stack: Stack
+        self, p: SequenceModel, q: Distribution, t: int, s: Ints, x_t: Ints, z_B: Ints, B: int, stack: Stack
     ) -> Drawn:
         if len(s) == 1:
             return z_B, None

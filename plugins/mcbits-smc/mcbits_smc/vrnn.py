@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from mcbits_smc.frozen_vrnn import FrozenVRNN
 from torch import Tensor, nn
 
 from mcbits.distributions.gaussian import CENTRE_FRAC, LOG_SCALE_FRAC, MEAN_FRAC
@@ -13,6 +12,7 @@ from mcbits.exact.fixed import FixedPoint
 from mcbits.models.base import Model, normal_noise, standard_normal_log_prob
 from mcbits.models.bernoulli import BernoulliObservation
 from mcbits.sequences import PADDING, lengths
+from mcbits_smc.frozen_vrnn import FrozenVRNN
 
 STATE_FRAC = 10
 """Fractional bits of h and c when frozen."""
