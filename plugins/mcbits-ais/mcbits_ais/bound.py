@@ -39,6 +39,7 @@ class AIS(Bound):
     def __call__(self, model: Model, x: Tensor, num_particles: int) -> Tensor:
         """Of a VAE; UsageError for another model."""
         import torch
+
         from mcbits.models.vae import VAE
 
         if not isinstance(model, VAE):
@@ -61,7 +62,8 @@ class AIS(Bound):
                 j = torch.distributions.Categorical(logits=beta[k] * log_w_i).sample().unsqueeze(1)
             u, log_w = u_i.take_along_dim(j.unsqueeze(2), 1), log_w_i.take_along_dim(j, 1)
             bound = bound + (beta[k + 1] - beta[k]) * log_w
-        return bound.unflatten(0, (len(x), num_particles)).mean((1, 2))
+        per_image: Tensor = bound.unflatten(0, (len(x), num_particles)).mean((1, 2))
+        return per_image
 
 
 class _Weights:
@@ -72,9 +74,11 @@ class _Weights:
         self.mean, self.log_scale = (each.unsqueeze(1) for each in model.encoder(x))
 
     def __call__(self, u: Tensor) -> Tensor:
-        from mcbits.models.base import standard_normal_log_prob
         from torch.special import ndtri
+
+        from mcbits.models.base import standard_normal_log_prob
 
         noise = ndtri((u.double() + 0.5) * 2.0**-32).to(self.mean.dtype)
         log_q = standard_normal_log_prob(noise) - self.log_scale.sum(-1)
-        return self.model.log_joint(self.x, self.mean + self.log_scale.exp() * noise) - log_q
+        log_w: Tensor = self.model.log_joint(self.x, self.mean + self.log_scale.exp() * noise) - log_q
+        return log_w
