@@ -174,6 +174,24 @@ def test_coupling_keeps_initial_bits_where_one_particle_has_them() -> None:
         assert found.total - found.net == pytest.approx(found.initial_bits * 4 / 400)
 
 
+def test_a_coder_from_anywhere_may_bring_its_exact_rate() -> None:
+    @dataclass(frozen=True)
+    class Known(BitsBackCoder):
+        short = "known"
+
+        def expected_codelength(self, z, log_joint, log_q):
+            return (np.exp2(log_q) * (log_q - log_joint)).sum(1)
+
+    @dataclass(frozen=True)
+    class Unknown(BitsBackCoder):
+        short = "unknown"
+
+    for model in (mixture(), hmm()):
+        truth = Truth(model, model.sample(200, 1))
+        assert truth.ideal(Known()).rate == pytest.approx(truth.ideal(BitsBackCoder()).rate)
+        assert truth.ideal(Unknown()) is None
+
+
 def test_a_coder_that_restores_something_else_is_named() -> None:
     @dataclass(frozen=True)
     class Broken(SimpleCoder):

@@ -62,7 +62,8 @@ class AIS(Bound):
                 j = torch.distributions.Categorical(logits=beta[k] * log_w_i).sample().unsqueeze(1)
             u, log_w = u_i.take_along_dim(j.unsqueeze(2), 1), log_w_i.take_along_dim(j, 1)
             bound = bound + (beta[k + 1] - beta[k]) * log_w
-        return bound.unflatten(0, (len(x), num_particles)).mean((1, 2))
+        per_image: Tensor = bound.unflatten(0, (len(x), num_particles)).mean((1, 2))
+        return per_image
 
 
 class _Weights:
@@ -79,4 +80,5 @@ class _Weights:
 
         noise = ndtri((u.double() + 0.5) * 2.0**-32).to(self.mean.dtype)
         log_q = standard_normal_log_prob(noise) - self.log_scale.sum(-1)
-        return self.model.log_joint(self.x, self.mean + self.log_scale.exp() * noise) - log_q
+        log_w: Tensor = self.model.log_joint(self.x, self.mean + self.log_scale.exp() * noise) - log_q
+        return log_w

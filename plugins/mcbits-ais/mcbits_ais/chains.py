@@ -1,7 +1,8 @@
-"""A chain steps through f_k ∝ q(z|x) w(z)^beta_k, w = p(x, z) / q(z|x), and each step is its own reverse, in integers."""
+"""A chain steps through f_k ∝ q(z|x) w(z)^beta_k, w = p(x, z) / q(z|x); each step is its own reverse, in integers."""
 
 from abc import ABC, abstractmethod
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,8 @@ class Tape:
         self.stack = stack
         self.bits = np.zeros(stack.lanes, np.int64)
 
-    def pop(self, distribution: Distribution) -> NDArray[np.integer]:
-        symbols = distribution.pop(self.stack)
+    def pop(self, distribution: Distribution) -> NDArray[Any]:
+        symbols: NDArray[Any] = distribution.pop(self.stack)
         self.bits -= distribution.total_codelength(symbols)
         return symbols
 
@@ -35,7 +36,8 @@ class Tape:
 
 
 class Chain(ABC):
-    """Where a chain stands, given x and q(z|x): an encoder starts, steps up and leaves, a decoder returns, steps down and ends.
+    """Where a chain stands, given x and q(z|x): encoders start it, step up and leave; decoders rejoin it, step down and
+    end it.
 
     `beta`: inverse temperatures of steps 0, 1, ..., T in units of 2^-16; the first is 0.
     """
@@ -75,61 +77,72 @@ class Chain(ABC):
 class MetropolisHastings(Chain):
     """One latent variable: from z, z' is proposed by q and accepted with probability min(1, (w(z') / w(z))^beta_k).
 
-    All K symbols are weighed at once, so the kernel is a table: T_k(z'|z) ∝ q(z') min(W(z), W(z')) for z' other than z,
-    W the counts of w^beta_k, and T_k(z|z) the rest of W(z). As integers, q W is in detailed balance with it.
+    All K symbols are weighed at once, so that T_k(.|z) is a table.
     """
 
+    z: NDArray[np.int32]
+
     def start(self, tape: Tape) -> None:
-        self.z = tape.pop(self.q)
-        self._weigh()
+        self._stand(tape.pop(self.q))
 
     def step(self, k: int, tape: Tape) -> tuple[Categorical, NDArray[np.integer]]:
-        z = self.z
-        self.z = tape.pop(self._kernel(k))
-        return self._kernel(k), z
+        # Counts of q times those of w^beta_k add up to less than 2^53.
+        precision = min(self.model.index_precision, 52 - self.q.precision)
+        z, W = self.z, counts(self.tempered(k, self._log_w, precision))
+        self.z = tape.pop(self._kernel(W, z))
+        return self._kernel(W, self.z), z
 
     def leave(self, tape: Tape) -> NDArray[np.int32]:
         return self.z
 
     def rejoin(self, tape: Tape, z: NDArray[np.int32]) -> None:
-        self.z = z
-        self._weigh()
+        self._stand(z)
 
     def end(self, tape: Tape) -> None:
         tape.push(self.q, self.z)
 
-    def _weigh(self) -> None:
-        self._freq = _counts(self.q)
+    def _stand(self, z: NDArray[np.int32]) -> None:
+        self.z, self._freq = z, counts(self.q)
         # A symbol that q never draws has no weight: any will do, since its count of 0 keeps it from being proposed.
         likeliest = self._freq.argmax(axis=1)[:, None]
-        z = np.where(self._freq > 0, np.arange(self._freq.shape[1]), likeliest).astype(np.int32)
-        log_w = self.log_weights(z[..., None])
-        # q's counts times W's add up to less than 2^53.
-        precision = min(self.model.index_precision, 52 - self.q.precision)
-        self._W = [_counts(self.tempered(k, log_w, precision)) for k in range(len(self.beta))]
+        every = np.where(self._freq > 0, np.arange(self._freq.shape[1]), likeliest).astype(np.int32)
+        self._log_w = self.log_weights(every[..., None])
 
-    def _kernel(self, k: int) -> Categorical:
-        lane, z, W = np.arange(len(self.z)), self.z[:, 0], self._W[k]
-        here = W[lane, z]
-        row = self._freq * np.minimum(W, here[:, None])
-        row[lane, z] = 0
-        row[lane, z] = (here << self.q.precision) - row.sum(axis=1)
-        return Categorical(row[:, None], self.model.index_precision)
+    def _kernel(self, W: NDArray[np.int64], z: NDArray[np.int32]) -> Categorical:
+        return Categorical(accept(self._freq, W, z[:, 0])[:, None], self.model.index_precision)
 
 
-def _counts(one: Distribution) -> NDArray[np.int64]:
+def counts(one: Distribution) -> NDArray[np.int64]:
     """The frequencies (lanes, K) of a distribution over one dimension."""
-    return np.diff(one.cdf()[:, 0].astype(np.int64))
+    F = one.cdf()[:, 0].astype(np.int64)
+    return F[:, 1:] - F[:, :-1]
+
+
+def accept(q: NDArray[np.int64], W: NDArray[np.int64], z: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Weights (lanes, K) of T(z'|z): q(z') min(W(z), W(z')) for z' other than z, of W(z) sum(q) in all.
+
+    q and W are counts (lanes, K), z (lanes,). As integers these satisfy detailed balance with q W.
+    """
+    lane = np.arange(len(z))
+    W_z = W[lane, z]
+    weights = q * np.minimum(W, W_z[:, None])
+    weights[lane, z] = 0
+    weights[lane, z] = W_z * q.sum(axis=1) - weights.sum(axis=1)
+    return weights
 
 
 class Flips(Chain):
     """Any number of them: the state is u, uniform on [0, 2^r)^D, with z = F^-1(u), F the cdf of q(z|x) at precision r.
 
     Step k flips bits of u. Its C candidates are u XOR s_j with s_i XOR s_j = s_(i XOR j), so that each of them has the
-    same C, and j is drawn from Cat(w^beta_k): heat-bath, in detailed balance with q W whatever the counts W are. In a
-    coordinate that moves, each candidate has a C-th of [0, 2^r) of its own: they are C stratified draws from q, as wide
-    as q is, and none is a symbol that q rules out.
+    same C, and j is drawn from Cat(w^beta_k): heat-bath, in detailed balance with q W whatever the counts W of w^beta_k
+    are. In a coordinate that moves, each candidate has a C-th of [0, 2^r) of its own: they are C stratified draws from
+    q, as wide as q is, and none is a symbol that q rules out.
     """
+
+    u: NDArray[np.int64]
+    log_w: NDArray[np.int64]
+    """Of u, (lanes, 1)."""
 
     def __init__(self, model: LatentModel, q: Repeatable, x: NDArray[np.int32], beta: NDArray[np.int64]):
         super().__init__(model, q, x, beta)
@@ -162,7 +175,7 @@ class Flips(Chain):
     def end(self, tape: Tape) -> None:
         tape.push(self._start, self.u)
 
-    def _stand(self, u: NDArray[np.integer]) -> None:
+    def _stand(self, u: NDArray[np.int64]) -> None:
         self.u = u
         self.log_w = self.log_weights(self.q.inverse(u[:, None]))
 
@@ -179,12 +192,12 @@ def flips(num_steps: int, dims: int) -> NDArray[np.int64]:
 
     Generator i of log2 C leaves the i highest bits alone, flips the next, and the others as if at random.
     """
-    random = integer_shifts(num_steps * (LOG_CANDIDATES + 1) + 1, dims)[1:].astype(np.int64)
-    order, *random = random.reshape(num_steps, -1, dims).swapaxes(0, 1)
+    words = integer_shifts(num_steps * (1 + LOG_CANDIDATES) + 1, dims)[1:].astype(np.int64)
+    order, *generators = words.reshape(num_steps, -1, dims).swapaxes(0, 1)
     moves = order.argsort(axis=1, kind="stable") < -(-dims // 4)
     s = np.zeros((num_steps, 1, dims), np.int64)
-    for i, bits in enumerate(random):
-        generator = ((bits | 1 << 31) >> i) * moves
-        s = np.concatenate([s, s ^ generator[:, None]], axis=1)
+    for i, word in enumerate(generators):
+        s_i = ((word | 1 << 31) >> i) * moves
+        s = np.concatenate([s, s ^ s_i[:, None]], axis=1)
     s.flags.writeable = False
     return s

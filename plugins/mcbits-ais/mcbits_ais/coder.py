@@ -1,5 +1,5 @@
-"""Annealed-importance-sampling bits-back, BB-AIS: whatever a step of the chain pops, its reverse gives back but for log
-f_k."""
+"""Annealed-importance-sampling bits-back, BB-AIS: a step of the chain pops where to go and pushes where it came
+from."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,9 +12,13 @@ from numpy.typing import NDArray
 from mcbits.coders.base import Coder, Stack, option
 from mcbits.coders.coupling import integer_shifts
 from mcbits.distributions import uniform
+from mcbits.errors import UsageError
 from mcbits.latent import LatentModel
 from mcbits_ais.chains import Chain, Flips, MetropolisHastings, Tape
 from mcbits_ais.schedules import SCHEDULES, inverse_temperatures
+
+MAX_MOVES = 1 << 21
+"""Steps times latents of an image: each takes up some hundred bytes."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class AISBitsBackCoder(Coder):
     bound: ClassVar[str] = "ais"
 
     num_steps: int = option(
-        16, help="annealing steps T per image: more lower the rate and cost time", minimum=0, maximum=1 << 14
+        16, help="annealing steps T per image: more lower the rate and cost time", minimum=0, maximum=1 << 16
     )
     schedule: str = option("linear", help=f"inverse temperatures of the steps: {' or '.join(SCHEDULES)}")
     bitswap: bool = option(True, help="give back after every step, not after the last: fewer initial bits")
@@ -75,6 +79,8 @@ class AISBitsBackCoder(Coder):
     def _chain(self, model: LatentModel, x: NDArray[np.int32]) -> Chain:
         beta = inverse_temperatures(self.num_steps, self.schedule)
         q = model.posterior(x)
+        if self.num_steps * q.shape[1] > MAX_MOVES:
+            raise UsageError(f"{self.num_steps} steps of {q.shape[1]} latents are too many: at most 2^21 in all")
         return (MetropolisHastings if q.shape[1] == 1 else Flips)(model, q, x, beta)
 
     def expected_codelength(
