@@ -1,10 +1,12 @@
 """A damaged file is an error of mcbits.errors or the images it was made from: never a crash, a hang, or other images.
 
     python tests/robustness/fuzz_mutations.py [--mutations N] [--seed S] [--repair] [--workers W]
+    python tests/robustness/fuzz_mutations.py --flips [--workers W]
 
 Mutation i depends on the seed and i alone, so a finding is repeated by `--only i`. With `--repair` the mutation is made
 inside the header's JSON, a payload, the model or the end, and every checksum over it is computed anew: a forgery that
-only the checksum of the decoded images can notice. Exit code 1 if there are findings.
+only the checksum of the decoded images can notice. With `--flips`, every bit of every golden file below 1,000 bytes is
+flipped once. Exit code 1 if there are findings.
 """
 
 import argparse
@@ -20,6 +22,7 @@ import traceback
 import zlib
 from collections import Counter
 from hashlib import sha256
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -166,11 +169,24 @@ def attempt(blob: bytes, vae: Any, original: bytes) -> str:
     return "identical" if images.tobytes() == original else "FINDING other images, silently"
 
 
-def make(index: int, seed: int, repair: bool, blobs: dict[str, bytes]) -> tuple[str, bytes]:
+def make(index: int, arguments: argparse.Namespace, blobs: dict[str, bytes]) -> tuple[str, bytes]:
     """Mutation `index`: the name of the golden file it began as, and the bytes."""
+    if arguments.flips:
+        name = next(each for each, end in flips(blobs) if index < end)
+        data = bytearray(blobs[name])
+        bit = index % (8 * len(data))  # each bit once, if not in order
+        data[bit // 8] ^= 1 << bit % 8
+        return name, bytes(data)
+    seed, repair = arguments.seed, arguments.repair
     rng = random.Random(f"{seed} {index}")
     name, other = rng.choice(sorted(blobs)), rng.choice(sorted(blobs))
     return name, (forged if repair else mutated)(rng, blobs[name], blobs[other])
+
+
+def flips(blobs: dict[str, bytes]) -> list[tuple[str, int]]:
+    """The small files, each with the first index beyond its bits."""
+    small = sorted(name for name, blob in blobs.items() if len(blob) < 1000)
+    return [(name, end) for name, end in zip(small, accumulate(8 * len(blobs[each]) for each in small))]
 
 
 def work(worker: int, first: int, arguments: argparse.Namespace, state: Any, results: Any) -> None:
@@ -186,7 +202,7 @@ def work(worker: int, first: int, arguments: argparse.Namespace, state: Any, res
     vaes, count = corpus.models(), Counter()
     for index in range(first, arguments.mutations, arguments.workers):
         state[0], state[1] = index, time.monotonic()
-        name, blob = make(index, arguments.seed, arguments.repair, blobs)
+        name, blob = make(index, arguments, blobs)
         vae = None if "embedded" in name else vaes[jobs[name]["model"]]
         outcome = "unchanged" if blob == blobs[name] else attempt(blob, vae, originals[name])
         state[1] = 0.0
@@ -206,9 +222,12 @@ def main() -> int:
     parser.add_argument("--mutations", type=int, default=50_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--repair", action="store_true", help="forge: compute checksums anew")
+    parser.add_argument("--flips", action="store_true", help="every bit of every small file, once")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", type=int, help="repeat this one mutation, with its traceback")
     arguments = parser.parse_args()
+    if arguments.flips:
+        arguments.mutations = flips({p.name: p.read_bytes() for p in GOLDEN.glob("*.mcb")})[-1][1]
     if arguments.only is not None:
         sys.path.insert(0, str(GOLDEN))
         import corpus
@@ -217,7 +236,7 @@ def main() -> int:
 
         jobs = json.loads(corpus.CORPUS.read_text())["files"]
         blobs = {name: (GOLDEN / name).read_bytes() for name in jobs}
-        name, blob = make(arguments.only, arguments.seed, arguments.repair, blobs)
+        name, blob = make(arguments.only, arguments, blobs)
         print(name, len(blob))
         print(decompress(blob, None if "embedded" in name else corpus.models()[jobs[name]["model"]]).shape)
         return 0
