@@ -146,7 +146,7 @@ def changed_json(rng: random.Random, text: bytes) -> bytes:
     if rng.random() < 0.1:
         node[key] = old
         if isinstance(node, dict) and rng.random() < 0.5:
-            node["unknown"] = 1
+            node[rng.choice(("unknown", "sequences", "class"))] = rng.choice(values)
         else:
             del node[key]
     return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
