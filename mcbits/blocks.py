@@ -10,7 +10,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -190,7 +191,16 @@ _codec: BlockCodec
 def _start(header: Header, model: bytes, backend: str) -> None:
     global _codec
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
+    Thread(target=_end_with_parent, daemon=True).start()
     _codec = BlockCodec(header, load_frozen(model, backend))
+
+
+def _end_with_parent() -> None:
+    # A parent that was killed can end nobody, and its workers would wait for it for ever.
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _encode(number: int, images: NDArray[Any], seed: int) -> Block:

@@ -22,10 +22,10 @@ from mcbits.container import (
     End,
     Header,
     claimed_by_block,
-    claimed_by_file,
     info,
     open_file,
     pack_block,
+    read_ahead,
     read_blocks,
     read_header,
 )
@@ -215,7 +215,8 @@ def decode(
                 f"{max_size:,}: allow more if you trust it"
             )
 
-    check_size(claimed_by_file(file))
+    if (claimed := read_ahead(file)) is not None:
+        check_size(claimed.num_images)
     vae = _model_of(header, model, backend)
     try:
         codec = BlockCodec(header, vae)
@@ -225,13 +226,13 @@ def decode(
 
     def payloads() -> Iterator[bytes]:
         nonlocal end
-        claimed = 0
+        num_images = 0
         for piece in read_blocks(file):
             if isinstance(piece, End):
                 end = piece
             else:
-                claimed += claimed_by_block(piece)
-                check_size(claimed)
+                num_images += claimed_by_block(piece)
+                check_size(num_images)
                 yield piece
 
     with ExitStack() as scope:

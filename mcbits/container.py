@@ -169,18 +169,18 @@ def read_blocks(file: BinaryIO) -> Iterator[bytes | End]:
     yield end
 
 
-def claimed_by_file(file: BinaryIO) -> int:
-    """The number of images that the end of a file claims; 0 where that cannot be read ahead, or is damaged."""
+def read_ahead(file: BinaryIO) -> End | None:
+    """The end of a file, `file` staying where it is, so that a truncated one is refused at once; None for a pipe."""
     if not file.seekable():
-        return 0
+        return None
     position = file.tell()
     file.seek(max(position, file.seek(0, os.SEEK_END) - End.SIZE))
     data = file.read()
     file.seek(position)
     try:
-        return End.unpack(data).num_images
+        return End.unpack(data)
     except FormatError:
-        return 0
+        raise FormatError("the file is truncated, or its end damaged") from None
 
 
 def claimed_by_block(payload: bytes) -> int:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -253,6 +254,30 @@ def test_backends_give_the_same_bytes(vae, images):
     assert mcbits.compress(images, vae, "bb-is", backend="torch") == mcbits.compress(images, vae, "bb-is")
     with pytest.raises(UsageError, match="backend"):
         mcbits.compress(images, vae, "bb-is", backend="abacus")
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch:cpu"])
+def test_threads_that_share_a_model_write_and_read_what_one_after_the_other_would(vae, images, backend, tmp_path):
+    vae.save(tmp_path / "model")
+    shared, interval = mcbits.load_model(tmp_path / "model", backend), sys.getswitchinterval()
+    refined = {"iterative_post_improvement": True, "iterative_improvement_steps": 3}
+    jobs = [
+        {"coder": coder, "lanes": lanes, **options}
+        for coder, options in (("bb-elbo", refined), ("bb-is", {"num_particles": 5}), ("bb-cis", {"num_particles": 5}))
+        for lanes in (1, 4)
+    ]
+
+    def job(options):
+        blob = mcbits.compress(images, shared, **options)
+        return blob, mcbits.decompress(blob, shared).tobytes()
+
+    expected = [job(each) for each in jobs]
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(job, jobs * 2)) == expected * 2
+    finally:
+        sys.setswitchinterval(interval)
 
 
 @pytest.mark.parametrize("coder", OPTIONS)

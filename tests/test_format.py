@@ -73,7 +73,7 @@ def test_the_independent_reader_imports_only_the_standard_library():
 
 @pytest.mark.parametrize("name", FILES)
 def test_the_independent_reader_decodes_every_golden_file(name):
-    model = None if FILES[name]["arguments"].get("embed_model") else corpus.MODEL.read_bytes()
+    model = None if FILES[name]["arguments"].get("embed_model") else corpus.model_bytes(FILES[name]["model"])
     header, images = reader.read((corpus.FOLDER / name).read_bytes(), model)
     expected = corpus.job_images(FILES[name])
     assert (header["dtype"], tuple(header["shape"])) == (str(expected.dtype), expected.shape[1:])
@@ -126,7 +126,7 @@ def test_the_independent_reader_notices_every_damaged_byte(at):
     blob = bytearray((corpus.FOLDER / "bool.mcb").read_bytes())
     blob[at % len(blob)] ^= 0x10
     with pytest.raises((reader.Damaged, reader.zlib.error)):
-        reader.read(bytes(blob), corpus.MODEL.read_bytes())
+        reader.read(bytes(blob), corpus.model_bytes("dense"))
 
 
 def test_every_test_that_a_promise_rests_on_exists():

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcbits import _numerics, compress, decompress
+from mcbits import _numerics, compress, compression, decompress
 from mcbits._rans import Stack
 from mcbits.coders.coupling import integer_shifts
 from mcbits.distributions import Bernoulli, Categorical, Distribution, GaussianBuckets, GaussianGrid, Uniform
@@ -27,7 +27,8 @@ from mcbits.exact import FrozenNetwork, load
 from mcbits.exact.vae import FrozenVAE
 
 FOLDER = Path(__file__).resolve().parent
-MODEL, NETWORKS, CORPUS = FOLDER / "model.safetensors", FOLDER / "networks.safetensors.xz", FOLDER / "corpus.json"
+MODELS = {"dense": FOLDER / "model.safetensors", "conv": FOLDER / "conv.safetensors.xz"}
+NETWORKS, CORPUS = FOLDER / "networks.safetensors.xz", FOLDER / "corpus.json"
 IMAGES_SHAPE = (500, 8, 8)
 
 
@@ -36,9 +37,15 @@ def images() -> NDArray[np.uint8]:
     return np.unpackbits(np.load(FOLDER / "images.npy")).reshape(IMAGES_SHAPE)
 
 
-def model(backend: str = "numpy") -> FrozenVAE:
-    """The frozen VAE of the corpus, computed by `backend`."""
-    return FrozenVAE(MODEL, backend)
+def model_bytes(name: str) -> bytes:
+    """The frozen model file of a name in MODELS."""
+    data = MODELS[name].read_bytes()
+    return lzma.decompress(data) if MODELS[name].suffix == ".xz" else data
+
+
+def models(backend: str = "numpy") -> dict[str, FrozenVAE]:
+    """The frozen VAEs of the corpus, computed by `backend`."""
+    return {name: FrozenVAE(model_bytes(name), backend) for name in MODELS}
 
 
 def integers(low: int, high: int, shape: int | tuple[int, ...], seed: int = 0) -> NDArray[np.int64]:
@@ -88,26 +95,35 @@ def differences(corpus: dict[str, Any], backend: str = "numpy") -> Iterator[str]
     for name in sorted(corpus["vectors"].keys() | found.keys()):
         if corpus["vectors"].get(name) != found.get(name):
             yield f"vector '{name}' differs"
-    yield from file_differences(corpus, model(backend))
+    yield from file_differences(corpus, models(backend))
 
 
-def file_differences(corpus: dict[str, Any], vae: FrozenVAE) -> Iterator[str]:
+def file_differences(corpus: dict[str, Any], vaes: dict[str, FrozenVAE]) -> Iterator[str]:
     """As `differences`, of the .mcb files alone."""
     for name, job in corpus["files"].items():
-        blob, given = (FOLDER / name).read_bytes(), job_images(job)
+        blob, given, vae = (FOLDER / name).read_bytes(), job_images(job), vaes[job["model"]]
         try:
             restored = decompress(blob, vae)
             if restored.dtype != given.dtype or not np.array_equal(restored, given):
                 yield f"{name} decodes to other images"
         except Exception as error:  # whatever a diverging decoder trips over
             yield f"{name} does not decode: {type(error).__name__}: {error}"
-        if compress(given, vae, verify=False, **job["arguments"]) != blob:
+        if encoded(job, vae) != blob:
             yield f"{name} is encoded to other bytes"
 
 
 def job_images(job: dict[str, Any]) -> NDArray:
     """The images of a file: the first ones of the corpus, over and over if there are too few."""
-    return np.resize(images(), (job["num_images"], *IMAGES_SHAPE[1:])).astype(job["dtype"])
+    return np.resize(images(), (job["num_images"], *job["shape"])).astype(job["dtype"])
+
+
+def encoded(job: dict[str, Any], vae: FrozenVAE) -> bytes:
+    """The file of a job. Its blocks may be small, so that a small file has several."""
+    before, compression.BLOCK_SIZE = compression.BLOCK_SIZE, job["block_size"]
+    try:
+        return compress(job_images(job), vae, verify=False, **job["arguments"])
+    finally:
+        compression.BLOCK_SIZE = before
 
 
 def _digest(*arrays: NDArray) -> str:

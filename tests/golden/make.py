@@ -1,6 +1,6 @@
 """The corpus is regenerated whole by `python tests/golden/make.py`, and only when the format has a new version.
 
-`--keep-model` regenerates corpus.json and the .mcb files from the model, networks and images that are there.
+`--keep-model` regenerates corpus.json and the .mcb files from the models, networks and images that are there.
 """
 
 import argparse
@@ -9,20 +9,23 @@ import lzma
 
 import numpy as np
 import torch
-from corpus import CORPUS, FOLDER, IMAGES_SHAPE, MODEL, NETWORKS, job_images, model, vectors
+from corpus import CORPUS, FOLDER, IMAGES_SHAPE, MODELS, NETWORKS, encoded, models, vectors
 from torch import nn
 
-import mcbits
 from mcbits.datasets.binarize import binarize
 from mcbits.datasets.digits import Digits
 from mcbits.exact import FixedPoint, dumps
 from mcbits.exact.freeze import freeze
 from mcbits.exact.vae import freeze_vae
 from mcbits.models.binary_vae import BinaryVAE
+from mcbits.models.conv_vae import ConvVAE
+from mcbits.models.vae import VAE
 
 CODERS = {
     "simple": {}, "stochastic": {}, "bb-elbo": {}, "bb-is": {"num_particles": 8}, "bb-cis": {"num_particles": 8},
 }  # fmt: skip
+NARROW = {"lprec": 8, "bprec": 8, "log_num_bucket": 4, "prior_mprec": 6}
+NARROW |= {"prop_mprec": 8, "cond_mprec": 8, "index_mprec": 8}
 PRECISIONS = {"lprec": 20, "bprec": 12, "log_num_bucket": 6, "prop_mprec": 14, "cond_mprec": 12, "index_mprec": 12}
 
 
@@ -38,20 +41,31 @@ def jobs() -> dict[str, dict]:
     made["bb-elbo-blocks"] = (2100, {"coder": "bb-elbo", "lanes": 64})
     made["bb-is-precisions"] = (50, {"coder": "bb-is", "num_particles": 3, **PRECISIONS})
     made["bb-is-embedded-model"] = (20, {"coder": "bb-is", "num_particles": 3, "embed_model": True})
-    for coder in ("bb-elbo", "bb-is"):
+    for coder in ("bb-elbo", "bb-is", "bb-cis"):
         refined = {"iterative_post_improvement": True, "iterative_improvement_steps": 20}
         made[f"{coder}-refined"] = (20, {"coder": coder, "lanes": 4, **CODERS[coder], **refined})
     made["bool"] = (20, {"coder": "bb-cis", "num_particles": 3})
+    made["flat"] = (20, {"coder": "bb-is", "num_particles": 3})
+    for coder in ("bb-elbo", "bb-is", "bb-cis"):
+        made[f"{coder}-narrow"] = (20, {"coder": coder, **{k: min(v, 3) for k, v in CODERS[coder].items()}, **NARROW})
+        made[f"{coder}-conv"] = (20, {"coder": coder, "lanes": 2, **CODERS[coder]})
+    for coder in ("bb-is", "bb-cis"):
+        made[f"{coder}-small-blocks"] = (50, {"coder": coder, "lanes": 3, **CODERS[coder]})
     return {
-        f"{name}.mcb": {"num_images": n, "dtype": "bool" if name == "bool" else "uint8", "arguments": arguments}
+        f"{name}.mcb": {
+            "num_images": n,
+            "dtype": "bool" if name == "bool" else "uint8",
+            "shape": [64] if name == "flat" else [8, 8],
+            "model": "conv" if "conv" in name else "dense",
+            "block_size": 20 if "small-blocks" in name else 2048,
+            "arguments": arguments,
+        }
         for name, (n, arguments) in made.items()
     }
 
 
-def train(images: np.ndarray) -> BinaryVAE:
-    """A VAE good enough that its posteriors differ from its prior."""
-    torch.manual_seed(0)
-    vae = BinaryVAE(shape=IMAGES_SHAPE[1:], latent_dim=6, hidden=32)
+def train(vae: VAE, images: np.ndarray) -> VAE:
+    """`vae` made good enough that its posteriors differ from its prior."""
     x = torch.tensor(images, dtype=torch.float32).flatten(1)
     optimizer = torch.optim.Adam(vae.parameters(), lr=3e-3)
     for _ in range(1500):
@@ -121,13 +135,17 @@ def main() -> None:
         digits = Digits.load()
         images = binarize(digits.train[:500], digits.levels, seed=0)
         np.save(FOLDER / "images.npy", np.packbits(images.reshape(500, -1), axis=1))
-        MODEL.write_bytes(freeze_vae(train(binarize(digits.train, digits.levels, seed=1))).data)
+        x, shape = binarize(digits.train, digits.levels, seed=1), IMAGES_SHAPE[1:]
+        torch.manual_seed(0)
+        MODELS["dense"].write_bytes(freeze_vae(train(BinaryVAE(shape=shape, latent_dim=6, hidden=32), x)).data)
+        conv = freeze_vae(train(ConvVAE(shape=shape, latent_dim=4, channels=3), x))
+        MODELS["conv"].write_bytes(lzma.compress(conv.data, preset=9))
         NETWORKS.write_bytes(lzma.compress(layers(), preset=9))
-    vae, files = model(), jobs()
+    vaes, files = models(), jobs()
     for old in FOLDER.glob("*.mcb"):
         old.unlink()
     for name, job in files.items():
-        (FOLDER / name).write_bytes(mcbits.compress(job_images(job), vae, **job["arguments"]))
+        (FOLDER / name).write_bytes(encoded(job, vaes[job["model"]]))
     CORPUS.write_text(json.dumps({"files": files, "vectors": vectors()}, indent=1) + "\n")
 
 
