@@ -6,13 +6,13 @@ Shapes: L lanes, R draws (particles) under the same parameters, M dimensions. A 
 uint32 with F[0] = 0 and F[K] = 2^r, r <= 30.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 import numpy as np
 
 from mcbits._numerics cimport CODELENGTH_FRAC, PHI, PHI_SPAN, PHI_STEPS, exp, log2, log2_fixed, phi
-from mcbits._rans cimport Lane, Stack, peek, pop_one, push_one
+from mcbits._rans cimport Lane, RansBits, Stack, rans_peek, rans_pop, rans_push
 from mcbits.errors import DataError
 
 cdef extern from "_loops.h" nogil:
@@ -20,14 +20,33 @@ cdef extern from "_loops.h" nogil:
     void mcbits_gaussian_row(const double *edges, Py_ssize_t n, double mean, double inv_scale, double spare, int32_t leak,
                              const double[2] *table, int32_t steps, int32_t span, int32_t *F)
     int32_t mcbits_bernoulli_row(const int32_t *logits, const int32_t *x, Py_ssize_t n, const int32_t *length, int32_t limit)
-    Py_ssize_t mcbits_search256(const int32_t *F, const int32_t *sixteenths, int32_t q)
     Py_ssize_t mcbits_search(const int32_t *F, Py_ssize_t n, int32_t q)
+
+cdef extern from "_symbols.h" nogil:
+    ctypedef struct RansSymbol:
+        uint32_t start, freq
+    RansSymbol rans_symbol(uint64_t start, uint64_t f, int r)
+    int symbols_table_push(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const uint32_t *cdf,
+                           Py_ssize_t K, const int32_t *symbols)
+    int symbols_push(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const RansSymbol *table,
+                     Py_ssize_t K, const int32_t *symbols)
+    void symbols_hints(const uint32_t *F, Py_ssize_t K, int r, int h, uint8_t *hints)
+    void symbols_hint_pop(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const uint32_t *cdf,
+                          Py_ssize_t K, const uint8_t *hints, int h, int32_t *out)
+    void symbols_table_pop(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const uint32_t *cdf,
+                           Py_ssize_t K, int32_t *out)
+    int symbols_bernoulli_push(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const int32_t *logits,
+                               const int32_t *symbols, const RansSymbol *table, int32_t limit)
+    void symbols_bernoulli_pop(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const int32_t *logits,
+                               const uint32_t *ones, int32_t limit, int32_t *out)
 
 cdef double LN2 = 6.93147180559945309417e-01
 
 cdef enum:
     LOGIT_LIMIT = 4096  # logits are clamped to [-16, 16) in steps of 2^-8
     BERNOULLI_SIZE = 2 * LOGIT_LIMIT
+    FEW_DRAWS = 8    # fewer from one table do not pay for hints
+    MANY_DRAWS = 8   # so many for each of its symbols pay for their reciprocals
 
 
 def set_wide(int wide):
@@ -88,6 +107,8 @@ def uniform_push(Stack stack, const int64_t[:, :, ::1] symbols, const int64_t[:,
     cdef int64_t k
     cdef int failed = 0
     cdef bint good = True
+    cdef Lane *lane
+    cdef RansBits bits = stack.widths(precision)
     stack.check(precision, sizes.shape[0])
     if symbols.shape[0] != sizes.shape[0] or symbols.shape[2] != sizes.shape[1]:
         raise DataError(f"symbols {symbols.shape[0]} x {symbols.shape[2]} meet a distribution over {sizes.shape[0]} x {sizes.shape[1]}")
@@ -102,8 +123,8 @@ def uniform_push(Stack stack, const int64_t[:, :, ::1] symbols, const int64_t[:,
                     for l in range(symbols.shape[0]):
                         k, n = symbols[l, r, m], sizes[l, m]
                         start = (<uint64_t>k << precision) // n
-                        failed |= push_one(&stack._lanes[l], start, ((<uint64_t>k + 1) << precision) // n - start,
-                                           precision, stack.lprec, stack.bprec)
+                        lane = &stack._lanes[l]
+                        lane.head = rans_push(lane, lane.head, start, ((<uint64_t>k + 1) << precision) // n - start, bits, &failed)
     if not good:
         raise DataError("a symbol is outside the support of the uniform distribution")
     if failed:
@@ -113,6 +134,8 @@ def uniform_push(Stack stack, const int64_t[:, :, ::1] symbols, const int64_t[:,
 def uniform_pop(Stack stack, const int64_t[:, ::1] sizes, int precision):
     cdef Py_ssize_t l, m
     cdef uint64_t n, k, start
+    cdef Lane *lane
+    cdef RansBits bits = stack.widths(precision)
     stack.check(precision, sizes.shape[0])
     result = np.empty((sizes.shape[0], sizes.shape[1]), np.int64)
     cdef int64_t[:, ::1] out = result
@@ -120,10 +143,11 @@ def uniform_pop(Stack stack, const int64_t[:, ::1] sizes, int precision):
         for m in range(sizes.shape[1]):
             for l in range(sizes.shape[0]):
                 n = sizes[l, m]
-                k = ((peek(&stack._lanes[l], precision) + 1) * n - 1) >> precision
+                lane = &stack._lanes[l]
+                k = ((rans_peek(lane.head, bits) + 1) * n - 1) >> precision
                 start = (k << precision) // n
                 out[l, m] = k
-                pop_one(&stack._lanes[l], start, ((k + 1) << precision) // n - start, precision, stack.lprec, stack.bprec)
+                lane.head = rans_pop(lane, lane.head, start, ((k + 1) << precision) // n - start, bits)
     return result
 
 
@@ -196,59 +220,71 @@ def table_inverse(const uint32_t[:, :, ::1] cdf, const uint64_t[:, :, ::1] quant
 
 
 def table_push(Stack stack, const uint32_t[:, :, ::1] cdf, const int32_t[:, :, ::1] symbols, int precision):
-    cdef Py_ssize_t l, r, m
+    cdef Py_ssize_t l, r, m, k, L = symbols.shape[0], R = symbols.shape[1], M = symbols.shape[2], K = cdf.shape[2] - 1
     cdef const uint32_t *F
+    cdef RansSymbol *table
+    cdef RansBits bits = stack.widths(precision)
     cdef int failed = 0
     cdef bint good = True
-    stack.check(precision, symbols.shape[0])
+    stack.check(precision, L)
     check_dims(cdf.shape[0], cdf.shape[1], symbols)
-    check_symbols(symbols, cdf.shape[2] - 1)
+    check_symbols(symbols, K)
+    if L * R * M == 0:
+        return
     with nogil:
-        for l in range(symbols.shape[0]):
-            for r in range(symbols.shape[1]):
-                for m in range(symbols.shape[2]):
+        for l in range(L):
+            for r in range(R):
+                for m in range(M):
                     F = &cdf[l, m, symbols[l, r, m]]
                     good = good and F[1] > F[0]
     if not good:
         raise_outside_support()
-    with nogil:
-        for r in range(symbols.shape[1] - 1, -1, -1):
-            for m in range(symbols.shape[2] - 1, -1, -1):
-                for l in range(symbols.shape[0]):
-                    F = &cdf[l, m, symbols[l, r, m]]
-                    failed |= push_one(&stack._lanes[l], F[0], <uint32_t>(F[1] - F[0]), precision, stack.lprec, stack.bprec)
+    if R < MANY_DRAWS * K:
+        with nogil:
+            failed = symbols_table_push(stack._lanes, bits, L, R, M, &cdf[0, 0, 0], K, &symbols[0, 0, 0])
+    else:
+        table = <RansSymbol *>malloc(L * M * K * sizeof(RansSymbol))
+        failed = table == NULL
+        if not failed:
+            with nogil:
+                for l in range(L):
+                    for m in range(M):
+                        for k in range(K):
+                            F = &cdf[l, m, k]
+                            table[(l * M + m) * K + k] = rans_symbol(F[0], max(<uint32_t>(F[1] - F[0]), <uint32_t>1), precision)
+                failed = symbols_push(stack._lanes, bits, L, R, M, table, K, &symbols[0, 0, 0])
+                free(table)
     if failed:
         raise MemoryError
 
 
 def table_pop(Stack stack, const uint32_t[:, :, ::1] cdf, Py_ssize_t draws, int precision):
-    cdef Py_ssize_t l, r, m, k, K = cdf.shape[2] - 1, L = cdf.shape[0], M = cdf.shape[1]
-    cdef const uint32_t *F
-    cdef int32_t quantile
-    cdef int32_t *sixteenths = NULL
-    stack.check(precision, cdf.shape[0])
-    result = np.empty((cdf.shape[0], draws, M), np.int32)
+    cdef Py_ssize_t l, m, L = cdf.shape[0], M = cdf.shape[1], K = cdf.shape[2] - 1
+    cdef RansBits bits = stack.widths(precision)
+    cdef uint8_t *hints
+    cdef int h
+    stack.check(precision, L)
+    result = np.empty((L, draws, M), np.int32)
+    if result.size == 0:
+        return result
     cdef int32_t[:, :, ::1] out = result
-    if K == 256 and draws > 1:
-        sixteenths = <int32_t *>malloc(L * M * 16 * sizeof(int32_t))
+    # As many parts as draws pay for.
+    h = min(precision, 6)
+    while h < min(precision, 12) and draws >= 4 << h:
+        h += 1
+    if K > 256 or draws < FEW_DRAWS:
+        with nogil:
+            symbols_table_pop(stack._lanes, bits, L, draws, M, &cdf[0, 0, 0], K, &out[0, 0, 0])
+        return result
+    hints = <uint8_t *>malloc(L * M << h)
+    if hints == NULL:
+        raise MemoryError
     with nogil:
-        if sixteenths != NULL:
-            for l in range(L):
-                for m in range(M):
-                    for k in range(16):
-                        sixteenths[16 * (l * M + m) + k] = <int32_t>cdf[l, m, 16 * k]
-        for r in range(draws):
+        for l in range(L):
             for m in range(M):
-                for l in range(L):
-                    F = &cdf[l, m, 0]
-                    quantile = <int32_t>peek(&stack._lanes[l], precision)
-                    if sixteenths != NULL:
-                        k = mcbits_search256(<const int32_t *>F, sixteenths + 16 * (l * M + m), quantile)
-                    else:
-                        k = mcbits_search(<const int32_t *>F, K, quantile)
-                    out[l, r, m] = <int32_t>k
-                    pop_one(&stack._lanes[l], F[k], <uint32_t>(F[k + 1] - F[k]), precision, stack.lprec, stack.bprec)
-        free(sixteenths)
+                symbols_hints(&cdf[l, m, 0], K, precision, h, hints + ((l * M + m) << h))
+        symbols_hint_pop(stack._lanes, bits, L, draws, M, &cdf[0, 0, 0], K, hints, h, &out[0, 0, 0])
+        free(hints)
     return result
 
 
@@ -347,44 +383,49 @@ def bernoulli_freqs(const int32_t[::1] logits, const uint32_t[::1] freq):
     return result
 
 
+cdef class BernoulliSymbols:
+    """What pushes need of both symbols under every logit, at one precision."""
+
+    cdef RansSymbol table[2 * BERNOULLI_SIZE]
+    cdef int precision
+
+    def __cinit__(self, const uint32_t[::1] freq, int precision):
+        cdef Py_ssize_t i
+        cdef uint64_t whole = <uint64_t>1 << precision
+        self.precision = precision
+        for i in range(BERNOULLI_SIZE):
+            self.table[i] = rans_symbol(0, whole - freq[i], precision)
+            self.table[BERNOULLI_SIZE + i] = rans_symbol(whole - freq[i], freq[i], precision)
+
+
 def bernoulli_push(Stack stack, const int32_t[:, :, ::1] logits, const int32_t[:, :, ::1] symbols,
-                   const uint32_t[::1] freq, int precision):
-    cdef Py_ssize_t l, r, m
-    cdef uint64_t whole = <uint64_t>1 << precision, zero, one
+                   BernoulliSymbols both):
+    cdef Py_ssize_t L = symbols.shape[0], R = symbols.shape[1], M = symbols.shape[2]
+    cdef RansBits bits = stack.widths(both.precision)
     cdef int failed = 0
-    stack.check(precision, symbols.shape[0])
-    if logits.shape[1] != symbols.shape[1]:
-        raise DataError(f"{symbols.shape[1]} draws meet a distribution over {logits.shape[1]}")
+    stack.check(both.precision, L)
+    if logits.shape[1] != R:
+        raise DataError(f"{R} draws meet a distribution over {logits.shape[1]}")
     check_dims(logits.shape[0], logits.shape[2], symbols)
     check_symbols(symbols, 2)
+    if L * R * M == 0:
+        return
     with nogil:
-        for r in range(symbols.shape[1] - 1, -1, -1):
-            for m in range(symbols.shape[2] - 1, -1, -1):
-                for l in range(symbols.shape[0]):
-                    one = freq[logit_index(logits[l, r, m])]
-                    # Selected, not branched on: a symbol is hard to predict, and a wrong guess costs more than its push.
-                    zero = whole - one
-                    failed |= push_one(&stack._lanes[l], zero if symbols[l, r, m] else 0, one if symbols[l, r, m] else zero,
-                                       precision, stack.lprec, stack.bprec)
+        failed = symbols_bernoulli_push(stack._lanes, bits, L, R, M, &logits[0, 0, 0], &symbols[0, 0, 0], both.table, LOGIT_LIMIT)
     if failed:
         raise MemoryError
 
 
 def bernoulli_pop(Stack stack, const int32_t[:, :, ::1] logits, const uint32_t[::1] freq, int precision):
-    cdef Py_ssize_t l, r, m
-    cdef uint64_t whole = <uint64_t>1 << precision, zero, one
-    stack.check(precision, logits.shape[0])
-    result = np.empty((logits.shape[0], logits.shape[1], logits.shape[2]), np.int32)
+    cdef Py_ssize_t L = logits.shape[0], R = logits.shape[1], M = logits.shape[2]
+    cdef RansBits bits = stack.widths(precision)
+    stack.check(precision, L)
+    result = np.empty((L, R, M), np.int32)
+    if result.size == 0:
+        return result
     cdef int32_t[:, :, ::1] out = result
     with nogil:
-        for r in range(logits.shape[1]):
-            for m in range(logits.shape[2]):
-                for l in range(logits.shape[0]):
-                    zero = whole - freq[logit_index(logits[l, r, m])]
-                    one = peek(&stack._lanes[l], precision) >= zero
-                    out[l, r, m] = <int32_t>one
-                    pop_one(&stack._lanes[l], zero if one else 0, whole - zero if one else zero, precision, stack.lprec,
-                            stack.bprec)
+        symbols_bernoulli_pop(stack._lanes, bits, L, R, M, &logits[0, 0, 0], &freq[0], LOGIT_LIMIT, &out[0, 0, 0])
     return result
 
 
@@ -478,6 +519,8 @@ def gaussian_pop(Stack stack, Py_ssize_t draws, const double[:, ::1] mean, const
                  const double[::1] edges, int leak, int precision):
     cdef Py_ssize_t l, r, m, k, K = edges.shape[0] - 1
     cdef uint64_t start, stop
+    cdef Lane *lane
+    cdef RansBits bits = stack.widths(precision)
     stack.check(precision, mean.shape[0])
     result = np.empty((mean.shape[0], draws, mean.shape[1]), np.int32)
     cdef int32_t[:, :, ::1] out = result
@@ -485,10 +528,11 @@ def gaussian_pop(Stack stack, Py_ssize_t draws, const double[:, ::1] mean, const
         for r in range(draws):
             for m in range(mean.shape[1]):
                 for l in range(mean.shape[0]):
-                    k = gaussian_search(peek(&stack._lanes[l], precision), K, &edges[0], mean[l, m], inv_scale[l, m],
+                    lane = &stack._lanes[l]
+                    k = gaussian_search(rans_peek(lane.head, bits), K, &edges[0], mean[l, m], inv_scale[l, m],
                                         leak, precision)
                     start = gaussian_cdf(k, K, &edges[0], mean[l, m], inv_scale[l, m], leak, precision)
                     stop = gaussian_cdf(k + 1, K, &edges[0], mean[l, m], inv_scale[l, m], leak, precision)
                     out[l, r, m] = <int32_t>k
-                    pop_one(&stack._lanes[l], start, stop - start, precision, stack.lprec, stack.bprec)
+                    lane.head = rans_pop(lane, lane.head, start, stop - start, bits)
     return result

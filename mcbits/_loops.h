@@ -182,11 +182,4 @@ static inline ptrdiff_t mcbits_search(const int32_t *F, ptrdiff_t n, int32_t q)
     return low + count - 1;
 }
 
-/* The same for n = 256, with every sixteenth value at hand. */
-static inline ptrdiff_t mcbits_search256(const int32_t *F, const int32_t *sixteenths, int32_t q)
-{
-    ptrdiff_t low = 16 * (mcbits_count16(sixteenths, q) - 1);
-    return low + mcbits_count16(F + low, q) - 1;
-}
-
 #endif
