@@ -11,7 +11,7 @@ from libc.stdlib cimport free, malloc
 
 import numpy as np
 
-from mcbits._numerics cimport CODELENGTH_FRAC, PHI, PHI_SPAN, PHI_STEPS, exp, log2, log2_fixed, phi
+from mcbits._numerics cimport CODELENGTH_FRAC, PHI, PHI_SPAN, PHI_STEPS, exp, log2, log2_fixed, ndtri
 from mcbits._rans cimport Lane, RansBits, Stack, rans_peek, rans_pop, rans_push
 from mcbits.errors import DataError
 
@@ -19,6 +19,9 @@ cdef extern from "_loops.h" nogil:
     int mcbits_wide
     void mcbits_gaussian_row(const double *edges, Py_ssize_t n, double mean, double inv_scale, double spare, int32_t leak,
                              const double[2] *table, int32_t steps, int32_t span, int32_t *F)
+    bint mcbits_intervals_row(const double *edges, int32_t K, const int32_t *k, const double *mean, const double *inv_scale,
+                              Py_ssize_t n, double spare, int32_t leak, int32_t whole, const double[2] *phi, int32_t steps,
+                              int32_t span, int32_t *starts, int32_t *freqs)
     int32_t mcbits_bernoulli_row(const int32_t *logits, const int32_t *x, Py_ssize_t n, const int32_t *length, int32_t limit)
     Py_ssize_t mcbits_search(const int32_t *F, Py_ssize_t n, int32_t q)
 
@@ -39,6 +42,22 @@ cdef extern from "_symbols.h" nogil:
                                const int32_t *symbols, const RansSymbol *table, int32_t limit)
     void symbols_bernoulli_pop(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const int32_t *logits,
                                const uint32_t *ones, int32_t limit, int32_t *out)
+    ctypedef struct Gaussian:
+        const double *edges
+        Py_ssize_t K
+        double spare
+        int32_t leak
+        const double[2] *phi
+        int32_t steps, span
+        const int32_t *cells
+        Py_ssize_t num_cells
+        double low, per_unit
+        const float *normal
+        int log_normal
+    void symbols_gaussian_pop(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const Gaussian *g,
+                              const double *mean, const double *inv_scale, int32_t *out)
+    int symbols_interval_push(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const uint32_t *starts,
+                              const uint32_t *freqs)
 
 cdef double LN2 = 6.93147180559945309417e-01
 
@@ -456,24 +475,18 @@ def bernoulli_total(const int32_t[:, :, ::1] logits, const int32_t[:, :, ::1] sy
 
 # Gaussian over K buckets between given edges (edge 0 and K at -inf and inf): F(k) = leak k + floor((2^r - leak K) Phi(t_k)).
 
-cdef inline uint64_t gaussian_cdf(Py_ssize_t k, Py_ssize_t K, const double *edges, double mean, double inv_scale,
-                                  int leak, int precision) noexcept nogil:
-    cdef double spare = <double>(<int64_t>((<uint64_t>1 << precision) - leak * K))
-    if k == 0:
-        return 0
-    if k == K:
-        return <uint64_t>1 << precision
-    return leak * k + <uint64_t>(<int64_t>(spare * phi((edges[k] - mean) * inv_scale)))
-
-
-cdef inline Py_ssize_t gaussian_search(uint64_t quantile, Py_ssize_t K, const double *edges, double mean,
-                                       double inv_scale, int leak, int precision) noexcept nogil:
-    cdef Py_ssize_t low = 0, half, size = K
-    while size > 1:
-        half = size >> 1
-        low = low + half if gaussian_cdf(low + half, K, edges, mean, inv_scale, leak, precision) <= quantile else low
-        size -= half
-    return low
+def gaussian_scales(const int32_t[:, ::1] log_scale, int frac):
+    """e^-log_scale, log_scale in units of 2^-frac nats and clamped to +-8."""
+    cdef Py_ssize_t l, m
+    cdef int32_t limit = 8 << frac
+    cdef double unit = 1.0 / (1 << frac)
+    result = np.empty((log_scale.shape[0], log_scale.shape[1]), np.float64)
+    cdef double[:, ::1] out = result
+    with nogil:
+        for l in range(log_scale.shape[0]):
+            for m in range(log_scale.shape[1]):
+                out[l, m] = exp(min(max(log_scale[l, m], -limit), limit) * -unit)
+    return result
 
 
 def gaussian_table(const double[:, ::1] mean, const double[:, ::1] inv_scale, const double[::1] edges, int leak, int precision):
@@ -493,46 +506,85 @@ def gaussian_table(const double[:, ::1] mean, const double[:, ::1] inv_scale, co
 
 def gaussian_intervals(const int32_t[:, :, ::1] symbols, const double[:, ::1] mean, const double[:, ::1] inv_scale,
                        const double[::1] edges, int leak, int precision):
-    cdef Py_ssize_t l, r, m, k, K = edges.shape[0] - 1
+    cdef Py_ssize_t l, r, L = symbols.shape[0], R = symbols.shape[1], M = symbols.shape[2], K = edges.shape[0] - 1
+    cdef double spare = <double>(<int64_t>((<uint64_t>1 << precision) - leak * K))
     check_dims(mean.shape[0], mean.shape[1], symbols)
     check_symbols(symbols, K)
-    starts = np.empty((symbols.shape[0], symbols.shape[1], symbols.shape[2]), np.uint64)
-    freqs = np.empty_like(starts)
-    cdef uint64_t[:, :, ::1] start = starts
-    cdef uint64_t[:, :, ::1] freq = freqs
+    starts = np.empty((L, R, M), np.uint32)
+    freqs = np.empty((L, R, M), np.uint32)
+    cdef uint32_t[:, :, ::1] start = starts
+    cdef uint32_t[:, :, ::1] freq = freqs
     cdef bint good = True
-    with nogil:
-        for l in range(symbols.shape[0]):
-            for r in range(symbols.shape[1]):
-                for m in range(symbols.shape[2]):
-                    k = symbols[l, r, m]
-                    start[l, r, m] = gaussian_cdf(k, K, &edges[0], mean[l, m], inv_scale[l, m], leak, precision)
-                    freq[l, r, m] = (gaussian_cdf(k + 1, K, &edges[0], mean[l, m], inv_scale[l, m], leak, precision)
-                                     - start[l, r, m])
-                    good = good and freq[l, r, m] > 0
+    if M > 0:
+        with nogil:
+            for l in range(L):
+                for r in range(R):
+                    good &= mcbits_intervals_row(&edges[0], <int32_t>K, &symbols[l, r, 0], &mean[l, 0], &inv_scale[l, 0], M,
+                                                 spare, leak, <int32_t>1 << precision, PHI, PHI_STEPS, PHI_SPAN,
+                                                 <int32_t *>&start[l, r, 0], <int32_t *>&freq[l, r, 0])
     if not good:
         raise_outside_support()
     return starts, freqs
 
 
-def gaussian_pop(Stack stack, Py_ssize_t draws, const double[:, ::1] mean, const double[:, ::1] inv_scale,
-                 const double[::1] edges, int leak, int precision):
-    cdef Py_ssize_t l, r, m, k, K = edges.shape[0] - 1
-    cdef uint64_t start, stop
-    cdef Lane *lane
+def interval_push(Stack stack, const uint32_t[:, :, ::1] starts, const uint32_t[:, :, ::1] freqs, int precision):
+    """Push what `gaussian_intervals` has found."""
+    cdef Py_ssize_t L = starts.shape[0], R = starts.shape[1], M = starts.shape[2]
     cdef RansBits bits = stack.widths(precision)
-    stack.check(precision, mean.shape[0])
-    result = np.empty((mean.shape[0], draws, mean.shape[1]), np.int32)
+    cdef int failed = 0
+    stack.check(precision, L)
+    if L * R * M > 0:
+        with nogil:
+            failed = symbols_interval_push(stack._lanes, bits, L, R, M, &starts[0, 0, 0], &freqs[0, 0, 0])
+    if failed:
+        raise MemoryError
+
+
+cdef enum:
+    LOG_NORMAL = 12
+
+cdef float[1 << LOG_NORMAL] NORMAL
+
+cdef void fill_normal() noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(1 << LOG_NORMAL):
+        NORMAL[i] = <float>ndtri((i + 0.5) / (1 << LOG_NORMAL))
+
+fill_normal()
+
+
+cdef class Buckets:
+    """Which bucket holds a value, for all values between the edges but those near one: where the search of a pop begins."""
+
+    cdef const double[::1] edges
+    cdef const int32_t[::1] cells
+    cdef double low, per_unit
+
+    def __cinit__(self, const double[::1] edges):
+        cdef Py_ssize_t num_buckets = edges.shape[0] - 1, num_cells = min(max(16 * num_buckets, <Py_ssize_t>16), <Py_ssize_t>1 << 16)
+        cdef double high = edges[num_buckets - 1] if num_buckets > 2 else 1.0
+        self.edges = edges
+        self.low = edges[1] if num_buckets > 2 else 0.0
+        self.per_unit = num_cells / (high - self.low)
+        middles = self.low + (np.arange(num_cells) + 0.5) / self.per_unit
+        self.cells = np.clip(np.searchsorted(edges, middles) - 1, 0, num_buckets - 1).astype(np.int32)
+
+
+def gaussian_pop(Stack stack, Py_ssize_t draws, const double[:, ::1] mean, const double[:, ::1] inv_scale, Buckets buckets,
+                 int leak, int precision):
+    cdef Py_ssize_t L = mean.shape[0], M = mean.shape[1]
+    cdef RansBits bits = stack.widths(precision)
+    cdef Gaussian g
+    stack.check(precision, L)
+    result = np.empty((L, draws, M), np.int32)
+    if result.size == 0:
+        return result
     cdef int32_t[:, :, ::1] out = result
+    g.edges, g.K = &buckets.edges[0], buckets.edges.shape[0] - 1
+    g.leak, g.spare = leak, <double>(<int64_t>((<uint64_t>1 << precision) - leak * g.K))
+    g.phi, g.steps, g.span = PHI, PHI_STEPS, PHI_SPAN
+    g.cells, g.num_cells, g.low, g.per_unit = &buckets.cells[0], buckets.cells.shape[0], buckets.low, buckets.per_unit
+    g.normal, g.log_normal = NORMAL, LOG_NORMAL
     with nogil:
-        for r in range(draws):
-            for m in range(mean.shape[1]):
-                for l in range(mean.shape[0]):
-                    lane = &stack._lanes[l]
-                    k = gaussian_search(rans_peek(lane.head, bits), K, &edges[0], mean[l, m], inv_scale[l, m],
-                                        leak, precision)
-                    start = gaussian_cdf(k, K, &edges[0], mean[l, m], inv_scale[l, m], leak, precision)
-                    stop = gaussian_cdf(k + 1, K, &edges[0], mean[l, m], inv_scale[l, m], leak, precision)
-                    out[l, r, m] = <int32_t>k
-                    lane.head = rans_pop(lane, lane.head, start, stop - start, bits)
+        symbols_gaussian_pop(stack._lanes, bits, L, draws, M, &g, &mean[0, 0], &inv_scale[0, 0], &out[0, 0, 0])
     return result

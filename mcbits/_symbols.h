@@ -136,4 +136,76 @@ static void symbols_bernoulli_pop(Lane *lanes, RansBits bits, ptrdiff_t L, ptrdi
     })
 }
 
+/* A normal over buckets between edges, see mcbits_gaussian_plain; `cells` and `normal` are guesses of which bucket holds a
+   value and which value a quantile: they cost time where they are wrong, never correctness. */
+typedef struct {
+    const double *edges;
+    ptrdiff_t K;
+    double spare;
+    int32_t leak;
+    const double (*phi)[2];
+    int32_t steps, span;
+    const int32_t *cells; /* the bucket at low + (c + 1/2) / per_unit */
+    ptrdiff_t num_cells;
+    double low, per_unit;
+    const float *normal;  /* the quantile function at (i + 1/2) / 2^log_normal */
+    int log_normal;
+} Gaussian;
+
+RANS_INLINE uint64_t gaussian_cdf(const Gaussian *g, ptrdiff_t k, double mean, double slope, RansBits bits)
+{
+    /* slope is inv_scale times `steps`, a power of two, so that the product is rounded as it is in two steps. */
+    double u = (g->edges[k] - mean) * slope + (double)g->span * g->steps;
+    const double top = 2.0 * g->span * g->steps;
+    if (k == 0)
+        return 0;
+    if (k == g->K)
+        return UINT64_C(1) << bits.r;
+    u = u > 0.0 ? u : 0.0;
+    u = u < top ? u : top;
+    const int32_t i = (int32_t)u;
+    return (uint64_t)g->leak * k + (uint64_t)(int64_t)(g->spare * (g->phi[i][0] + (u - i) * g->phi[i][1]));
+}
+
+static void symbols_gaussian_pop(Lane *lanes, RansBits bits, ptrdiff_t L, ptrdiff_t R, ptrdiff_t M, const Gaussian *g,
+                                 const double *mean, const double *inv_scale, int32_t *out)
+{
+    const int shift = bits.r > g->log_normal ? bits.r - g->log_normal : 0, less = g->log_normal - (bits.r - shift);
+    FORWARD({
+        const double centre = mean[l * M + m];
+        const double slope = inv_scale[l * M + m] * g->steps;
+        const double scale = g->per_unit / inv_scale[l * M + m];
+        const double offset = (centre - g->low) * g->per_unit;
+        const uint64_t q = rans_peek(head, bits);
+        double cell = g->normal[q >> shift << less] * scale + offset;
+        cell = cell > 0.0 ? cell : 0.0;
+        cell = cell < g->num_cells - 1 ? cell : g->num_cells - 1;
+        ptrdiff_t k = g->cells[(ptrdiff_t)cell];
+        uint64_t start = gaussian_cdf(g, k, centre, slope, bits), stop = gaussian_cdf(g, k + 1, centre, slope, bits);
+        while (stop <= q) {
+            start = stop;
+            k++;
+            stop = gaussian_cdf(g, k + 1, centre, slope, bits);
+        }
+        while (start > q) {
+            stop = start;
+            k--;
+            start = gaussian_cdf(g, k, centre, slope, bits);
+        }
+        out[(l * R + r) * M + m] = (int32_t)k;
+        head = rans_pop(lane, head, start, stop - start, bits);
+    })
+}
+
+static int symbols_interval_push(Lane *lanes, RansBits bits, ptrdiff_t L, ptrdiff_t R, ptrdiff_t M, const uint32_t *starts,
+                                 const uint32_t *freqs)
+{
+    int failed = 0;
+    BACKWARD({
+        const ptrdiff_t i = (l * R + r) * M + m;
+        head = rans_push(lane, head, starts[i], freqs[i], bits, &failed);
+    })
+    return failed;
+}
+
 #endif

@@ -2,7 +2,7 @@
 bucket."""
 
 from copy import copy
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -47,6 +47,11 @@ def grid_edges(num_buckets: int, low: float, high: float) -> NDArray[np.float64]
     return low + np.arange(num_buckets + 1) * ((high - low) / num_buckets)
 
 
+@lru_cache
+def _buckets(edges: bytes) -> _kernels.Buckets:
+    return _kernels.Buckets(np.frombuffer(edges))
+
+
 class _Gaussian(Repeatable):
     def __init__(
         self,
@@ -63,7 +68,9 @@ class _Gaussian(Repeatable):
         self.shape = mean.shape
         self.num_symbols = len(edges) - 1
         self.precision = check_precision(precision, self.num_symbols)
-        inv_scale = _numerics.exp_array(np.clip(log_scale, -2048, 2048) * -(2.0**-LOG_SCALE_FRAC))
+        if log_scale.dtype != np.int32:
+            log_scale = np.clip(log_scale, -2048, 2048).astype(np.int32)
+        inv_scale = _kernels.gaussian_scales(np.ascontiguousarray(log_scale), LOG_SCALE_FRAC)
         self._parameters = (np.ascontiguousarray(mean * 2.0**-MEAN_FRAC), inv_scale, edges, int(leaky), precision)
 
     def rows(self, first: int, last: int) -> "_Gaussian":
@@ -85,20 +92,20 @@ class _Gaussian(Repeatable):
     def push(self, stack: Stack, symbols: ArrayLike) -> None:
         z = draws(symbols)
         if z.shape[1] < _TABLE_DRAWS:
-            start, freq = _kernels.gaussian_intervals(z, *self._parameters)
-            stack.push(start.reshape(len(z), -1), freq.reshape(len(z), -1), self.precision)
+            _kernels.interval_push(stack, *_kernels.gaussian_intervals(z, *self._parameters), self.precision)
         else:
             _kernels.table_push(stack, self._table, z, self.precision)
 
     def pop_draws(self, stack: Stack, draws: int) -> NDArray[np.int32]:
         if draws < _TABLE_DRAWS:
-            return _kernels.gaussian_pop(stack, draws, *self._parameters)
+            mean, inv_scale, edges, leak, precision = self._parameters
+            return _kernels.gaussian_pop(stack, draws, mean, inv_scale, _buckets(edges.tobytes()), leak, precision)
         return _kernels.table_pop(stack, self._table, draws, self.precision)
 
     def intervals(self, symbols: ArrayLike) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         z = draws(symbols)
         if z.shape[1] < _TABLE_DRAWS:
-            start, freq = _kernels.gaussian_intervals(z, *self._parameters)
+            start, freq = (x.astype(np.uint64) for x in _kernels.gaussian_intervals(z, *self._parameters))
         else:
             start, freq = _kernels.table_intervals(self._table, z)
         return start.reshape(np.shape(symbols)), freq.reshape(np.shape(symbols))
