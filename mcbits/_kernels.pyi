@@ -47,11 +47,13 @@ def bernoulli_push(stack: Stack, logits: I32, symbols: I32, both: BernoulliSymbo
 def bernoulli_pop(stack: Stack, logits: I32, freq: U32, precision: int) -> I32: ...
 def bernoulli_total(logits: I32, symbols: I32, length: I32) -> I64:
     """Codelengths summed over dimensions, (L, R); symbols (L, 1, M) are shared by all draws."""
-def gaussian_table(mean: F64, inv_scale: F64, edges: F64, leak: int, precision: int) -> U32: ...
-def gaussian_scales(log_scale: I32, frac: int) -> F64:
-    """e^-log_scale, log_scale (lanes, dims) in units of 2^-frac nats and clamped to +-8."""
+MEAN_FRAC: int
+LOG_SCALE_FRAC: int
+"""Fractional bits of fixed-point means and of log-scales (nats; clamped to +-8)."""
+
+def gaussian_table(mean: I32, log_scale: I32, edges: F64, leak: int, precision: int) -> U32: ...
 def gaussian_intervals(
-    symbols: I32, mean: F64, inv_scale: F64, edges: F64, leak: int, precision: int
+    symbols: I32, mean: I32, log_scale: I32, edges: F64, leak: int, precision: int
 ) -> tuple[U32, U32]: ...
 def interval_push(stack: Stack, starts: U32, freqs: U32, precision: int) -> None:
     """Push what `gaussian_intervals` has found."""
@@ -62,7 +64,7 @@ class Buckets:
     def __init__(self, edges: F64) -> None: ...
 
 def gaussian_pop(
-    stack: Stack, draws: int, mean: F64, inv_scale: F64, buckets: Buckets, leak: int, precision: int
+    stack: Stack, draws: int, mean: I32, log_scale: I32, buckets: Buckets, leak: int, precision: int
 ) -> I32: ...
 def set_wide(wide: int) -> None:
     """Use AVX2 (1), the plain loops (0), or what the processor has (-1): for tests, the results being equal."""

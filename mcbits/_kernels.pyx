@@ -52,10 +52,13 @@ cdef extern from "_symbols.h" nogil:
         const int32_t *cells
         Py_ssize_t num_cells
         double low, per_unit
+        double mean_unit
+        const double *inv_scales
+        int32_t limit
         const float *normal
         int log_normal
     void symbols_gaussian_pop(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const Gaussian *g,
-                              const double *mean, const double *inv_scale, int32_t *out)
+                              const int32_t *mean, const int32_t *log_scale, int32_t *out)
     int symbols_interval_push(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const uint32_t *starts,
                               const uint32_t *freqs)
 
@@ -64,7 +67,7 @@ cdef double LN2 = 6.93147180559945309417e-01
 cdef enum:
     LOGIT_LIMIT = 4096  # logits are clamped to [-16, 16) in steps of 2^-8
     BERNOULLI_SIZE = 2 * LOGIT_LIMIT
-    FEW_DRAWS = 8    # fewer from one table do not pay for hints
+    FEW_DRAWS = 32   # fewer from one table do not pay for hints
     MANY_DRAWS = 8   # so many for each of its symbols pay for their reciprocals
 
 
@@ -197,23 +200,37 @@ def table_intervals(const uint32_t[:, :, ::1] cdf, const int32_t[:, :, ::1] symb
 
 def table_total(const uint32_t[:, :, ::1] cdf, const int32_t[:, :, ::1] symbols, int precision):
     """Codelengths summed over dimensions, (L, R)."""
-    cdef Py_ssize_t l, r, m
+    cdef Py_ssize_t l, r, m, k, R = symbols.shape[1], M = symbols.shape[2], K = cdf.shape[2] - 1
     cdef const uint32_t *F
     cdef int64_t total
+    cdef int32_t *lengths = NULL
     cdef bint good = True
     check_dims(cdf.shape[0], cdf.shape[1], symbols)
-    check_symbols(symbols, cdf.shape[2] - 1)
-    result = np.empty((symbols.shape[0], symbols.shape[1]), np.int64)
+    check_symbols(symbols, K)
+    result = np.empty((symbols.shape[0], R), np.int64)
     cdef int64_t[:, ::1] out = result
+    if R > 2 * K:
+        lengths = <int32_t *>malloc(M * K * sizeof(int32_t))
     with nogil:
         for l in range(symbols.shape[0]):
-            for r in range(symbols.shape[1]):
-                total = symbols.shape[2] * (<int64_t>precision << CODELENGTH_FRAC)
-                for m in range(symbols.shape[2]):
-                    F = &cdf[l, m, symbols[l, r, m]]
-                    good = good and F[1] > F[0]
-                    total -= log2_fixed(<uint64_t>(F[1] - F[0]) | (F[1] == F[0]))
+            if lengths != NULL:
+                for m in range(M):
+                    for k in range(K):
+                        F = &cdf[l, m, k]
+                        lengths[m * K + k] = <int32_t>((<int64_t>precision << CODELENGTH_FRAC) - log2_fixed(F[1] - F[0])) if F[1] > F[0] else -1
+            for r in range(R):
+                total = 0
+                for m in range(M):
+                    if lengths != NULL:
+                        k = lengths[m * K + symbols[l, r, m]]
+                        good &= k >= 0
+                        total += k
+                    else:
+                        F = &cdf[l, m, symbols[l, r, m]]
+                        good &= F[1] > F[0]
+                        total += (<int64_t>precision << CODELENGTH_FRAC) - log2_fixed(<uint64_t>(F[1] - F[0]) | (F[1] == F[0]))
                 out[l, r] = total
+        free(lengths)
     if not good:
         raise_outside_support()
     return result
@@ -288,9 +305,7 @@ def table_pop(Stack stack, const uint32_t[:, :, ::1] cdf, Py_ssize_t draws, int 
         return result
     cdef int32_t[:, :, ::1] out = result
     # As many parts as draws pay for.
-    h = min(precision, 6)
-    while h < min(precision, 12) and draws >= 4 << h:
-        h += 1
+    h = min(precision, 8 if draws < 1024 else 10 if draws < 16384 else 12)
     if K > 256 or draws < FEW_DRAWS:
         with nogil:
             symbols_table_pop(stack._lanes, bits, L, draws, M, &cdf[0, 0, 0], K, &out[0, 0, 0])
@@ -475,21 +490,31 @@ def bernoulli_total(const int32_t[:, :, ::1] logits, const int32_t[:, :, ::1] sy
 
 # Gaussian over K buckets between given edges (edge 0 and K at -inf and inf): F(k) = leak k + floor((2^r - leak K) Phi(t_k)).
 
-def gaussian_scales(const int32_t[:, ::1] log_scale, int frac):
-    """e^-log_scale, log_scale in units of 2^-frac nats and clamped to +-8."""
-    cdef Py_ssize_t l, m
-    cdef int32_t limit = 8 << frac
-    cdef double unit = 1.0 / (1 << frac)
-    result = np.empty((log_scale.shape[0], log_scale.shape[1]), np.float64)
-    cdef double[:, ::1] out = result
-    with nogil:
-        for l in range(log_scale.shape[0]):
-            for m in range(log_scale.shape[1]):
-                out[l, m] = exp(min(max(log_scale[l, m], -limit), limit) * -unit)
-    return result
+cdef enum:
+    MEAN_BITS = 12
+    LOG_SCALE_BITS = 8
+    LOG_SCALE_LIMIT = 8 << LOG_SCALE_BITS
+    CHUNK = 256  # symbols whose parameters are made ready at a time
+
+MEAN_FRAC, LOG_SCALE_FRAC = MEAN_BITS, LOG_SCALE_BITS
+
+cdef double[2 * LOG_SCALE_LIMIT + 1] INV_SCALE  # e^-s of each log-scale s
+
+cdef void fill_inv_scale() noexcept nogil:
+    cdef int s
+    for s in range(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT + 1):
+        INV_SCALE[s + LOG_SCALE_LIMIT] = exp(s * (-1.0 / (1 << LOG_SCALE_BITS)))
+
+fill_inv_scale()
 
 
-def gaussian_table(const double[:, ::1] mean, const double[:, ::1] inv_scale, const double[::1] edges, int leak, int precision):
+cdef inline double inv_scale(int32_t log_scale) noexcept nogil:
+    log_scale = log_scale if log_scale > -LOG_SCALE_LIMIT else -LOG_SCALE_LIMIT
+    log_scale = log_scale if log_scale < LOG_SCALE_LIMIT else LOG_SCALE_LIMIT
+    return INV_SCALE[log_scale + LOG_SCALE_LIMIT]
+
+
+def gaussian_table(const int32_t[:, ::1] mean, const int32_t[:, ::1] log_scale, const double[::1] edges, int leak, int precision):
     cdef Py_ssize_t l, m, K = edges.shape[0] - 1
     cdef double spare = <double>(<int64_t>((<uint64_t>1 << precision) - leak * K))
     result = np.empty((mean.shape[0], mean.shape[1], K + 1), np.uint32)
@@ -498,15 +523,16 @@ def gaussian_table(const double[:, ::1] mean, const double[:, ::1] inv_scale, co
         for l in range(mean.shape[0]):
             for m in range(mean.shape[1]):
                 F[l, m, 0] = 0
-                mcbits_gaussian_row(&edges[0], K, mean[l, m], inv_scale[l, m], spare, leak, PHI, PHI_STEPS, PHI_SPAN,
+                mcbits_gaussian_row(&edges[0], K, mean[l, m] * (1.0 / (1 << MEAN_BITS)), inv_scale(log_scale[l, m]), spare, leak, PHI, PHI_STEPS, PHI_SPAN,
                                     <int32_t *>&F[l, m, 0])
                 F[l, m, K] = <uint32_t>1 << precision
     return result
 
 
-def gaussian_intervals(const int32_t[:, :, ::1] symbols, const double[:, ::1] mean, const double[:, ::1] inv_scale,
+def gaussian_intervals(const int32_t[:, :, ::1] symbols, const int32_t[:, ::1] mean, const int32_t[:, ::1] log_scale,
                        const double[::1] edges, int leak, int precision):
-    cdef Py_ssize_t l, r, L = symbols.shape[0], R = symbols.shape[1], M = symbols.shape[2], K = edges.shape[0] - 1
+    cdef Py_ssize_t l, r, m, i, n, L = symbols.shape[0], R = symbols.shape[1], M = symbols.shape[2], K = edges.shape[0] - 1
+    cdef double[CHUNK] means, inv_scales
     cdef double spare = <double>(<int64_t>((<uint64_t>1 << precision) - leak * K))
     check_dims(mean.shape[0], mean.shape[1], symbols)
     check_symbols(symbols, K)
@@ -515,13 +541,19 @@ def gaussian_intervals(const int32_t[:, :, ::1] symbols, const double[:, ::1] me
     cdef uint32_t[:, :, ::1] start = starts
     cdef uint32_t[:, :, ::1] freq = freqs
     cdef bint good = True
-    if M > 0:
-        with nogil:
-            for l in range(L):
+    with nogil:
+        for l in range(L):
+            m = 0
+            while m < M:
+                n = min(<Py_ssize_t>CHUNK, M - m)
+                for i in range(n):
+                    means[i] = mean[l, m + i] * (1.0 / (1 << MEAN_BITS))
+                    inv_scales[i] = inv_scale(log_scale[l, m + i])
                 for r in range(R):
-                    good &= mcbits_intervals_row(&edges[0], <int32_t>K, &symbols[l, r, 0], &mean[l, 0], &inv_scale[l, 0], M,
-                                                 spare, leak, <int32_t>1 << precision, PHI, PHI_STEPS, PHI_SPAN,
-                                                 <int32_t *>&start[l, r, 0], <int32_t *>&freq[l, r, 0])
+                    good &= mcbits_intervals_row(&edges[0], <int32_t>K, &symbols[l, r, m], means, inv_scales, n, spare, leak,
+                                                 <int32_t>1 << precision, PHI, PHI_STEPS, PHI_SPAN,
+                                                 <int32_t *>&start[l, r, m], <int32_t *>&freq[l, r, m])
+                m += n
     if not good:
         raise_outside_support()
     return starts, freqs
@@ -570,7 +602,7 @@ cdef class Buckets:
         self.cells = np.clip(np.searchsorted(edges, middles) - 1, 0, num_buckets - 1).astype(np.int32)
 
 
-def gaussian_pop(Stack stack, Py_ssize_t draws, const double[:, ::1] mean, const double[:, ::1] inv_scale, Buckets buckets,
+def gaussian_pop(Stack stack, Py_ssize_t draws, const int32_t[:, ::1] mean, const int32_t[:, ::1] log_scale, Buckets buckets,
                  int leak, int precision):
     cdef Py_ssize_t L = mean.shape[0], M = mean.shape[1]
     cdef RansBits bits = stack.widths(precision)
@@ -584,7 +616,8 @@ def gaussian_pop(Stack stack, Py_ssize_t draws, const double[:, ::1] mean, const
     g.leak, g.spare = leak, <double>(<int64_t>((<uint64_t>1 << precision) - leak * g.K))
     g.phi, g.steps, g.span = PHI, PHI_STEPS, PHI_SPAN
     g.cells, g.num_cells, g.low, g.per_unit = &buckets.cells[0], buckets.cells.shape[0], buckets.low, buckets.per_unit
+    g.mean_unit, g.inv_scales, g.limit = 1.0 / (1 << MEAN_BITS), INV_SCALE, LOG_SCALE_LIMIT
     g.normal, g.log_normal = NORMAL, LOG_NORMAL
     with nogil:
-        symbols_gaussian_pop(stack._lanes, bits, L, draws, M, &g, &mean[0, 0], &inv_scale[0, 0], &out[0, 0, 0])
+        symbols_gaussian_pop(stack._lanes, bits, L, draws, M, &g, &mean[0, 0], &log_scale[0, 0], &out[0, 0, 0])
     return result

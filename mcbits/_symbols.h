@@ -69,13 +69,27 @@ static int symbols_push(Lane *lanes, RansBits bits, ptrdiff_t L, ptrdiff_t R, pt
 /* hints[i] of a cdf of K <= 256 symbols is the symbol that holds the first quantile of the i-th of 2^h equal parts. */
 static void symbols_hints(const uint32_t *F, ptrdiff_t K, int r, int h, uint8_t *hints)
 {
-    const int shift = r - h;
-    uint32_t i = 0;
-    for (ptrdiff_t k = 0; k < K; k++) {
-        const uint32_t stop = (F[k + 1] + (1u << shift) - 1) >> shift;
-        for (; i < stop; i++)
-            hints[i] = (uint8_t)k;
+    const ptrdiff_t size = (ptrdiff_t)1 << h;
+    const uint32_t up = (1u << (r - h)) - 1;
+    uint8_t first[(1 << 12) + 1] = {0};
+    for (ptrdiff_t k = 0; k < K; k++)
+        first[(F[k] + up) >> (r - h)] = (uint8_t)k;
+    ptrdiff_t i = 0;
+    uint8_t largest = 0;
+#ifdef __SSE2__
+    __m128i before = _mm_setzero_si128();
+    for (; i + 16 <= size; i += 16) {
+        __m128i x = _mm_loadu_si128((const __m128i *)(first + i));
+        x = _mm_max_epu8(x, _mm_slli_si128(x, 1));
+        x = _mm_max_epu8(x, _mm_slli_si128(x, 2));
+        x = _mm_max_epu8(x, _mm_slli_si128(x, 4));
+        x = _mm_max_epu8(_mm_max_epu8(x, _mm_slli_si128(x, 8)), before);
+        _mm_storeu_si128((__m128i *)(hints + i), x);
+        before = _mm_set1_epi8((char)(largest = hints[i + 15]));
     }
+#endif
+    for (; i < size; i++)
+        hints[i] = largest = first[i] > largest ? first[i] : largest;
 }
 
 static void symbols_hint_pop(Lane *lanes, RansBits bits, ptrdiff_t L, ptrdiff_t R, ptrdiff_t M, const uint32_t *cdf,
@@ -148,6 +162,9 @@ typedef struct {
     const int32_t *cells; /* the bucket at low + (c + 1/2) / per_unit */
     ptrdiff_t num_cells;
     double low, per_unit;
+    double mean_unit;         /* of fixed-point means */
+    const double *inv_scales; /* of log-scales, from -limit to limit */
+    int32_t limit;
     const float *normal;  /* the quantile function at (i + 1/2) / 2^log_normal */
     int log_normal;
 } Gaussian;
@@ -168,13 +185,16 @@ RANS_INLINE uint64_t gaussian_cdf(const Gaussian *g, ptrdiff_t k, double mean, d
 }
 
 static void symbols_gaussian_pop(Lane *lanes, RansBits bits, ptrdiff_t L, ptrdiff_t R, ptrdiff_t M, const Gaussian *g,
-                                 const double *mean, const double *inv_scale, int32_t *out)
+                                 const int32_t *mean, const int32_t *log_scale, int32_t *out)
 {
     const int shift = bits.r > g->log_normal ? bits.r - g->log_normal : 0, less = g->log_normal - (bits.r - shift);
     FORWARD({
-        const double centre = mean[l * M + m];
-        const double slope = inv_scale[l * M + m] * g->steps;
-        const double scale = g->per_unit / inv_scale[l * M + m];
+        int32_t s = log_scale[l * M + m];
+        s = s > -g->limit ? s : -g->limit;
+        s = s < g->limit ? s : g->limit;
+        const double centre = mean[l * M + m] * g->mean_unit;
+        const double slope = g->inv_scales[g->limit + s] * g->steps;
+        const double scale = g->per_unit * g->inv_scales[g->limit - s];
         const double offset = (centre - g->low) * g->per_unit;
         const uint64_t q = rans_peek(head, bits);
         double cell = g->normal[q >> shift << less] * scale + offset;

@@ -1,8 +1,8 @@
 """Gaussians over K buckets: the normal cdf at fixed edges, scaled to integers and made leaky, rises by at least 1 a
 bucket."""
 
-from copy import copy
 from functools import cache, cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,8 +12,8 @@ from mcbits._rans import Stack
 from mcbits.distributions.base import Repeatable, check_precision, draws
 from mcbits.errors import DataError, UsageError
 
-MEAN_FRAC = 12
-LOG_SCALE_FRAC = 8
+MEAN_FRAC = _kernels.MEAN_FRAC
+LOG_SCALE_FRAC = _kernels.LOG_SCALE_FRAC
 CENTRE_FRAC = 8
 """Fractional bits of fixed-point means, of log-scales (nats), and of the bucket centres that a decoder network
 reads."""
@@ -52,6 +52,13 @@ def _buckets(edges: bytes) -> _kernels.Buckets:
     return _kernels.Buckets(np.frombuffer(edges))
 
 
+def _int32(integers: NDArray[Any]) -> NDArray[np.int32]:
+    cast = np.ascontiguousarray(integers, np.int32)
+    if cast.dtype != integers.dtype and not np.array_equal(cast, integers):
+        raise DataError("a mean or log-scale does not fit in 32 bits")
+    return cast
+
+
 class _Gaussian(Repeatable):
     def __init__(
         self,
@@ -68,18 +75,15 @@ class _Gaussian(Repeatable):
         self.shape = mean.shape
         self.num_symbols = len(edges) - 1
         self.precision = check_precision(precision, self.num_symbols)
-        if log_scale.dtype != np.int32:
-            log_scale = np.clip(log_scale, -2048, 2048).astype(np.int32)
-        inv_scale = _kernels.gaussian_scales(np.ascontiguousarray(log_scale), LOG_SCALE_FRAC)
-        self._parameters = (np.ascontiguousarray(mean * 2.0**-MEAN_FRAC), inv_scale, edges, int(leaky), precision)
+        self._parameters = (_int32(mean), _int32(log_scale), edges, int(leaky), precision)
 
     def rows(self, first: int, last: int) -> "_Gaussian":
         """Of these lanes, first to last - 1."""
-        part = copy(self)
-        part.__dict__.pop("_table", None)
-        mean, inv_scale, *others = self._parameters
-        part._parameters = (mean[first:last], inv_scale[first:last], *others)
+        part = object.__new__(type(self))
+        mean, log_scale, edges, leak, precision = self._parameters
+        part._parameters = (mean[first:last], log_scale[first:last], edges, leak, precision)
         part.shape = (last - first, self.shape[1])
+        part.num_symbols, part.precision = self.num_symbols, self.precision
         return part
 
     @cached_property
@@ -98,8 +102,8 @@ class _Gaussian(Repeatable):
 
     def pop_draws(self, stack: Stack, draws: int) -> NDArray[np.int32]:
         if draws < _TABLE_DRAWS:
-            mean, inv_scale, edges, leak, precision = self._parameters
-            return _kernels.gaussian_pop(stack, draws, mean, inv_scale, _buckets(edges.tobytes()), leak, precision)
+            mean, log_scale, edges, leak, precision = self._parameters
+            return _kernels.gaussian_pop(stack, draws, mean, log_scale, _buckets(edges.tobytes()), leak, precision)
         return _kernels.table_pop(stack, self._table, draws, self.precision)
 
     def intervals(self, symbols: ArrayLike) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:

@@ -24,6 +24,7 @@ from mcbits.exact.layers import (
     channels_first,
     channels_last,
 )
+from mcbits.exact.threads import share
 
 _DENSE_TYPES = {np.dtype(name) for name in ("uint8", "int16", "int32", "int64", "float32")}
 
@@ -189,7 +190,8 @@ class FrozenNetwork:
         _check_shape(known, x)
         if x.dtype not in _DENSE_TYPES:
             x = self._checked(known, x)
-        if not self._dense.run(np.ascontiguousarray(x), outs):
+        x = np.ascontiguousarray(x)
+        if not share(len(x), lambda rows: self._dense.run(x[rows], [out[rows] for out in outs])):
             raise DataError(f"an input is not an integer within +-{known.bound}")
 
     def _checked(self, known: FixedPoint, x: np.ndarray) -> np.ndarray:
