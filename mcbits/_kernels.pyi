@@ -37,15 +37,34 @@ def weights_from_log2(log_w: I64) -> U64:
 def bernoulli_table(precision: int) -> tuple[U32, I32]:
     """Frequency of a 1 for each logit from -16 in steps of 2^-8, and the codelengths of all 0s, then of all 1s."""
 def bernoulli_freqs(logits: I32, freq: U32) -> U64: ...
-def bernoulli_push(stack: Stack, logits: I32, symbols: I32, freq: U32, precision: int) -> None: ...
+
+class BernoulliSymbols:
+    """What pushes need of both symbols under every logit, at one precision."""
+
+    def __init__(self, freq: U32, precision: int) -> None: ...
+
+def bernoulli_push(stack: Stack, logits: I32, symbols: I32, both: BernoulliSymbols) -> None: ...
 def bernoulli_pop(stack: Stack, logits: I32, freq: U32, precision: int) -> I32: ...
 def bernoulli_total(logits: I32, symbols: I32, length: I32) -> I64:
     """Codelengths summed over dimensions, (L, R); symbols (L, 1, M) are shared by all draws."""
-def gaussian_table(mean: F64, inv_scale: F64, edges: F64, leak: int, precision: int) -> U32: ...
-def gaussian_intervals(
-    symbols: I32, mean: F64, inv_scale: F64, edges: F64, leak: int, precision: int
-) -> tuple[U64, U64]: ...
-def gaussian_pop(stack: Stack, draws: int, mean: F64, inv_scale: F64, edges: F64, leak: int, precision: int) -> I32: ...
+MEAN_FRAC: int
+LOG_SCALE_FRAC: int
+"""Fractional bits of fixed-point means and of log-scales (nats; clamped to +-8)."""
 
+def gaussian_table(mean: I32, log_scale: I32, edges: F64, leak: int, precision: int) -> U32: ...
+def gaussian_intervals(
+    symbols: I32, mean: I32, log_scale: I32, edges: F64, leak: int, precision: int
+) -> tuple[U32, U32]: ...
+def interval_push(stack: Stack, starts: U32, freqs: U32, precision: int) -> None:
+    """Push what `gaussian_intervals` has found."""
+
+class Buckets:
+    """Which bucket holds a value, for all values between the edges but those near one: where the search of a pop begins."""
+
+    def __init__(self, edges: F64) -> None: ...
+
+def gaussian_pop(
+    stack: Stack, draws: int, mean: I32, log_scale: I32, buckets: Buckets, leak: int, precision: int
+) -> I32: ...
 def set_wide(wide: int) -> None:
     """Use AVX2 (1), the plain loops (0), or what the processor has (-1): for tests, the results being equal."""

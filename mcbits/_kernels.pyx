@@ -6,28 +6,69 @@ Shapes: L lanes, R draws (particles) under the same parameters, M dimensions. A 
 uint32 with F[0] = 0 and F[K] = 2^r, r <= 30.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 import numpy as np
 
-from mcbits._numerics cimport CODELENGTH_FRAC, PHI, PHI_SPAN, PHI_STEPS, exp, log2, log2_fixed, phi
-from mcbits._rans cimport Lane, Stack, peek, pop_one, push_one
+from mcbits._numerics cimport CODELENGTH_FRAC, PHI, PHI_SPAN, PHI_STEPS, exp, log2, log2_fixed, ndtri
+from mcbits._rans cimport Lane, RansBits, Stack, rans_peek, rans_pop, rans_push
 from mcbits.errors import DataError
 
 cdef extern from "_loops.h" nogil:
     int mcbits_wide
     void mcbits_gaussian_row(const double *edges, Py_ssize_t n, double mean, double inv_scale, double spare, int32_t leak,
                              const double[2] *table, int32_t steps, int32_t span, int32_t *F)
+    bint mcbits_intervals_row(const double *edges, int32_t K, const int32_t *k, const double *mean, const double *inv_scale,
+                              Py_ssize_t n, double spare, int32_t leak, int32_t whole, const double[2] *phi, int32_t steps,
+                              int32_t span, int32_t *starts, int32_t *freqs)
     int32_t mcbits_bernoulli_row(const int32_t *logits, const int32_t *x, Py_ssize_t n, const int32_t *length, int32_t limit)
-    Py_ssize_t mcbits_search256(const int32_t *F, const int32_t *sixteenths, int32_t q)
     Py_ssize_t mcbits_search(const int32_t *F, Py_ssize_t n, int32_t q)
+
+cdef extern from "_symbols.h" nogil:
+    ctypedef struct RansSymbol:
+        uint32_t start, freq
+    RansSymbol rans_symbol(uint64_t start, uint64_t f, int r)
+    int symbols_table_push(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const uint32_t *cdf,
+                           Py_ssize_t K, const int32_t *symbols)
+    int symbols_push(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const RansSymbol *table,
+                     Py_ssize_t K, const int32_t *symbols)
+    void symbols_hints(const uint32_t *F, Py_ssize_t K, int r, int h, uint8_t *hints)
+    void symbols_hint_pop(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const uint32_t *cdf,
+                          Py_ssize_t K, const uint8_t *hints, int h, int32_t *out)
+    void symbols_table_pop(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const uint32_t *cdf,
+                           Py_ssize_t K, int32_t *out)
+    int symbols_bernoulli_push(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const int32_t *logits,
+                               const int32_t *symbols, const RansSymbol *table, int32_t limit)
+    void symbols_bernoulli_pop(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const int32_t *logits,
+                               const uint32_t *ones, int32_t limit, int32_t *out)
+    ctypedef struct Gaussian:
+        const double *edges
+        Py_ssize_t K
+        double spare
+        int32_t leak
+        const double[2] *phi
+        int32_t steps, span
+        const int32_t *cells
+        Py_ssize_t num_cells
+        double low, per_unit
+        double mean_unit
+        const double *inv_scales
+        int32_t limit
+        const float *normal
+        int log_normal
+    void symbols_gaussian_pop(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const Gaussian *g,
+                              const int32_t *mean, const int32_t *log_scale, int32_t *out)
+    int symbols_interval_push(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const uint32_t *starts,
+                              const uint32_t *freqs)
 
 cdef double LN2 = 6.93147180559945309417e-01
 
 cdef enum:
     LOGIT_LIMIT = 4096  # logits are clamped to [-16, 16) in steps of 2^-8
     BERNOULLI_SIZE = 2 * LOGIT_LIMIT
+    FEW_DRAWS = 32   # fewer from one table do not pay for hints
+    MANY_DRAWS = 8   # so many for each of its symbols pay for their reciprocals
 
 
 def set_wide(int wide):
@@ -88,6 +129,8 @@ def uniform_push(Stack stack, const int64_t[:, :, ::1] symbols, const int64_t[:,
     cdef int64_t k
     cdef int failed = 0
     cdef bint good = True
+    cdef Lane *lane
+    cdef RansBits bits = stack.widths(precision)
     stack.check(precision, sizes.shape[0])
     if symbols.shape[0] != sizes.shape[0] or symbols.shape[2] != sizes.shape[1]:
         raise DataError(f"symbols {symbols.shape[0]} x {symbols.shape[2]} meet a distribution over {sizes.shape[0]} x {sizes.shape[1]}")
@@ -102,8 +145,8 @@ def uniform_push(Stack stack, const int64_t[:, :, ::1] symbols, const int64_t[:,
                     for l in range(symbols.shape[0]):
                         k, n = symbols[l, r, m], sizes[l, m]
                         start = (<uint64_t>k << precision) // n
-                        failed |= push_one(&stack._lanes[l], start, ((<uint64_t>k + 1) << precision) // n - start,
-                                           precision, stack.lprec, stack.bprec)
+                        lane = &stack._lanes[l]
+                        lane.head = rans_push(lane, lane.head, start, ((<uint64_t>k + 1) << precision) // n - start, bits, &failed)
     if not good:
         raise DataError("a symbol is outside the support of the uniform distribution")
     if failed:
@@ -113,6 +156,8 @@ def uniform_push(Stack stack, const int64_t[:, :, ::1] symbols, const int64_t[:,
 def uniform_pop(Stack stack, const int64_t[:, ::1] sizes, int precision):
     cdef Py_ssize_t l, m
     cdef uint64_t n, k, start
+    cdef Lane *lane
+    cdef RansBits bits = stack.widths(precision)
     stack.check(precision, sizes.shape[0])
     result = np.empty((sizes.shape[0], sizes.shape[1]), np.int64)
     cdef int64_t[:, ::1] out = result
@@ -120,10 +165,11 @@ def uniform_pop(Stack stack, const int64_t[:, ::1] sizes, int precision):
         for m in range(sizes.shape[1]):
             for l in range(sizes.shape[0]):
                 n = sizes[l, m]
-                k = ((peek(&stack._lanes[l], precision) + 1) * n - 1) >> precision
+                lane = &stack._lanes[l]
+                k = ((rans_peek(lane.head, bits) + 1) * n - 1) >> precision
                 start = (k << precision) // n
                 out[l, m] = k
-                pop_one(&stack._lanes[l], start, ((k + 1) << precision) // n - start, precision, stack.lprec, stack.bprec)
+                lane.head = rans_pop(lane, lane.head, start, ((k + 1) << precision) // n - start, bits)
     return result
 
 
@@ -154,23 +200,37 @@ def table_intervals(const uint32_t[:, :, ::1] cdf, const int32_t[:, :, ::1] symb
 
 def table_total(const uint32_t[:, :, ::1] cdf, const int32_t[:, :, ::1] symbols, int precision):
     """Codelengths summed over dimensions, (L, R)."""
-    cdef Py_ssize_t l, r, m
+    cdef Py_ssize_t l, r, m, k, R = symbols.shape[1], M = symbols.shape[2], K = cdf.shape[2] - 1
     cdef const uint32_t *F
     cdef int64_t total
+    cdef int32_t *lengths = NULL
     cdef bint good = True
     check_dims(cdf.shape[0], cdf.shape[1], symbols)
-    check_symbols(symbols, cdf.shape[2] - 1)
-    result = np.empty((symbols.shape[0], symbols.shape[1]), np.int64)
+    check_symbols(symbols, K)
+    result = np.empty((symbols.shape[0], R), np.int64)
     cdef int64_t[:, ::1] out = result
+    if R > 2 * K:
+        lengths = <int32_t *>malloc(M * K * sizeof(int32_t))
     with nogil:
         for l in range(symbols.shape[0]):
-            for r in range(symbols.shape[1]):
-                total = symbols.shape[2] * (<int64_t>precision << CODELENGTH_FRAC)
-                for m in range(symbols.shape[2]):
-                    F = &cdf[l, m, symbols[l, r, m]]
-                    good = good and F[1] > F[0]
-                    total -= log2_fixed(<uint64_t>(F[1] - F[0]) | (F[1] == F[0]))
+            if lengths != NULL:
+                for m in range(M):
+                    for k in range(K):
+                        F = &cdf[l, m, k]
+                        lengths[m * K + k] = <int32_t>((<int64_t>precision << CODELENGTH_FRAC) - log2_fixed(F[1] - F[0])) if F[1] > F[0] else -1
+            for r in range(R):
+                total = 0
+                for m in range(M):
+                    if lengths != NULL:
+                        k = lengths[m * K + symbols[l, r, m]]
+                        good &= k >= 0
+                        total += k
+                    else:
+                        F = &cdf[l, m, symbols[l, r, m]]
+                        good &= F[1] > F[0]
+                        total += (<int64_t>precision << CODELENGTH_FRAC) - log2_fixed(<uint64_t>(F[1] - F[0]) | (F[1] == F[0]))
                 out[l, r] = total
+        free(lengths)
     if not good:
         raise_outside_support()
     return result
@@ -196,59 +256,69 @@ def table_inverse(const uint32_t[:, :, ::1] cdf, const uint64_t[:, :, ::1] quant
 
 
 def table_push(Stack stack, const uint32_t[:, :, ::1] cdf, const int32_t[:, :, ::1] symbols, int precision):
-    cdef Py_ssize_t l, r, m
+    cdef Py_ssize_t l, r, m, k, L = symbols.shape[0], R = symbols.shape[1], M = symbols.shape[2], K = cdf.shape[2] - 1
     cdef const uint32_t *F
+    cdef RansSymbol *table
+    cdef RansBits bits = stack.widths(precision)
     cdef int failed = 0
     cdef bint good = True
-    stack.check(precision, symbols.shape[0])
+    stack.check(precision, L)
     check_dims(cdf.shape[0], cdf.shape[1], symbols)
-    check_symbols(symbols, cdf.shape[2] - 1)
+    check_symbols(symbols, K)
+    if L * R * M == 0:
+        return
     with nogil:
-        for l in range(symbols.shape[0]):
-            for r in range(symbols.shape[1]):
-                for m in range(symbols.shape[2]):
+        for l in range(L):
+            for r in range(R):
+                for m in range(M):
                     F = &cdf[l, m, symbols[l, r, m]]
                     good = good and F[1] > F[0]
     if not good:
         raise_outside_support()
-    with nogil:
-        for r in range(symbols.shape[1] - 1, -1, -1):
-            for m in range(symbols.shape[2] - 1, -1, -1):
-                for l in range(symbols.shape[0]):
-                    F = &cdf[l, m, symbols[l, r, m]]
-                    failed |= push_one(&stack._lanes[l], F[0], <uint32_t>(F[1] - F[0]), precision, stack.lprec, stack.bprec)
+    if R < MANY_DRAWS * K:
+        with nogil:
+            failed = symbols_table_push(stack._lanes, bits, L, R, M, &cdf[0, 0, 0], K, &symbols[0, 0, 0])
+    else:
+        table = <RansSymbol *>malloc(L * M * K * sizeof(RansSymbol))
+        failed = table == NULL
+        if not failed:
+            with nogil:
+                for l in range(L):
+                    for m in range(M):
+                        for k in range(K):
+                            F = &cdf[l, m, k]
+                            table[(l * M + m) * K + k] = rans_symbol(F[0], max(<uint32_t>(F[1] - F[0]), <uint32_t>1), precision)
+                failed = symbols_push(stack._lanes, bits, L, R, M, table, K, &symbols[0, 0, 0])
+                free(table)
     if failed:
         raise MemoryError
 
 
 def table_pop(Stack stack, const uint32_t[:, :, ::1] cdf, Py_ssize_t draws, int precision):
-    cdef Py_ssize_t l, r, m, k, K = cdf.shape[2] - 1, L = cdf.shape[0], M = cdf.shape[1]
-    cdef const uint32_t *F
-    cdef int32_t quantile
-    cdef int32_t *sixteenths = NULL
-    stack.check(precision, cdf.shape[0])
-    result = np.empty((cdf.shape[0], draws, M), np.int32)
+    cdef Py_ssize_t l, m, L = cdf.shape[0], M = cdf.shape[1], K = cdf.shape[2] - 1
+    cdef RansBits bits = stack.widths(precision)
+    cdef uint8_t *hints
+    cdef int h
+    stack.check(precision, L)
+    result = np.empty((L, draws, M), np.int32)
+    if result.size == 0:
+        return result
     cdef int32_t[:, :, ::1] out = result
-    if K == 256 and draws > 1:
-        sixteenths = <int32_t *>malloc(L * M * 16 * sizeof(int32_t))
+    # As many parts as draws pay for.
+    h = min(precision, 8 if draws < 1024 else 10 if draws < 16384 else 12)
+    if K > 256 or draws < FEW_DRAWS:
+        with nogil:
+            symbols_table_pop(stack._lanes, bits, L, draws, M, &cdf[0, 0, 0], K, &out[0, 0, 0])
+        return result
+    hints = <uint8_t *>malloc(L * M << h)
+    if hints == NULL:
+        raise MemoryError
     with nogil:
-        if sixteenths != NULL:
-            for l in range(L):
-                for m in range(M):
-                    for k in range(16):
-                        sixteenths[16 * (l * M + m) + k] = <int32_t>cdf[l, m, 16 * k]
-        for r in range(draws):
+        for l in range(L):
             for m in range(M):
-                for l in range(L):
-                    F = &cdf[l, m, 0]
-                    quantile = <int32_t>peek(&stack._lanes[l], precision)
-                    if sixteenths != NULL:
-                        k = mcbits_search256(<const int32_t *>F, sixteenths + 16 * (l * M + m), quantile)
-                    else:
-                        k = mcbits_search(<const int32_t *>F, K, quantile)
-                    out[l, r, m] = <int32_t>k
-                    pop_one(&stack._lanes[l], F[k], <uint32_t>(F[k + 1] - F[k]), precision, stack.lprec, stack.bprec)
-        free(sixteenths)
+                symbols_hints(&cdf[l, m, 0], K, precision, h, hints + ((l * M + m) << h))
+        symbols_hint_pop(stack._lanes, bits, L, draws, M, &cdf[0, 0, 0], K, hints, h, &out[0, 0, 0])
+        free(hints)
     return result
 
 
@@ -347,44 +417,49 @@ def bernoulli_freqs(const int32_t[::1] logits, const uint32_t[::1] freq):
     return result
 
 
+cdef class BernoulliSymbols:
+    """What pushes need of both symbols under every logit, at one precision."""
+
+    cdef RansSymbol table[2 * BERNOULLI_SIZE]
+    cdef int precision
+
+    def __cinit__(self, const uint32_t[::1] freq, int precision):
+        cdef Py_ssize_t i
+        cdef uint64_t whole = <uint64_t>1 << precision
+        self.precision = precision
+        for i in range(BERNOULLI_SIZE):
+            self.table[i] = rans_symbol(0, whole - freq[i], precision)
+            self.table[BERNOULLI_SIZE + i] = rans_symbol(whole - freq[i], freq[i], precision)
+
+
 def bernoulli_push(Stack stack, const int32_t[:, :, ::1] logits, const int32_t[:, :, ::1] symbols,
-                   const uint32_t[::1] freq, int precision):
-    cdef Py_ssize_t l, r, m
-    cdef uint64_t whole = <uint64_t>1 << precision, zero, one
+                   BernoulliSymbols both):
+    cdef Py_ssize_t L = symbols.shape[0], R = symbols.shape[1], M = symbols.shape[2]
+    cdef RansBits bits = stack.widths(both.precision)
     cdef int failed = 0
-    stack.check(precision, symbols.shape[0])
-    if logits.shape[1] != symbols.shape[1]:
-        raise DataError(f"{symbols.shape[1]} draws meet a distribution over {logits.shape[1]}")
+    stack.check(both.precision, L)
+    if logits.shape[1] != R:
+        raise DataError(f"{R} draws meet a distribution over {logits.shape[1]}")
     check_dims(logits.shape[0], logits.shape[2], symbols)
     check_symbols(symbols, 2)
+    if L * R * M == 0:
+        return
     with nogil:
-        for r in range(symbols.shape[1] - 1, -1, -1):
-            for m in range(symbols.shape[2] - 1, -1, -1):
-                for l in range(symbols.shape[0]):
-                    one = freq[logit_index(logits[l, r, m])]
-                    # Selected, not branched on: a symbol is hard to predict, and a wrong guess costs more than its push.
-                    zero = whole - one
-                    failed |= push_one(&stack._lanes[l], zero if symbols[l, r, m] else 0, one if symbols[l, r, m] else zero,
-                                       precision, stack.lprec, stack.bprec)
+        failed = symbols_bernoulli_push(stack._lanes, bits, L, R, M, &logits[0, 0, 0], &symbols[0, 0, 0], both.table, LOGIT_LIMIT)
     if failed:
         raise MemoryError
 
 
 def bernoulli_pop(Stack stack, const int32_t[:, :, ::1] logits, const uint32_t[::1] freq, int precision):
-    cdef Py_ssize_t l, r, m
-    cdef uint64_t whole = <uint64_t>1 << precision, zero, one
-    stack.check(precision, logits.shape[0])
-    result = np.empty((logits.shape[0], logits.shape[1], logits.shape[2]), np.int32)
+    cdef Py_ssize_t L = logits.shape[0], R = logits.shape[1], M = logits.shape[2]
+    cdef RansBits bits = stack.widths(precision)
+    stack.check(precision, L)
+    result = np.empty((L, R, M), np.int32)
+    if result.size == 0:
+        return result
     cdef int32_t[:, :, ::1] out = result
     with nogil:
-        for r in range(logits.shape[1]):
-            for m in range(logits.shape[2]):
-                for l in range(logits.shape[0]):
-                    zero = whole - freq[logit_index(logits[l, r, m])]
-                    one = peek(&stack._lanes[l], precision) >= zero
-                    out[l, r, m] = <int32_t>one
-                    pop_one(&stack._lanes[l], zero if one else 0, whole - zero if one else zero, precision, stack.lprec,
-                            stack.bprec)
+        symbols_bernoulli_pop(stack._lanes, bits, L, R, M, &logits[0, 0, 0], &freq[0], LOGIT_LIMIT, &out[0, 0, 0])
     return result
 
 
@@ -415,27 +490,31 @@ def bernoulli_total(const int32_t[:, :, ::1] logits, const int32_t[:, :, ::1] sy
 
 # Gaussian over K buckets between given edges (edge 0 and K at -inf and inf): F(k) = leak k + floor((2^r - leak K) Phi(t_k)).
 
-cdef inline uint64_t gaussian_cdf(Py_ssize_t k, Py_ssize_t K, const double *edges, double mean, double inv_scale,
-                                  int leak, int precision) noexcept nogil:
-    cdef double spare = <double>(<int64_t>((<uint64_t>1 << precision) - leak * K))
-    if k == 0:
-        return 0
-    if k == K:
-        return <uint64_t>1 << precision
-    return leak * k + <uint64_t>(<int64_t>(spare * phi((edges[k] - mean) * inv_scale)))
+cdef enum:
+    MEAN_BITS = 12
+    LOG_SCALE_BITS = 8
+    LOG_SCALE_LIMIT = 8 << LOG_SCALE_BITS
+    CHUNK = 256  # symbols whose parameters are made ready at a time
+
+MEAN_FRAC, LOG_SCALE_FRAC = MEAN_BITS, LOG_SCALE_BITS
+
+cdef double[2 * LOG_SCALE_LIMIT + 1] INV_SCALE  # e^-s of each log-scale s
+
+cdef void fill_inv_scale() noexcept nogil:
+    cdef int s
+    for s in range(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT + 1):
+        INV_SCALE[s + LOG_SCALE_LIMIT] = exp(s * (-1.0 / (1 << LOG_SCALE_BITS)))
+
+fill_inv_scale()
 
 
-cdef inline Py_ssize_t gaussian_search(uint64_t quantile, Py_ssize_t K, const double *edges, double mean,
-                                       double inv_scale, int leak, int precision) noexcept nogil:
-    cdef Py_ssize_t low = 0, half, size = K
-    while size > 1:
-        half = size >> 1
-        low = low + half if gaussian_cdf(low + half, K, edges, mean, inv_scale, leak, precision) <= quantile else low
-        size -= half
-    return low
+cdef inline double inv_scale(int32_t log_scale) noexcept nogil:
+    log_scale = log_scale if log_scale > -LOG_SCALE_LIMIT else -LOG_SCALE_LIMIT
+    log_scale = log_scale if log_scale < LOG_SCALE_LIMIT else LOG_SCALE_LIMIT
+    return INV_SCALE[log_scale + LOG_SCALE_LIMIT]
 
 
-def gaussian_table(const double[:, ::1] mean, const double[:, ::1] inv_scale, const double[::1] edges, int leak, int precision):
+def gaussian_table(const int32_t[:, ::1] mean, const int32_t[:, ::1] log_scale, const double[::1] edges, int leak, int precision):
     cdef Py_ssize_t l, m, K = edges.shape[0] - 1
     cdef double spare = <double>(<int64_t>((<uint64_t>1 << precision) - leak * K))
     result = np.empty((mean.shape[0], mean.shape[1], K + 1), np.uint32)
@@ -444,51 +523,101 @@ def gaussian_table(const double[:, ::1] mean, const double[:, ::1] inv_scale, co
         for l in range(mean.shape[0]):
             for m in range(mean.shape[1]):
                 F[l, m, 0] = 0
-                mcbits_gaussian_row(&edges[0], K, mean[l, m], inv_scale[l, m], spare, leak, PHI, PHI_STEPS, PHI_SPAN,
+                mcbits_gaussian_row(&edges[0], K, mean[l, m] * (1.0 / (1 << MEAN_BITS)), inv_scale(log_scale[l, m]), spare, leak, PHI, PHI_STEPS, PHI_SPAN,
                                     <int32_t *>&F[l, m, 0])
                 F[l, m, K] = <uint32_t>1 << precision
     return result
 
 
-def gaussian_intervals(const int32_t[:, :, ::1] symbols, const double[:, ::1] mean, const double[:, ::1] inv_scale,
+def gaussian_intervals(const int32_t[:, :, ::1] symbols, const int32_t[:, ::1] mean, const int32_t[:, ::1] log_scale,
                        const double[::1] edges, int leak, int precision):
-    cdef Py_ssize_t l, r, m, k, K = edges.shape[0] - 1
+    cdef Py_ssize_t l, r, m, i, n, L = symbols.shape[0], R = symbols.shape[1], M = symbols.shape[2], K = edges.shape[0] - 1
+    cdef double[CHUNK] means, inv_scales
+    cdef double spare = <double>(<int64_t>((<uint64_t>1 << precision) - leak * K))
     check_dims(mean.shape[0], mean.shape[1], symbols)
     check_symbols(symbols, K)
-    starts = np.empty((symbols.shape[0], symbols.shape[1], symbols.shape[2]), np.uint64)
-    freqs = np.empty_like(starts)
-    cdef uint64_t[:, :, ::1] start = starts
-    cdef uint64_t[:, :, ::1] freq = freqs
+    starts = np.empty((L, R, M), np.uint32)
+    freqs = np.empty((L, R, M), np.uint32)
+    cdef uint32_t[:, :, ::1] start = starts
+    cdef uint32_t[:, :, ::1] freq = freqs
     cdef bint good = True
     with nogil:
-        for l in range(symbols.shape[0]):
-            for r in range(symbols.shape[1]):
-                for m in range(symbols.shape[2]):
-                    k = symbols[l, r, m]
-                    start[l, r, m] = gaussian_cdf(k, K, &edges[0], mean[l, m], inv_scale[l, m], leak, precision)
-                    freq[l, r, m] = (gaussian_cdf(k + 1, K, &edges[0], mean[l, m], inv_scale[l, m], leak, precision)
-                                     - start[l, r, m])
-                    good = good and freq[l, r, m] > 0
+        for l in range(L):
+            m = 0
+            while m < M:
+                n = min(<Py_ssize_t>CHUNK, M - m)
+                for i in range(n):
+                    means[i] = mean[l, m + i] * (1.0 / (1 << MEAN_BITS))
+                    inv_scales[i] = inv_scale(log_scale[l, m + i])
+                for r in range(R):
+                    good &= mcbits_intervals_row(&edges[0], <int32_t>K, &symbols[l, r, m], means, inv_scales, n, spare, leak,
+                                                 <int32_t>1 << precision, PHI, PHI_STEPS, PHI_SPAN,
+                                                 <int32_t *>&start[l, r, m], <int32_t *>&freq[l, r, m])
+                m += n
     if not good:
         raise_outside_support()
     return starts, freqs
 
 
-def gaussian_pop(Stack stack, Py_ssize_t draws, const double[:, ::1] mean, const double[:, ::1] inv_scale,
-                 const double[::1] edges, int leak, int precision):
-    cdef Py_ssize_t l, r, m, k, K = edges.shape[0] - 1
-    cdef uint64_t start, stop
-    stack.check(precision, mean.shape[0])
-    result = np.empty((mean.shape[0], draws, mean.shape[1]), np.int32)
+def interval_push(Stack stack, const uint32_t[:, :, ::1] starts, const uint32_t[:, :, ::1] freqs, int precision):
+    """Push what `gaussian_intervals` has found."""
+    cdef Py_ssize_t L = starts.shape[0], R = starts.shape[1], M = starts.shape[2]
+    cdef RansBits bits = stack.widths(precision)
+    cdef int failed = 0
+    stack.check(precision, L)
+    if L * R * M > 0:
+        with nogil:
+            failed = symbols_interval_push(stack._lanes, bits, L, R, M, &starts[0, 0, 0], &freqs[0, 0, 0])
+    if failed:
+        raise MemoryError
+
+
+cdef enum:
+    LOG_NORMAL = 12
+
+cdef float[1 << LOG_NORMAL] NORMAL
+
+cdef void fill_normal() noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(1 << LOG_NORMAL):
+        NORMAL[i] = <float>ndtri((i + 0.5) / (1 << LOG_NORMAL))
+
+fill_normal()
+
+
+cdef class Buckets:
+    """Which bucket holds a value, for all values between the edges but those near one: where the search of a pop begins."""
+
+    cdef const double[::1] edges
+    cdef const int32_t[::1] cells
+    cdef double low, per_unit
+
+    def __cinit__(self, const double[::1] edges):
+        cdef Py_ssize_t num_buckets = edges.shape[0] - 1, num_cells = min(max(16 * num_buckets, <Py_ssize_t>16), <Py_ssize_t>1 << 16)
+        cdef double high = edges[num_buckets - 1] if num_buckets > 2 else 1.0
+        self.edges = edges
+        self.low = edges[1] if num_buckets > 2 else 0.0
+        self.per_unit = num_cells / (high - self.low)
+        middles = self.low + (np.arange(num_cells) + 0.5) / self.per_unit
+        self.cells = np.clip(np.searchsorted(edges, middles) - 1, 0, num_buckets - 1).astype(np.int32)
+
+
+def gaussian_pop(Stack stack, Py_ssize_t draws, const int32_t[:, ::1] mean, const int32_t[:, ::1] log_scale, Buckets buckets,
+                 int leak, int precision):
+    cdef Py_ssize_t L = mean.shape[0], M = mean.shape[1]
+    cdef RansBits bits = stack.widths(precision)
+    cdef Gaussian g
+    stack.check(precision, L)
+    result = np.empty((L, draws, M), np.int32)
+    if result.size == 0:
+        return result
     cdef int32_t[:, :, ::1] out = result
+    g.edges, g.K = &buckets.edges[0], buckets.edges.shape[0] - 1
+    g.leak, g.spare = leak, <double>(<int64_t>((<uint64_t>1 << precision) - leak * g.K))
+    g.phi, g.steps, g.span = PHI, PHI_STEPS, PHI_SPAN
+    g.cells, g.num_cells, g.low, g.per_unit = &buckets.cells[0], buckets.cells.shape[0], buckets.low, buckets.per_unit
+    g.mean_unit, g.inv_scales, g.limit = 1.0 / (1 << MEAN_BITS), INV_SCALE, LOG_SCALE_LIMIT
+    g.normal, g.log_normal = NORMAL, LOG_NORMAL
     with nogil:
-        for r in range(draws):
-            for m in range(mean.shape[1]):
-                for l in range(mean.shape[0]):
-                    k = gaussian_search(peek(&stack._lanes[l], precision), K, &edges[0], mean[l, m], inv_scale[l, m],
-                                        leak, precision)
-                    start = gaussian_cdf(k, K, &edges[0], mean[l, m], inv_scale[l, m], leak, precision)
-                    stop = gaussian_cdf(k + 1, K, &edges[0], mean[l, m], inv_scale[l, m], leak, precision)
-                    out[l, r, m] = <int32_t>k
-                    pop_one(&stack._lanes[l], start, stop - start, precision, stack.lprec, stack.bprec)
+        symbols_gaussian_pop(stack._lanes, bits, L, draws, M, &g, &mean[0, 0], &log_scale[0, 0], &out[0, 0, 0])
     return result

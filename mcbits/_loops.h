@@ -36,6 +36,33 @@ static void mcbits_gaussian_plain(const double *edges, ptrdiff_t first, ptrdiff_
     }
 }
 
+/* starts[i] = F[k[i]] and freqs[i] = F[k[i] + 1] - F[k[i]] of the F above, each i with its own mean; F[0] = 0, F[K] = whole.
+   Returns whether all of them are positive. */
+static int mcbits_intervals_plain(const double *edges, int32_t K, const int32_t *k, const double *mean,
+                                  const double *inv_scale, ptrdiff_t first, ptrdiff_t n, double spare, int32_t leak,
+                                  int32_t whole, const double (*phi)[2], int32_t steps, int32_t span, int32_t *starts,
+                                  int32_t *freqs)
+{
+    const double scale = steps, offset = (double)span * steps, top = 2.0 * span * steps;
+    int good = 1;
+    for (ptrdiff_t i = first; i < n; i++) {
+        int32_t F[2];
+        for (int j = 0; j < 2; j++) {
+            double u = (edges[k[i] + j] - mean[i]) * inv_scale[i] * scale + offset;
+            u = u > 0.0 ? u : 0.0;
+            u = u < top ? u : top;
+            int32_t at = (int32_t)u;
+            F[j] = leak * (k[i] + j) + (int32_t)(spare * (phi[at][0] + (u - at) * phi[at][1]));
+        }
+        F[0] = k[i] == 0 ? 0 : F[0];
+        F[1] = k[i] == K - 1 ? whole : F[1];
+        starts[i] = F[0];
+        freqs[i] = F[1] - F[0];
+        good &= F[1] > F[0];
+    }
+    return good;
+}
+
 /* The sum of length[clamp(logit) + limit + 2 limit x], logits clamped to [-limit, limit), over n < 1025 symbols x of 0 or 1. */
 static int32_t mcbits_bernoulli_plain(const int32_t *logits, const int32_t *x, ptrdiff_t first, ptrdiff_t n,
                                       const int32_t *length, int32_t limit)
@@ -83,6 +110,40 @@ MCBITS_AVX2 void mcbits_gaussian_avx2(const double *edges, ptrdiff_t n, double m
         _mm_storeu_si128((__m128i *)(F + k), count);
     }
     mcbits_gaussian_plain(edges, k, n, mean, inv_scale, spare, leak, phi, steps, span, F);
+}
+
+MCBITS_AVX2 int mcbits_intervals_avx2(const double *edges, int32_t K, const int32_t *k, const double *mean,
+                                      const double *inv_scale, ptrdiff_t n, double spare, int32_t leak, int32_t whole,
+                                      const double (*phi)[2], int32_t steps, int32_t span, int32_t *starts,
+                                      int32_t *freqs)
+{
+    const __m256d scale = _mm256_set1_pd(steps), offset = _mm256_set1_pd((double)span * steps);
+    const __m256d top = _mm256_set1_pd(2.0 * span * steps), room = _mm256_set1_pd(spare), zero = _mm256_setzero_pd();
+    const __m128i leaks = _mm_set1_epi32(leak), last = _mm_set1_epi32(K - 1);
+    __m128i good = _mm_set1_epi32(-1);
+    ptrdiff_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        const __m128i symbol = _mm_loadu_si128((const __m128i *)(k + i));
+        const __m256d m = _mm256_loadu_pd(mean + i), s = _mm256_loadu_pd(inv_scale + i);
+        __m128i F[2];
+        for (int j = 0; j < 2; j++) {
+            __m256d u = _mm256_mul_pd(_mm256_mul_pd(_mm256_sub_pd(_mm256_i32gather_pd(edges + j, symbol, 8), m), s), scale);
+            u = _mm256_min_pd(_mm256_max_pd(_mm256_add_pd(u, offset), zero), top);
+            const __m128i at = _mm256_cvttpd_epi32(u), twice = _mm_slli_epi32(at, 1);
+            const __m256d value = _mm256_i32gather_pd((const double *)phi, twice, 8);
+            const __m256d rise = _mm256_i32gather_pd((const double *)phi + 1, twice, 8);
+            const __m256d line = _mm256_add_pd(value, _mm256_mul_pd(_mm256_sub_pd(u, _mm256_cvtepi32_pd(at)), rise));
+            F[j] = _mm_add_epi32(_mm_mullo_epi32(_mm_add_epi32(symbol, _mm_set1_epi32(j)), leaks),
+                                 _mm256_cvttpd_epi32(_mm256_mul_pd(room, line)));
+        }
+        F[0] = _mm_andnot_si128(_mm_cmpeq_epi32(symbol, _mm_setzero_si128()), F[0]);
+        F[1] = _mm_blendv_epi8(F[1], _mm_set1_epi32(whole), _mm_cmpeq_epi32(symbol, last));
+        good = _mm_and_si128(good, _mm_cmpgt_epi32(F[1], F[0]));
+        _mm_storeu_si128((__m128i *)(starts + i), F[0]);
+        _mm_storeu_si128((__m128i *)(freqs + i), _mm_sub_epi32(F[1], F[0]));
+    }
+    return (_mm_movemask_epi8(good) == 0xFFFF) & mcbits_intervals_plain(edges, K, k, mean, inv_scale, i, n, spare, leak, whole,
+                                                                        phi, steps, span, starts, freqs);
 }
 
 MCBITS_AVX2 int32_t mcbits_bernoulli_avx2(const int32_t *logits, const int32_t *x, ptrdiff_t n, const int32_t *length,
@@ -134,6 +195,18 @@ static inline void mcbits_gaussian_row(const double *edges, ptrdiff_t n, double 
     mcbits_gaussian_plain(edges, 1, n, mean, inv_scale, spare, leak, phi, steps, span, F);
 }
 
+static inline int mcbits_intervals_row(const double *edges, int32_t K, const int32_t *k, const double *mean,
+                                       const double *inv_scale, ptrdiff_t n, double spare, int32_t leak, int32_t whole,
+                                       const double (*phi)[2], int32_t steps, int32_t span, int32_t *starts,
+                                       int32_t *freqs)
+{
+#ifdef MCBITS_AVX2
+    if (mcbits_has_wide())
+        return mcbits_intervals_avx2(edges, K, k, mean, inv_scale, n, spare, leak, whole, phi, steps, span, starts, freqs);
+#endif
+    return mcbits_intervals_plain(edges, K, k, mean, inv_scale, 0, n, spare, leak, whole, phi, steps, span, starts, freqs);
+}
+
 static inline int32_t mcbits_bernoulli_row(const int32_t *logits, const int32_t *x, ptrdiff_t n, const int32_t *length,
                                            int32_t limit)
 {
@@ -180,13 +253,6 @@ static inline ptrdiff_t mcbits_search(const int32_t *F, ptrdiff_t n, int32_t q)
     for (ptrdiff_t k = 0; k < n; k++)
         count += F[low + k] <= q;
     return low + count - 1;
-}
-
-/* The same for n = 256, with every sixteenth value at hand. */
-static inline ptrdiff_t mcbits_search256(const int32_t *F, const int32_t *sixteenths, int32_t q)
-{
-    ptrdiff_t low = 16 * (mcbits_count16(sixteenths, q) - 1);
-    return low + mcbits_count16(F + low, q) - 1;
 }
 
 #endif

@@ -1,28 +1,13 @@
 """A message is a stack: whatever is pushed last is popped first, and a pop undoes a push bit for bit, as a push does a pop."""
 
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
 import numpy as np
 
 from mcbits import _numerics
 from mcbits.errors import StackError
-
-
-cdef int grow(Lane *lane) noexcept nogil:
-    cdef size_t capacity = 2 * lane.capacity if lane.capacity > 0 else 256
-    cdef uint64_t *tail = <uint64_t *>realloc(lane.tail, capacity * sizeof(uint64_t))
-    if tail == NULL:
-        return -1
-    lane.tail = tail
-    lane.capacity = capacity
-    return 0
-
-
-cdef uint64_t initial_word(Lane *lane) noexcept nogil:
-    lane.initial_words += 1
-    return mix(lane.key + lane.initial_words * <uint64_t>0x9E3779B97F4A7C15)
 
 
 cdef inline uint64_t _fresh_head(uint64_t key, int lprec) noexcept nogil:
@@ -75,6 +60,11 @@ cdef class Stack:
                 free(self._lanes[k].tail)
             free(self._lanes)
 
+    cdef RansBits widths(self, int precision) noexcept nogil:
+        cdef RansBits bits
+        bits.r, bits.l, bits.b = precision, self.lprec, self.bprec
+        return bits
+
     cdef int check(self, int precision, Py_ssize_t rows) except -1:
         if not 1 <= precision <= self.lprec:
             raise StackError(f"precision {precision} must be between 1 and lprec, which is {self.lprec}")
@@ -119,6 +109,8 @@ cdef class Stack:
         cdef uint64_t whole
         cdef bint good = True
         cdef int failed = 0
+        cdef Lane *lane
+        cdef RansBits bits = self.widths(precision)
         self.check(precision, start.shape[0])
         whole = <uint64_t>1 << precision
         if start.shape[0] != freq.shape[0] or start.shape[1] != freq.shape[1]:
@@ -129,8 +121,9 @@ cdef class Stack:
                     good = good and 0 < freq[k, i] <= whole and start[k, i] <= whole - freq[k, i]
             if good:
                 for k in range(start.shape[0]):
+                    lane = &self._lanes[k]
                     for i in range(start.shape[1] - 1, -1, -1):
-                        failed |= push_one(&self._lanes[k], start[k, i], freq[k, i], precision, self.lprec, self.bprec)
+                        lane.head = rans_push(lane, lane.head, start[k, i], freq[k, i], bits, &failed)
         if not good:
             raise StackError(f"a frequency is zero, or an interval leaves [0, 2^{precision})")
         if failed:
@@ -141,6 +134,8 @@ cdef class Stack:
         cdef Py_ssize_t k, i, low, high, middle
         cdef uint64_t quantile, whole
         cdef bint good = True
+        cdef Lane *lane
+        cdef RansBits bits = self.widths(precision)
         self.check(precision, table.shape[0])
         if table.shape[2] < 2:
             raise StackError("a cdf has at least two entries")
@@ -155,8 +150,9 @@ cdef class Stack:
                         good = good and table[k, i, low] < table[k, i, low + 1]
             if good:
                 for k in range(table.shape[0]):
+                    lane = &self._lanes[k]
                     for i in range(table.shape[1]):
-                        quantile = peek(&self._lanes[k], precision)
+                        quantile = rans_peek(lane.head, bits)
                         low = 0
                         high = table.shape[2] - 1
                         while high - low > 1:
@@ -166,8 +162,7 @@ cdef class Stack:
                             else:
                                 high = middle
                         out[k, i] = <int>low
-                        pop_one(&self._lanes[k], table[k, i, low], table[k, i, low + 1] - table[k, i, low],
-                                precision, self.lprec, self.bprec)
+                        lane.head = rans_pop(lane, lane.head, table[k, i, low], table[k, i, low + 1] - table[k, i, low], bits)
         if not good:
             raise StackError(f"a cdf does not rise from 0 to 2^{precision} by at least 1 a symbol")
         return symbols

@@ -106,7 +106,7 @@ class BlockCodec:
             x[part, : symbols.shape[1]] = symbols
             # What an encoder has pushed is there to be popped: a decoder that runs dry would decode noise without an
             # end.
-            if not np.array_equal(stack.initial_words, drawn):
+            if (stack.initial_words != drawn).any():
                 raise FormatError("a block ends before its images do")
         if any(len(stack.tail(lane)) != count for lane, count in enumerate(drawn)):
             raise FormatError("a block does not end with its first image")

@@ -14,6 +14,11 @@ from mcbits.errors import DataError
 _table = cache(_kernels.bernoulli_table)
 
 
+@cache
+def _both(precision: int) -> _kernels.BernoulliSymbols:
+    return _kernels.BernoulliSymbols(_table(precision)[0], precision)
+
+
 class Bernoulli(Distribution):
     """p(1) = sigmoid(logit): `logits` int32 (lanes, dims) or (lanes, particles, dims) in units of 2^-8, clamped to
     [-16, 16)."""
@@ -31,7 +36,7 @@ class Bernoulli(Distribution):
         self._freq, self._length = _table(precision)
 
     def push(self, stack: Stack, symbols: ArrayLike) -> None:
-        _kernels.bernoulli_push(stack, self.logits, draws(symbols), self._freq, self.precision)
+        _kernels.bernoulli_push(stack, self.logits, draws(symbols), _both(self.precision))
 
     def pop(self, stack: Stack) -> NDArray[np.int32]:
         return _kernels.bernoulli_pop(stack, self.logits, self._freq, self.precision).reshape(self.shape)

@@ -1,9 +1,8 @@
 """Gaussians over K buckets: the normal cdf at fixed edges, scaled to integers and made leaky, rises by at least 1 a
 bucket."""
 
-from copy import copy
-from functools import cache, cached_property
-from typing import Self
+from functools import cache, cached_property, lru_cache
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,8 +12,8 @@ from mcbits._rans import Stack
 from mcbits.distributions.base import Repeatable, check_precision, draws
 from mcbits.errors import DataError, UsageError
 
-MEAN_FRAC = 12
-LOG_SCALE_FRAC = 8
+MEAN_FRAC = _kernels.MEAN_FRAC
+LOG_SCALE_FRAC = _kernels.LOG_SCALE_FRAC
 CENTRE_FRAC = 8
 """Fractional bits of fixed-point means, of log-scales (nats), and of the bucket centres that a decoder network
 reads."""
@@ -48,6 +47,18 @@ def grid_edges(num_buckets: int, low: float, high: float) -> NDArray[np.float64]
     return low + np.arange(num_buckets + 1) * np.float64((high - low) / num_buckets)
 
 
+@lru_cache
+def _buckets(edges: bytes) -> _kernels.Buckets:
+    return _kernels.Buckets(np.frombuffer(edges))
+
+
+def _int32(integers: NDArray[Any]) -> NDArray[np.int32]:
+    cast = np.ascontiguousarray(integers, np.int32)
+    if cast.dtype != integers.dtype and not np.array_equal(cast, integers):
+        raise DataError("a mean or log-scale does not fit in 32 bits")
+    return cast
+
+
 class _Gaussian(Repeatable):
     def __init__(
         self,
@@ -64,24 +75,21 @@ class _Gaussian(Repeatable):
         self.shape = mean.shape
         self.num_symbols = len(edges) - 1
         self.precision = check_precision(precision, self.num_symbols)
-        inv_scale = _numerics.exp_array(np.clip(log_scale, -2048, 2048) * -(2.0**-LOG_SCALE_FRAC))
-        self._parameters = (np.ascontiguousarray(mean * 2.0**-MEAN_FRAC), inv_scale, edges, int(leaky), precision)
+        self._parameters = (_int32(mean), _int32(log_scale), edges, int(leaky), precision)
 
     def rows(self, first: int, last: int) -> Self:
         """Of these lanes, first to last - 1."""
-        part = copy(self)
-        part.__dict__.pop("_table", None)
-        mean, inv_scale, edges, leak, precision = self._parameters
-        part._parameters = (mean[first:last], inv_scale[first:last], edges, leak, precision)
-        part.shape = (last - first, self.shape[1])
-        return part
+        mean, log_scale, *_ = self._parameters
+        return self._of(mean[first:last], log_scale[first:last])
 
-    def in_lanes(self, lanes: int) -> "_Gaussian":
-        part = copy(self)
-        part.__dict__.pop("_table", None)
-        mean, inv_scale, edges, leaky, precision = self._parameters
-        part.shape = (lanes, mean.size // lanes)
-        part._parameters = (mean.reshape(part.shape), inv_scale.reshape(part.shape), edges, leaky, precision)
+    def in_lanes(self, lanes: int) -> Self:
+        mean, log_scale, *_ = self._parameters
+        return self._of(mean.reshape(lanes, -1), log_scale.reshape(lanes, -1))
+
+    def _of(self, mean: NDArray[np.int32], log_scale: NDArray[np.int32]) -> Self:
+        part = object.__new__(type(self))
+        part._parameters = (mean, log_scale, *self._parameters[2:])
+        part.shape, part.num_symbols, part.precision = mean.shape, self.num_symbols, self.precision
         return part
 
     @cached_property
@@ -94,20 +102,20 @@ class _Gaussian(Repeatable):
     def push(self, stack: Stack, symbols: ArrayLike) -> None:
         z = draws(symbols)
         if z.shape[1] < _TABLE_DRAWS:
-            start, freq = _kernels.gaussian_intervals(z, *self._parameters)
-            stack.push(start.reshape(len(z), -1), freq.reshape(len(z), -1), self.precision)
+            _kernels.interval_push(stack, *_kernels.gaussian_intervals(z, *self._parameters), self.precision)
         else:
             _kernels.table_push(stack, self._table, z, self.precision)
 
     def pop_draws(self, stack: Stack, draws: int) -> NDArray[np.int32]:
         if draws < _TABLE_DRAWS:
-            return _kernels.gaussian_pop(stack, draws, *self._parameters)
+            mean, log_scale, edges, leak, precision = self._parameters
+            return _kernels.gaussian_pop(stack, draws, mean, log_scale, _buckets(edges.tobytes()), leak, precision)
         return _kernels.table_pop(stack, self._table, draws, self.precision)
 
     def intervals(self, symbols: ArrayLike) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         z = draws(symbols)
         if z.shape[1] < _TABLE_DRAWS:
-            start, freq = _kernels.gaussian_intervals(z, *self._parameters)
+            start, freq = (x.astype(np.uint64) for x in _kernels.gaussian_intervals(z, *self._parameters))
         else:
             start, freq = _kernels.table_intervals(self._table, z)
         return start.reshape(np.shape(symbols)), freq.reshape(np.shape(symbols))

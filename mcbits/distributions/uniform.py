@@ -60,7 +60,8 @@ class Uniform(Repeatable):
         _kernels.uniform_push(stack, draws(symbols, np.int64), self._size, self.precision)
 
     def pop_draws(self, stack: Stack, draws: int) -> NDArray[np.int64]:
-        return _kernels.uniform_pop(stack, np.tile(self._size, (1, draws)), self.precision).reshape(
+        size = self._size if draws == 1 else np.tile(self._size, (1, draws))
+        return _kernels.uniform_pop(stack, size, self.precision).reshape(
             -1, draws, self.shape[1]
         )
 

@@ -421,8 +421,8 @@ class Lookup(Pass):
     def tensor_names(self, index: int) -> dict[str, str]:
         return {"table": f"table.{self.table}"}
 
-    def _reach(self, x: FixedPoint, table: np.ndarray) -> tuple[int, int, bool]:
-        # The indices that values within the bound can reach, and whether some are above the table.
+    def reach(self, x: FixedPoint, table: np.ndarray) -> tuple[int, int, bool]:
+        """The first and last index that values within the bound can reach, and whether some are above the table."""
         if not max(self.index_frac, self.frac * self.identity_above) <= x.frac:
             raise ModelError(f"it rounds {x.frac} fractional bits to an index with {self.index_frac}")
         extent, last = shift_round(x.bound, x.frac - self.index_frac), self.low + len(table) - 1
@@ -435,7 +435,7 @@ class Lookup(Pass):
     def result(self, args: list[FixedPoint], tensors: Tensors) -> FixedPoint:
         (x,) = args
         table = _integers(tensors, "table", 1)
-        first, top, above = self._reach(x, table)
+        first, top, above = self.reach(x, table)
         bound = int(_magnitudes(table[first - self.low : top - self.low + 1]).max())
         if dtype_for(bound) != "float32":
             raise ModelError(f"its table reaches {bound}, beyond 2^24")
@@ -445,7 +445,7 @@ class Lookup(Pass):
 
     def build_with_bias(self, x: FixedPoint, tensors: Tensors, bias: np.ndarray) -> Step:
         dtype = self.result([x], tensors).dtype
-        first, top, above = self._reach(x, tensors["table"])
+        first, top, above = self.reach(x, tensors["table"])
         table = tensors["table"][first - self.low : top - self.low + 1].astype(np.float32)
         shift, identity_shift = x.frac - self.index_frac, x.frac - self.frac if above else 0
         kernel = _fixed.lookup[_C_NAMES[x.dtype], _C_NAMES[dtype]]

@@ -10,8 +10,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mcbits.errors import DataError, ModelError
-from mcbits.exact import _fixed
+from mcbits.exact import _dense, _fixed
 from mcbits.exact.backends import backend, self_test
+from mcbits.exact.dense import dense_form
 from mcbits.exact.fixed import HEAD_LIMIT, MAX_ELEMENTS, SIGNIFICAND_BITS, FixedPoint, Shape
 from mcbits.exact.layers import (
     AnyLayer,
@@ -24,6 +25,9 @@ from mcbits.exact.layers import (
     channels_first,
     channels_last,
 )
+from mcbits.exact.threads import share
+
+_DENSE_TYPES = {np.dtype(name) for name in ("uint8", "int16", "int32", "int64", "float32")}
 
 
 class Output(BaseModel):
@@ -148,6 +152,10 @@ class FrozenNetwork:
         self._heads = [_head(self.values[o.value], o, biases[o.value]) for o in self.outputs]
         self._rows = max(1, min(engine.elements // self._widest, MAX_ELEMENTS // self._elements))
         self._scratch = threading.local()
+        self._dense = None
+        if self.backend_name == "numpy" and _dense.width():
+            own_tensors = [self._own(index) for index in range(len(self.layers))]
+            self._dense = dense_form(self.values, self.layers, self.outputs, own_tensors)
 
     def with_backend(self, name: str) -> "FrozenNetwork":
         """The same network computed by "numpy", "torch" or "torch:DEVICE": the same bits."""
@@ -166,6 +174,9 @@ class FrozenNetwork:
         if any(len(x) != batch for x in inputs):
             raise DataError(f"inputs of {[len(x) for x in inputs]} rows do not form one batch")
         outs = [np.empty((batch, *o.shape[1:], o.shape[0]), np.int32) for o in self.outputs]
+        if self._dense is not None:
+            self._run_dense(inputs[0], outs)
+            return tuple(outs)
         for start in range(0, batch, self._rows):
             rows = slice(start, start + self._rows)
             values = [self._checked(known, x[rows]) for known, x in zip(self.inputs, inputs, strict=True)]
@@ -175,9 +186,17 @@ class FrozenNetwork:
                 head(values[output.value], out[rows])
         return tuple(channels_first(out) for out in outs)
 
+    def _run_dense(self, x: np.ndarray, outs: list[np.ndarray]) -> None:
+        known = self.inputs[0]
+        _check_shape(known, x)
+        if x.dtype not in _DENSE_TYPES:
+            x = self._checked(known, x)
+        x = np.ascontiguousarray(x)
+        if not share(len(x), lambda rows: self._dense.run(x[rows], [out[rows] for out in outs])):
+            raise DataError(f"an input is not an integer within +-{known.bound}")
+
     def _checked(self, known: FixedPoint, x: np.ndarray) -> np.ndarray:
-        if x.shape[1:] != known.shape:
-            raise DataError(f"an input of shape {x.shape[1:]} was given to a network of shape {known.shape}")
+        _check_shape(known, x)
         rounded = False
         if not np.can_cast(x.dtype, np.float32):
             if x.dtype.kind not in "iuf":
@@ -229,6 +248,11 @@ class FrozenNetwork:
             raise ModelError("the model's specification is damaged: it nests too deep") from None
         own = {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
         return cls(parsed.inputs, parsed.layers, parsed.outputs, own, backend_name)
+
+
+def _check_shape(known: FixedPoint, x: np.ndarray) -> None:
+    if x.shape[1:] != known.shape:
+        raise DataError(f"an input of shape {x.shape[1:]} was given to a network of shape {known.shape}")
 
 
 def _with_bias(step: Step, bias: np.ndarray) -> Step:

@@ -1,4 +1,4 @@
-"""A piano roll is at most 100 frames of 88 notes, 0 or 1 (Boulanger-Lewandowski et al. 2012): the same from any file."""
+"""A piano roll is at most 100 frames of 88 notes, 0 or 1 (Boulanger-Lewandowski et al. 2012), alike from any file."""
 
 import pickle
 from os import PathLike
