@@ -14,6 +14,7 @@ from mcbits.cli import main
 from mcbits.coders.base import Coder
 from mcbits.coders.bits_back import BitsBackCoder
 from mcbits.coders.cis_bits_back import CISBitsBackCoder
+from mcbits.coders.coupling import quantile_shifts
 from mcbits.coders.is_bits_back import ISBitsBackCoder
 from mcbits.coders.simple import SimpleCoder
 from mcbits.coders.stochastic import StochasticCoder
@@ -97,7 +98,7 @@ def test_coupled_iwae_is_the_mean_over_every_u(seed: int, monkeypatch: pytest.Mo
     model, coder = mixture(seed, 5, 3), CISBitsBackCoder(3)
     x = model.sample(30, 1)
     q = model.posterior(x)
-    shifts = coder._shifts(q)
+    shifts = quantile_shifts(coder.num_particles, q)
     u = np.arange(1 << 9)
     bits = []
     for i, (symbol,) in enumerate(x.tolist()):

@@ -9,7 +9,7 @@ from mcbits.cli.flags import Debug, Json, Quiet
 from mcbits.cli.output import print_table, show
 from mcbits.cli.progress import progress
 from mcbits.errors import UsageError
-from mcbits.plugins import registry
+from mcbits.plugins import make_coder, registry
 
 CODERS = "simple,stochastic,bb-elbo,bb-is,bb-cis"
 
@@ -22,6 +22,10 @@ def toy(
     num_particles: Annotated[
         str, typer.Option("--num_particles", help="Particles N, separated by commas, for the coders that have them.")
     ] = "1,4,16,64",
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", help="KEY=VALUE of another option, for the coders that have it; may be repeated."),
+    ] = None,
     num_symbols: Annotated[int, typer.Option("--num_symbols", min=2, help="Symbols x to code.")] = 10_000,
     proposal: Annotated[
         Literal["noisy", "uniform"], typer.Option("--proposal", help="q(z|x): a noisy posterior, or uniform.")
@@ -39,7 +43,7 @@ def toy(
     """Measure coders on a toy model: net rate against its exact ideal and the entropy, and the initial bits."""
     from mcbits.toy import Truth, hmm, measure, mixture
 
-    coders = _coders(coder, num_particles)
+    coders = _coders(coder, num_particles, option or [])
     toy_model = (mixture if model == "mixture" else hmm)(seed, proposal=proposal)
     truth = Truth(toy_model, toy_model.sample(num_symbols, seed + 1))
     hook, rows = registry().hook, []
@@ -64,7 +68,9 @@ def toy(
         _print_table(document)
 
 
-def _coders(names: str, num_particles: str) -> list[Any]:
+def _coders(names: str, num_particles: str, options: list[str]) -> list[Any]:
+    from pydantic import TypeAdapter, ValidationError
+
     from mcbits.config import coder_options
 
     try:
@@ -72,11 +78,19 @@ def _coders(names: str, num_particles: str) -> list[Any]:
     except ValueError:
         raise UsageError(f"num_particles: {num_particles!r} is no list of integers such as 1,4,16") from None
     classes = [registry().coder(name.strip()) for name in names.split(",")]
-    return [
-        cls() if n is None else cls(num_particles=n)
-        for cls in classes
-        for n in (particles if "num_particles" in coder_options(cls) else [None])
-    ]
+    given = dict(each.partition("=")[::2] for each in options)
+    found = []
+    for cls in classes:
+        known = coder_options(cls)
+        try:
+            own = {key: TypeAdapter(known[key].type).validate_python(given[key]) for key in given if key in known}
+        except ValidationError as error:
+            raise UsageError(f"option: {error.errors()[0]['input']!r} is no value of that option") from None
+        counts = [{"num_particles": n} for n in particles] if "num_particles" in known else [{}]
+        found += [make_coder(cls.short, own | count) for count in counts]
+    if strange := [key for key in given if not any(key in coder_options(cls) for cls in classes)]:
+        raise UsageError(f"none of {names} has an option {strange[0]}")
+    return found
 
 
 def _print_table(document: dict[str, Any]) -> None:
