@@ -10,7 +10,7 @@ debug = bool(int(os.environ.get("MCBITS_CYTHON_DEBUG", "0")))
 
 # Contraction (a*b+c as one rounding) is the one thing compilers do by default that changes bits.
 # The other two flags only drop errno and trap bookkeeping, so that loops may be vectorised.
-exact_flags = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+exact_flags = ["-O1" if debug else "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 
 extensions = [
     Extension(path.removesuffix(".pyx").replace(os.sep, "."), [path], extra_compile_args=exact_flags)

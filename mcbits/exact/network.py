@@ -175,7 +175,7 @@ class FrozenNetwork:
             raise DataError(f"inputs of {[len(x) for x in inputs]} rows do not form one batch")
         outs = [np.empty((batch, *o.shape[1:], o.shape[0]), np.int32) for o in self.outputs]
         if self._dense is not None:
-            self._run_dense(inputs[0], outs)
+            self._run_dense(self._dense, inputs[0], outs)
             return tuple(outs)
         for start in range(0, batch, self._rows):
             rows = slice(start, start + self._rows)
@@ -186,13 +186,13 @@ class FrozenNetwork:
                 head(values[output.value], out[rows])
         return tuple(channels_first(out) for out in outs)
 
-    def _run_dense(self, x: np.ndarray, outs: list[np.ndarray]) -> None:
+    def _run_dense(self, dense: _dense.Dense, x: np.ndarray, outs: list[np.ndarray]) -> None:
         known = self.inputs[0]
         _check_shape(known, x)
         if x.dtype not in _DENSE_TYPES:
             x = self._checked(known, x)
         x = np.ascontiguousarray(x)
-        if not share(len(x), lambda rows: self._dense.run(x[rows], [out[rows] for out in outs])):
+        if not share(len(x), lambda rows: dense.run(x[rows], [out[rows] for out in outs])):
             raise DataError(f"an input is not an integer within +-{known.bound}")
 
     def _checked(self, known: FixedPoint, x: np.ndarray) -> np.ndarray:

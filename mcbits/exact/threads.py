@@ -1,4 +1,4 @@
-"""The rows of a large batch are shared out among threads; no row depends on another, so neither does a result on their number."""
+"""The rows of a large batch are shared out among threads; no row depends on another, so no result on their number."""
 
 import os
 from collections.abc import Callable
@@ -18,7 +18,7 @@ def share(rows: int, work: Callable[[slice], bool]) -> bool:
     slices = [slice(*pair) for pair in zip(ends, ends[1:], strict=False)]
     others = [_pool().submit(work, part) for part in slices[1:]]
     mine = work(slices[0])
-    return all([other.result() for other in others]) and mine
+    return all([mine, *(other.result() for other in others)])
 
 
 @cache
