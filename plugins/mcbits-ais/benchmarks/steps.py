@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("images", type=Path, help=".npy of images (n, 28, 28)")
     parser.add_argument("model", help="run directory")
     parser.add_argument("--num_compress", type=int, default=50, help="images, from the first")
-    parser.add_argument("--num_steps", default="0,1,4,16,64,256", help="T, separated by commas")
+    parser.add_argument("--num_steps", default="0,5,16,50,150,600", help="T, separated by commas")
     parser.add_argument("--seeds", type=int, default=4, help="runs that each rate is the mean of")
     given = parser.parse_args()
     images, model = np.load(given.images)[: given.num_compress], load_model(given.model)

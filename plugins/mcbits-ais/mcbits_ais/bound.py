@@ -1,5 +1,4 @@
-"""AIS: E sum_k (beta_{k+1} - beta_k) log w(z_k) along the annealed chain, from the ELBO (T = 0) to log p(x) (T ->
-infinity)."""
+"""AIS: E log of the annealed chain's weight, from the ELBO (T = 0) to log p(x) (T -> infinity)."""
 
 from __future__ import annotations
 
@@ -29,8 +28,7 @@ class AIS(Bound):
     name = "ais"
 
     def __init__(self, num_steps: int = 16, schedule: str = "linear"):
-        self.num_steps = num_steps
-        self.beta = inverse_temperatures(num_steps, schedule)
+        self.num_steps, self.schedule = num_steps, schedule
 
     @classmethod
     def of(cls, coder: Any) -> Self:
@@ -38,32 +36,45 @@ class AIS(Bound):
 
     def __call__(self, model: Model, x: Tensor, num_particles: int) -> Tensor:
         """Of a VAE; UsageError for another model."""
-        import torch
-
         from mcbits.models.vae import VAE
 
         if not isinstance(model, VAE):
             raise UsageError(f"the bound ais anneals within a VAE, which {type(model).__name__} is not")
-        beta = [*(self.beta * 2.0**-16).tolist(), 1.0]
-        shifts = torch.tensor(flips(len(self.beta), model.latent_dim), device=x.device)
         weigh = _Weights(model, x.repeat_interleave(num_particles, 0))
-        u = torch.randint(1 << 32, (len(weigh.x), 1, model.latent_dim), device=x.device)
-        log_w = weigh(u)
-        bound = beta[1] * log_w
+        walk = self._metropolis_hastings if model.latent_dim == 1 else self._flips
+        nats: Tensor = walk(weigh).unflatten(0, (len(x), num_particles)).mean(1)
+        return nats
+
+    def _metropolis_hastings(self, weigh: _Weights) -> Tensor:
+        """sum_k (beta_{k+1} - beta_k) log w(z_k), (B,)."""
+        import torch
+
+        beta = (inverse_temperatures(self.num_steps + 1, self.schedule) * 2.0**-16).tolist()
+        log_w = weigh(weigh.draw())
+        bound: Tensor = beta[1] * log_w
         for k in range(1, self.num_steps + 1):
-            if model.latent_dim == 1:
-                u_i = torch.cat([u, torch.randint_like(u, 1 << 32)], 1)
-                log_w_i = torch.cat([log_w, weigh(u_i[:, 1:])], 1)
-                accepted = (beta[k] * log_w_i.diff()).exp()
-                j = (torch.rand_like(accepted) < accepted).long()
-            else:
-                u_i = u ^ shifts[k]
-                log_w_i = torch.cat([log_w, weigh(u_i[:, 1:])], 1)
-                j = torch.distributions.Categorical(logits=beta[k] * log_w_i).sample().unsqueeze(1)
-            u, log_w = u_i.take_along_dim(j.unsqueeze(2), 1), log_w_i.take_along_dim(j, 1)
+            proposed = weigh(weigh.draw())
+            accepted = torch.rand_like(log_w).log() < beta[k] * (proposed - log_w)
+            log_w = torch.where(accepted, proposed, log_w)
             bound = bound + (beta[k + 1] - beta[k]) * log_w
-        per_image: Tensor = bound.unflatten(0, (len(x), num_particles)).mean((1, 2))
-        return per_image
+        return bound.squeeze(1)
+
+    def _flips(self, weigh: _Weights) -> Tensor:
+        """log w(z_0) if T = 0, else the sum over steps of log sum_j w_j^beta_k - log sum_j w_j^beta_{k-1}, (B,)."""
+        import torch
+
+        beta = (inverse_temperatures(self.num_steps, self.schedule) * 2.0**-16).tolist()
+        u = weigh.draw()
+        s = torch.tensor(flips(len(beta), u.shape[2]), device=u.device)
+        log_w = weigh(u)
+        bound = torch.zeros_like(log_w[:, 0]) if self.num_steps else log_w[:, 0]
+        for k in range(1, self.num_steps + 1):
+            u_j = u ^ s[k]
+            log_w_j = torch.cat([log_w, weigh(u_j[:, 1:])], 1)
+            bound = bound + (beta[k] * log_w_j).logsumexp(1) - (beta[k - 1] * log_w_j).logsumexp(1)
+            j = torch.distributions.Categorical(logits=beta[k] * log_w_j).sample().unsqueeze(1)
+            u, log_w = u_j.take_along_dim(j.unsqueeze(2), 1), log_w_j.take_along_dim(j, 1)
+        return bound
 
 
 class _Weights:
@@ -72,6 +83,12 @@ class _Weights:
     def __init__(self, model: VAE, x: Tensor):
         self.model, self.x = model, x
         self.mean, self.log_scale = (each.unsqueeze(1) for each in model.encoder(x))
+
+    def draw(self) -> Tensor:
+        """Uniform u, (B, 1, latent_dim)."""
+        import torch
+
+        return torch.randint(1 << 32, self.mean.shape, device=self.mean.device)
 
     def __call__(self, u: Tensor) -> Tensor:
         from torch.special import ndtri

@@ -1,7 +1,6 @@
 """Annealed-importance-sampling bits-back, BB-AIS: a step of the chain pops where to go and pushes where it came
 from."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 from zlib import crc32
@@ -23,8 +22,11 @@ MAX_MOVES = 1 << 21
 
 @dataclass(frozen=True)
 class AISBitsBackCoder(Coder):
-    """-log2 p(x, z_T) + log2 q(z_0|x) + sum_k log2 T_k(z_k|z_{k-1}) / T_k(z_{k-1}|z_k) bits, the negative AIS bound on
-    average (Ruan et al. 2021, section 3.3; Neal 2001)."""
+    """-log2 p(x, z_T) + log2 q(z_0|x) + sum_k log2 T_k(z_k|z_{k-1}) / R_k(z_{k-1}|z_k) bits, the negative AIS bound on
+    average (Ruan et al. 2021, section 3.3; Neal 2001).
+
+    One latent variable anneals by `MetropolisHastings`, several by `Flips`.
+    """
 
     name: ClassVar[str] = "AISBitsBackCoder"
     short: ClassVar[str] = "bb-ais"
@@ -39,7 +41,7 @@ class AISBitsBackCoder(Coder):
     def encode(self, stack: Stack, x: NDArray[np.int32], model: LatentModel) -> NDArray[np.int64]:
         tape, chain = Tape(stack), self._chain(model, x)
         chain.start(tape)
-        self._walk(chain, tape, range(1, self.num_steps + 1))
+        self._walk(chain, tape, True)
         p = model.joint(chain.leave(tape))
         p.push(stack, x)
         return tape.bits + p.total_codelength(x)
@@ -48,7 +50,7 @@ class AISBitsBackCoder(Coder):
         z, x = model.pop(stack)
         tape, chain = Tape(stack), self._chain(model, x)
         chain.rejoin(tape, z)
-        self._walk(chain, tape, range(self.num_steps, 0, -1))
+        self._walk(chain, tape, False)
         chain.end(tape)
         return x
 
@@ -56,17 +58,18 @@ class AISBitsBackCoder(Coder):
         super().__post_init__()
         inverse_temperatures(self.num_steps, self.schedule)
 
-    def _walk(self, chain: Chain, tape: Tape, steps: Iterable[int]) -> None:
+    def _walk(self, chain: Chain, tape: Tape, up: bool) -> None:
         returned, pads = [], self._pads(chain)
-        for k in steps:
+        steps = range(1, self.num_steps + 1)
+        for k in steps if up else reversed(steps):
             if self.bitswap:
                 # The next step chooses by the very bits that this one gives back, which tell what it did: under a pad
                 # they are coin flips again. Once before and once after, and a step down undoes a step up.
                 _flip(tape, pads[k], chain.model.index_precision)
-                tape.push(*chain.step(k, tape))
+                tape.push(*chain.step(k, up, tape))
                 _flip(tape, pads[k], chain.model.index_precision)
             else:
-                returned.append(chain.step(k, tape))
+                returned.append(chain.step(k, up, tape))
         for each in returned:
             tape.push(*each)
 
@@ -77,11 +80,13 @@ class AISBitsBackCoder(Coder):
         return (words >> np.uint32(32 - chain.model.index_precision)).astype(np.int64)
 
     def _chain(self, model: LatentModel, x: NDArray[np.int32]) -> Chain:
-        beta = inverse_temperatures(self.num_steps, self.schedule)
         q = model.posterior(x)
         if self.num_steps * q.shape[1] > MAX_MOVES:
             raise UsageError(f"{self.num_steps} steps of {q.shape[1]} latents are too many: at most 2^21 in all")
-        return (MetropolisHastings if q.shape[1] == 1 else Flips)(model, q, x, beta)
+        # A reversible step at beta = 1 would give back all that it takes, so the last one is short of it.
+        if q.shape[1] == 1:
+            return MetropolisHastings(model, q, x, inverse_temperatures(self.num_steps + 1, self.schedule))
+        return Flips(model, q, x, inverse_temperatures(self.num_steps, self.schedule))
 
     def expected_codelength(
         self, z: NDArray[np.integer], log_joint: NDArray[np.float64], log_q: NDArray[np.float64]
@@ -90,18 +95,17 @@ class AISBitsBackCoder(Coder):
         as q T_1 ... T_k. None for more."""
         if z.shape[1] != 1:
             return None
-        beta = inverse_temperatures(self.num_steps, self.schedule) * 2.0**-16
+        beta = inverse_temperatures(self.num_steps + 1, self.schedule) * 2.0**-16
         log_w, q = log_joint - log_q, np.exp2(log_q)
         marginal, bound = q, np.zeros(len(q))
-        for k, beta_k in enumerate(beta):
+        for k, beta_k in enumerate(beta[:-1]):
             W = np.exp2(beta_k * (log_w - log_w.max(1, keepdims=True)))
             if k > 0:
                 # T_k(z'|z) = q(z') min(1, W(z') / W(z)) for z' other than z.
                 accepted = np.minimum(1, W[:, None] / W[..., None]) * q[:, None]
                 moved = np.einsum("uz,uzy->uy", marginal, accepted)
                 marginal = moved + marginal * (1 - accepted.sum(2))
-            following = beta[k + 1] if k < self.num_steps else 1.0
-            bound += (following - beta_k) * (marginal * log_w).sum(1)
+            bound += (beta[k + 1] - beta_k) * (marginal * log_w).sum(1)
         return -bound
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mcbits_ais.bound import AIS
-from mcbits_ais.chains import accept, flips
+from mcbits_ais.chains import Flips, Tape, accept, flips
 from mcbits_ais.coder import AISBitsBackCoder
 from mcbits_ais.schedules import SCHEDULES, inverse_temperatures
 
@@ -55,12 +55,11 @@ def test_both_are_registered() -> None:
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("num_steps", [0, 1, 7, 1 << 16])
-def test_inverse_temperatures_rise_from_0_and_stay_below_1(schedule: str, num_steps: int) -> None:
-    beta = inverse_temperatures(num_steps, schedule)
-    assert len(beta) == num_steps + 1 and beta[0] == 0 and beta[-1] <= 1 << 16
-    assert (np.diff(beta) >= 0).all()
-    assert np.abs(beta[1:] + beta[:0:-1] - (1 << 16)).max(initial=0) <= 2
+@pytest.mark.parametrize("n", [0, 1, 7, 1 << 16])
+def test_inverse_temperatures_rise_from_0_to_1(schedule: str, n: int) -> None:
+    beta = inverse_temperatures(n, schedule)
+    assert len(beta) == n + 1 and beta[0] == 0 and (n == 0 or beta[-1] == 1 << 16)
+    assert (np.diff(beta) >= 0).all() and (n == 0 or np.abs(beta + beta[::-1] - (1 << 16)).max() <= 2)
 
 
 def test_metropolis_hastings_is_in_detailed_balance_to_the_last_count() -> None:
@@ -76,13 +75,25 @@ def test_metropolis_hastings_is_in_detailed_balance_to_the_last_count() -> None:
 
 def test_candidates_of_a_step_are_a_group_and_stratified() -> None:
     s = flips(5, 50)
-    for i, j in product(range(8), repeat=2):
+    for i, j in product(range(4), repeat=2):
         assert np.array_equal(s[:, i] ^ s[:, j], s[:, i ^ j])
     moves = s[:, 1] != 0
-    assert (moves.sum(1) == 13).all() and moves.any(0).sum() > 30
+    assert (moves.sum(1) == 20).all() and moves.any(0).sum() > 40
     for step in range(5):
-        assert (np.sort(s[step][:, moves[step]] >> 29, axis=0) == np.arange(8)[:, None]).all()
+        assert (np.sort(s[step][:, moves[step]] >> 30, axis=0) == np.arange(4)[:, None]).all()
         assert not s[step][:, ~moves[step]].any()
+
+
+def test_one_step_to_full_weight_costs_what_importance_sampling_among_its_candidates_does() -> None:
+    model = freeze_vae(network(6)).latent_model(Precisions())
+    x = images(5).reshape(5, -1).astype(np.int32)
+    chain = Flips(model, model.posterior(x), x, inverse_temperatures(1, "linear"))
+    tape = Tape(Stack(5, seed=3))
+    chain.start(tape)
+    w = np.exp2(chain.log_weights(chain.q.inverse(chain.u[:, None] ^ flips(2, 6)[1] >> 16)) / 65536)
+    start = tape.bits.copy()
+    tape.push(*chain.step(1, True, tape))
+    assert (tape.bits - start - chain.log_w[:, 0]) / 65536 == pytest.approx(-np.log2(w.mean(1)), abs=1e-3)
 
 
 @BITSWAP
@@ -113,7 +124,7 @@ def test_with_the_exact_posterior_every_step_is_free(schedule: str) -> None:
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_exact_rate_is_the_sum_over_every_path(seed: int, schedule: str) -> None:
     toy, coder = mixture(seed, 4, 3), AISBitsBackCoder(2, schedule)
-    (beta_1, beta_2), x = inverse_temperatures(2, schedule)[1:] / 65536, toy.sample(30, 1)
+    (beta_1, beta_2), x = inverse_temperatures(3, schedule)[1:3] / 65536, toy.sample(30, 1)
     expected = 0.0
     for (symbol,) in x.tolist():
         p = toy.transition.weights[-1] * toy.emission.weights[:, symbol] / 2**32
