@@ -1,4 +1,4 @@
-"""Every hook a plugin may implement: five register classes, four listen, and none can change coded bytes."""
+"""Every hook a plugin may implement: six register classes, four listen, and none can change coded bytes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def mcbits_bounds() -> Iterable[type | Lazy]:
 
 @hookspec
 def mcbits_models() -> Iterable[type | Lazy]:
-    """Models to train: subclasses of `mcbits.models.vae.VAE`, as `Lazy`, since their modules import torch."""
+    """Models to train: subclasses of `mcbits.models.base.Model`, as `Lazy`, since their modules import torch."""
     return ()
 
 
@@ -52,7 +52,7 @@ def mcbits_frozen_models() -> Iterable[type | Lazy]:
 
 @hookspec
 def mcbits_observation_models() -> Iterable[type | Lazy]:
-    """Observation models p(x|z): see `mcbits.models.bernoulli.BernoulliObservation`."""
+    """Observation models p(x|z): see `mcbits.models.observation.ObservationModel`."""
     return ()
 
 

@@ -5,11 +5,24 @@ import hashlib
 import mpmath
 import numpy as np
 import pytest
-from contract import UNIT, check_distribution, frequencies, noise_stack
+from contract import (
+    UNIT,
+    check_distribution,
+    check_pop,
+    check_push,
+    check_quantiles,
+    check_refusals,
+    check_symbols,
+    check_table,
+    frequencies,
+    make_noise,
+    noise_stack,
+    some_symbols,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcbits.distributions import Bernoulli, Categorical, GaussianBuckets, GaussianGrid, Uniform
+from mcbits.distributions import Bernoulli, Categorical, GaussianBuckets, GaussianGrid, Particles, Uniform
 from mcbits.errors import McbitsError
 
 mpmath.mp.prec = 120
@@ -198,6 +211,39 @@ def test_bernoulli_particles_share_the_symbols():
     j = np.array([3, 0, 2])
     chosen = all_particles.particle(j)
     np.testing.assert_array_equal(chosen.cdf(), Bernoulli(logits[np.arange(3), j], 16).cdf())
+
+
+def test_particles_are_each_what_they_would_be_alone():
+    rng = np.random.default_rng(0)
+    weights, x = rng.integers(0, 50, (3, 4, 6 * 5)) + 1, rng.integers(0, 5, (3, 6))
+
+    def categorical(rows):
+        return Categorical(rows.reshape(len(rows), 6, 5), 12)
+
+    particles = Particles(categorical, weights)
+    assert particles.shape == (3, 4, 6)
+    for j in range(4):
+        alone = categorical(weights[:, j])
+        np.testing.assert_array_equal(alone.cdf(), particles.cdf()[:, j])
+        np.testing.assert_array_equal(alone.total_codelength(x), particles.total_codelength(x)[:, j])
+    j = np.array([3, 0, 2])
+    chosen = categorical(weights[np.arange(3), j])
+    np.testing.assert_array_equal(particles.particle(j).cdf(), chosen.cdf())
+
+
+@given(shapes, seeds)
+@quick
+def test_particles_are_pushed_and_popped_by_their_own_tables(shape, seed):
+    rng = np.random.default_rng(seed)
+    weights = rng.integers(1, 50, (shape[0], 3, shape[1] * 4))
+    particles = Particles(lambda rows: Categorical(rows.reshape(len(rows), shape[1], 4), 12), weights)
+    check_table(particles, leaky=True)
+    for symbols in some_symbols(particles, rng):
+        check_symbols(particles, symbols)
+        check_push(particles, symbols, make_noise(particles, rng))
+    check_pop(particles, make_noise(particles, rng))
+    check_quantiles(particles, rng.integers(0, 1 << 12, particles.shape, dtype=np.uint64))
+    check_refusals(particles, make_noise(particles, rng))
 
 
 def check_gaussian_law(distribution, edges, mean: float, log_scale: float, leak: int) -> None:

@@ -6,16 +6,18 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mcbits.errors import PluginError, UnknownNameError
-from mcbits.plugins import KINDS, Registry, hookimpl, registry
+from mcbits.plugins import KINDS, Registry, _names, hookimpl, registry
 
 ROOT = Path(__file__).resolve().parents[1]
+GUIDE = ROOT / "plugins" / "README.md"
 
 
 def install(directory: Path, name: str, code: str) -> None:
@@ -161,81 +163,88 @@ def test_listener_hears_only_while_it_is_registered():
     assert heard == ["inside"]
 
 
-@pytest.fixture(scope="module")
-def model():
-    torch = pytest.importorskip("torch")
-    from mcbits.exact.vae import freeze_vae
-    from mcbits.models.binary_vae import BinaryVAE
-
-    torch.manual_seed(0)
-    return freeze_vae(BinaryVAE(shape=(8, 8), latent_dim=4).eval())
+PACKAGES = sorted(file.parent for file in (ROOT / "plugins").glob("*/pyproject.toml"))
 
 
-def test_guide_runs_as_written(model):
-    guide = (ROOT / "plugins" / "README.md").read_text()
-    scope: dict = {"__name__": "guide"}
-    for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL):
-        exec(compile(block, "plugins/README.md", "exec", dont_inherit=True), scope)
-    images = np.random.default_rng(0).integers(0, 2, (6, 8, 8), np.uint8)
-    logger = scope["Logger"]()
-    with registry().listening(SimpleNamespace(**scope)), registry().listening(logger):
-        scope["check_coder"]("my-best-of", images, model, num_draws=3)
-        assert registry().dataset("stripes").load("", "vertical").train.shape == (100, 8, 8)
-        log_w = pytest.importorskip("torch").randn(4, 50)
-        elbo, renyi, iwae = (registry().bound(name)().reduce(log_w) for name in ("elbo", "renyi", "iwae"))
-        assert (elbo < renyi).all() and (renyi < iwae).all()
-    assert any("finished" in line for line in logger.lines)
-
-
-@pytest.fixture(scope="module")
-def example(tmp_path_factory) -> Path:
-    """plugins/mcbits-example, pip-installed into a directory of its own."""
-    source = shutil.copytree(
-        ROOT / "plugins" / "mcbits-example", tmp_path_factory.mktemp("source") / "example"
-    )
-    target = tmp_path_factory.mktemp("prefix")
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "--no-index",
-    ]
-    installed = subprocess.run([*pip, "--target", str(target), str(source)], capture_output=True, text=True)
+def pip_install(source: Path, target: Path) -> Path:
+    """The package, pip-installed into a directory of its own, from a copy, since pip builds in its source."""
+    copied = shutil.copytree(source, target.with_name("source") / source.name, ignore=shutil.ignore_patterns("build"))
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", target]
+    installed = python_m("pip", "install", *options, copied)
     assert installed.returncode == 0, installed.stderr
     return target
 
 
-def test_installed_example_is_listed(example):
-    listed = json.loads(mcbits("plugins", "--json", path=example).stdout)["plugins"]
-    (found,) = [info for info in listed if info["name"] == "mcbits-example"]
-    assert found["provides"] == {"coder": ["BestOfCoder (best-of)"], "bound": ["best-joint"]}
-    assert found["problems"] == []
+def check_package(source: Path, prefix: Path) -> None:
+    """It installs, is listed without a problem, and passes its own tests."""
+    pip_install(source, prefix)
+    (found,) = (info for info in described(prefix) if info["name"] != "mcbits")
+    assert found["name"] == tomllib.loads((source / "pyproject.toml").read_text())["project"]["name"]
+    assert found["provides"] and found["problems"] == []
+    tested = python_m("pytest", "-q", "-p", "no:cacheprovider", source / "tests", path=prefix)
+    assert tested.returncode == 0, tested.stdout
 
 
-def test_installed_example_passes_its_own_tests(example):
+@pytest.mark.parametrize("source", PACKAGES, ids=lambda source: source.name)
+def test_package_installs_alone_and_passes_its_own_tests(source, tmp_path):
     pytest.importorskip("torch")
-    tests = ROOT / "plugins" / "mcbits-example" / "tests"
-    process = python_m("pytest", "-q", "-p", "no:cacheprovider", "-o", "addopts=", tests, path=example)
-    assert process.returncode == 0, process.stdout
+    check_package(source, tmp_path / "prefix")
 
 
-def test_coder_option_of_the_command_line_runs_the_installed_example(example, model, tmp_path):
-    images = np.random.default_rng(0).integers(0, 2, (6, 8, 8), np.uint8)
-    np.save(tmp_path / "images.npy", images)
-    model.save(tmp_path / "codec.safetensors")
-    options = ["--model", tmp_path / "codec.safetensors", "--json"]
-    coded = mcbits("compress", tmp_path / "images.npy", "-o", tmp_path / "x.mcb", "--coder", "best-of",
-                   "--num_particles", 3, *options, path=example)  # fmt: skip
-    assert coded.returncode == 0, coded.stderr
-    assert json.loads(coded.stdout)["num_particles"] == 3
-    restored = mcbits("decompress", tmp_path / "x.mcb", "-o", tmp_path / "y.npy", *options, path=example)
-    assert restored.returncode == 0, restored.stderr
-    assert np.array_equal(np.load(tmp_path / "y.npy"), images)
+def described(path: Path) -> list[dict]:
+    return json.loads(mcbits("plugins", "--json", path=path).stdout)["plugins"]
 
-    without = mcbits("decompress", tmp_path / "x.mcb", "-o", tmp_path / "z.npy", *options)
-    assert without.returncode in (1, 2) and "best-of" in without.stderr and without.stderr.count("\n") == 1
-    assert not (tmp_path / "z.npy").exists()
+
+def console(text: str) -> str:
+    """The commands of the first console block."""
+    (block, *_) = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+    return "".join(re.findall(r"^\$ (.*\n)", block, re.MULTILINE))
+
+
+def test_template_renamed_as_the_guide_says_is_a_package_whose_tests_pass(tmp_path):
+    pytest.importorskip("torch")
+    plugins = tmp_path / "plugins"
+    shutil.copytree(ROOT / "plugins" / "template", plugins / "template", ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run(["sh", "-e", "-c", console(GUIDE.read_text())], cwd=tmp_path, check=True)
+    yours = plugins / "mcbits-yours"
+    left = [path for path in yours.rglob("*") if path.is_file() and "template" in str(path.relative_to(yours)) + path.read_text()]
+    assert yours.is_dir() and left == []
+    check_package(yours, tmp_path / "prefix")
+
+
+def test_guide_is_a_package_whose_tests_pass(tmp_path):
+    pytest.importorskip("torch")
+    install(tmp_path, "mcbits-yours", "@hookimpl")
+    (tmp_path / "mcbits_yours.py").unlink()
+    files = re.findall(r"```python\n# (\S+)\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    assert len(files) == GUIDE.read_text().count("```python")
+    for name, code in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(code)
+    (found,) = (info for info in described(tmp_path) if info["name"] == "mcbits-yours")
+    assert len(found["provides"]) == 5 and found["problems"] == []
+    tested = python_m("pytest", "-q", "-p", "no:cacheprovider", tmp_path / "tests", path=tmp_path)
+    assert tested.returncode == 0, tested.stdout
+
+
+def registered_names(source: Path) -> set[str]:
+    """What a package is called, and whatever it registers."""
+    project = tomllib.loads((source / "pyproject.toml").read_text())["project"]
+    names = {project["name"]}
+    for module_name in project["entry-points"]["mcbits"].values():
+        module = import_module(module_name)
+        hooks = (getattr(module, hook, tuple) for hook, _ in KINDS.values())
+        names |= {module_name, *(name for hook in hooks for target in hook() for name in _names(target))}
+    return names
+
+
+def test_mcbits_knows_the_name_of_no_plugin(monkeypatch):
+    for source in PACKAGES:
+        monkeypatch.syspath_prepend(source)
+    names = set().union(*map(registered_names, PACKAGES))
+    assert len(names) > 2 * len(PACKAGES)
+    word = re.compile(rf"(?<![\w-])({'|'.join(map(re.escape, sorted(names)))})(?![\w-])", re.IGNORECASE)
+    for suffix in ("py", "pyx", "pyi"):
+        for file in (ROOT / "mcbits").rglob(f"*.{suffix}"):
+            for number, line in enumerate(file.read_text().splitlines(), 1):
+                assert not word.search(line), f"{file.relative_to(ROOT)}:{number} knows a plugin: {line.strip()}"

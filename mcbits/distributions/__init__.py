@@ -4,6 +4,7 @@ from mcbits.distributions.base import CODELENGTH_UNIT, Distribution
 from mcbits.distributions.bernoulli import Bernoulli
 from mcbits.distributions.categorical import Categorical
 from mcbits.distributions.gaussian import GaussianBuckets, GaussianGrid
+from mcbits.distributions.particles import Particles
 from mcbits.distributions.uniform import Uniform, uniform
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Distribution",
     "GaussianBuckets",
     "GaussianGrid",
+    "Particles",
     "Uniform",
     "uniform",
 ]

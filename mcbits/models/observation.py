@@ -36,6 +36,8 @@ class ObservationModel(Protocol):
     def distribution(self, parameters_int: NDArray[np.int32], precision: int) -> Any:
         """The discretised p(x|z), a `mcbits.distributions.Distribution` of symbols (..., num_dims).
 
-        parameters_int: (..., num_parameters), in units of 2^-frac_bits; precision: bits of the frequencies.
+        parameters_int: (lanes, num_parameters), or (lanes, particles, num_parameters) where the distribution has a
+        method `particle(j)` besides (see `mcbits.distributions.Particles`), in units of 2^-frac_bits; precision: bits
+        of the frequencies.
         """
         ...
