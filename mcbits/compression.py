@@ -237,7 +237,7 @@ def decode(
 
     with ExitStack() as scope:
         if workers > 1:
-            blocks = scope.enter_context(Workers(workers, header, vae)).decode(payloads())
+            blocks = scope.enter_context(Workers(workers, codec, vae)).decode(payloads())
         else:
             blocks = map(codec.decode, payloads())
         for images in blocks:
@@ -315,7 +315,7 @@ class _Encoding:
         file.write(self.header.pack())
         with ExitStack() as scope:
             if workers > 1:
-                encoded = scope.enter_context(Workers(workers, self.header, self.vae)).encode(blocks(), self.seed)
+                encoded = scope.enter_context(Workers(workers, self.codec, self.vae)).encode(blocks(), self.seed)
             else:
                 on_step = self._shower()
                 encoded = (
