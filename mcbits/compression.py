@@ -29,7 +29,7 @@ from mcbits.container import (
     read_blocks,
     read_header,
 )
-from mcbits.datasets.images import whole_or_nothing
+from mcbits.datasets.images import image_format, whole_or_nothing, write_images, write_npy
 from mcbits.errors import DataError, FormatError, ModelError, SizeError, UsageError
 from mcbits.exact.frozen import FrozenModel, Precisions, load_frozen
 from mcbits.exact.iterative import Refinement
@@ -183,6 +183,28 @@ def decompress_file(
     """The images of a .mcb file; errors as for `decompress`."""
     with open_file(source) as file:
         return np.concatenate(list(decode(file, model, workers, backend, max_size)))
+
+
+def restore(
+    source: str | Path,
+    destination: str | Path,
+    model: Model | None = None,
+    *,
+    workers: int = 1,
+    backend: str = "numpy",
+    max_size: int = MAX_SIZE,
+) -> tuple[int, ...]:
+    """Write the images of a .mcb file as `write_images` does, a .npy block by block; returns their shape (n, *shape).
+
+    Errors as for `decompress` and `write_images`; the file appears whole or not at all.
+    """
+    with open_file(source) as file:
+        blocks = decode(file, model, workers, backend, max_size)
+        if image_format(destination) == "npy":
+            return write_npy(destination, blocks)
+        images = np.concatenate(list(blocks))
+    write_images(destination, images)
+    return images.shape
 
 
 def verify(source: str | Path, model: Model | None = None) -> dict[str, Any]:
