@@ -67,7 +67,13 @@ class BareSteps:
             self.adam.step()
 
     def __call__(self) -> Mapping[str, float]:
-        return {"epoch": clock(self._run)[0]}
+        # On one thread, as mcbits trains, so that a run gives the same bits on any number of cores.
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return {"epoch": clock(self._run)[0]}
+        finally:
+            torch.set_num_threads(threads)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import prod
 from multiprocessing import get_context, parent_process
 from threading import Thread
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ from mcbits.latent import LatentModel
 from mcbits.plugins import make_coder
 from mcbits.schedule import coder_at
 from mcbits.sequences import PADDING, SequenceLatents, lengths
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -148,22 +151,26 @@ def trial(model: Any, images: NDArray[Any], sequences: bool) -> list[tuple[NDArr
 
 class Workers:
     """Processes that code blocks at the same time, in order, a bounded number of blocks ahead; a `with` block ends
-    them."""
+    them.
 
-    def __init__(self, number: int, header: Header, vae: FrozenModel):
+    This process is one of the `number`: it begins while the others start.
+    """
+
+    def __init__(self, number: int, codec: BlockCodec, vae: FrozenModel):
+        self._codec = codec
         with _single_threaded():
             self._pool = ProcessPoolExecutor(
-                number, get_context("spawn"), initializer=_start, initargs=(header, vae.data, vae.backend)
+                number - 1, get_context("spawn"), initializer=_start, initargs=(codec.header, vae.data, vae.backend)
             )
             self._ahead = 2 * number
 
     def encode(self, blocks: Iterable[NDArray[Any]], seed: int) -> Iterator[Block]:
         """As BlockCodec.encode on each block in turn."""
-        return self._map(_encode, ((number, images, seed) for number, images in enumerate(blocks)))
+        return self._map(_encode, self._codec.encode, ((number, images, seed) for number, images in enumerate(blocks)))
 
     def decode(self, payloads: Iterable[bytes]) -> Iterator[NDArray[Any]]:
         """As BlockCodec.decode on each payload in turn."""
-        return self._map(_decode, ((payload,) for payload in payloads))
+        return self._map(_decode, self._codec.decode, ((payload,) for payload in payloads))
 
     def __enter__(self) -> "Workers":
         return self
@@ -171,18 +178,35 @@ class Workers:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
-    def _map(self, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-        waiting: deque[Future[Any]] = deque()
+    def _map(
+        self, theirs: Callable[..., T], own: Callable[..., T], calls: Iterable[tuple[Any, ...]]
+    ) -> Iterator[T]:
+        waiting: deque[tuple[Future[T], tuple[Any, ...]]] = deque()
         try:
             for arguments in calls:
                 with _single_threaded():
-                    waiting.append(self._pool.submit(function, *arguments))
+                    waiting.append((self._pool.submit(theirs, *arguments), arguments))
                 if len(waiting) > self._ahead:
-                    yield waiting.popleft().result()
+                    yield _first(waiting, own)
             while waiting:
-                yield waiting.popleft().result()
+                yield _first(waiting, own)
         except BrokenProcessPool:
             raise McbitsError("a worker process died, perhaps for want of memory: try fewer workers") from None
+
+
+def _first(waiting: deque[tuple[Future[T], tuple[Any, ...]]], own: Callable[..., T]) -> T:
+    # Until it is there, this process codes the next block that no other has taken.
+    while not waiting[0][0].done():
+        taken = next((i for i, (future, _) in enumerate(waiting) if future.cancel()), None)
+        if taken is None:
+            break
+        mine: Future[T] = Future()
+        try:
+            mine.set_result(own(*waiting[taken][1]))
+        except Exception as error:
+            mine.set_exception(error)
+        waiting[taken] = mine, ()
+    return waiting.popleft()[0].result()
 
 
 _codec: BlockCodec

@@ -29,7 +29,7 @@ from mcbits.container import (
     read_blocks,
     read_header,
 )
-from mcbits.datasets.images import whole_or_nothing
+from mcbits.datasets.images import image_format, whole_or_nothing, write_images, write_npy
 from mcbits.errors import DataError, FormatError, ModelError, SizeError, UsageError
 from mcbits.exact.frozen import FrozenModel, Precisions, load_frozen
 from mcbits.exact.iterative import Refinement
@@ -185,6 +185,28 @@ def decompress_file(
         return np.concatenate(list(decode(file, model, workers, backend, max_size)))
 
 
+def restore(
+    source: str | Path,
+    destination: str | Path,
+    model: Model | None = None,
+    *,
+    workers: int = 1,
+    backend: str = "numpy",
+    max_size: int = MAX_SIZE,
+) -> tuple[int, ...]:
+    """Write the images of a .mcb file as `write_images` does, a .npy block by block; returns their shape (n, *shape).
+
+    Errors as for `decompress` and `write_images`; the file appears whole or not at all.
+    """
+    with open_file(source) as file:
+        blocks = decode(file, model, workers, backend, max_size)
+        if image_format(destination) == "npy":
+            return write_npy(destination, blocks)
+        images = np.concatenate(list(blocks))
+    write_images(destination, images)
+    return images.shape
+
+
 def verify(source: str | Path, model: Model | None = None) -> dict[str, Any]:
     """Check every checksum and, where the model is at hand, decode; what `info` says, and whether it was "decoded"."""
     found = info(source)
@@ -237,7 +259,7 @@ def decode(
 
     with ExitStack() as scope:
         if workers > 1:
-            blocks = scope.enter_context(Workers(workers, header, vae)).decode(payloads())
+            blocks = scope.enter_context(Workers(workers, codec, vae)).decode(payloads())
         else:
             blocks = map(codec.decode, payloads())
         for images in blocks:
@@ -315,7 +337,7 @@ class _Encoding:
         file.write(self.header.pack())
         with ExitStack() as scope:
             if workers > 1:
-                encoded = scope.enter_context(Workers(workers, self.header, self.vae)).encode(blocks(), self.seed)
+                encoded = scope.enter_context(Workers(workers, self.codec, self.vae)).encode(blocks(), self.seed)
             else:
                 on_step = self._shower()
                 encoded = (

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mcbits.datasets import as_images, binarize, files, image_format, read_images, write_images
+from mcbits.datasets.images import write_npy
 from mcbits.datasets.digits import Digits
 from mcbits.datasets.emnist import EMNIST
 from mcbits.datasets.idx import read_idx
@@ -617,3 +618,20 @@ def test_reading_and_writing_images_imports_no_torch() -> None:
     code = "import sys, mcbits.datasets, mcbits.baselines; sys.exit('torch' in sys.modules)"
     repository = Path(__file__).resolve().parents[1]
     assert subprocess.run([sys.executable, "-c", code], cwd=repository).returncode == 0
+
+
+def test_a_npy_in_blocks_is_the_npy_in_one_piece(tmp_path):
+    x = random_images(25, 4, 5)
+    write_images(tmp_path / "whole.npy", x)
+    assert write_npy(tmp_path / "blocks.npy", iter([x[:10], x[10:20], x[20:]])) == x.shape
+    assert (tmp_path / "blocks.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+
+
+def test_a_npy_whose_blocks_break_off_is_not_there(tmp_path):
+    def blocks():
+        yield random_images(3, 4, 5)
+        raise DataError("damaged")
+
+    with pytest.raises(DataError, match="damaged"):
+        write_npy(tmp_path / "x.npy", blocks())
+    assert not list(tmp_path.iterdir())

@@ -35,8 +35,8 @@ def decompress(
 ) -> None:
     """Restore the images of a .mcb file."""
     from mcbits import load_model
-    from mcbits.compression import decompress_file
-    from mcbits.datasets.images import check_target, image_format, write_images
+    from mcbits.compression import restore
+    from mcbits.datasets.images import check_target, image_format
 
     limit = _bytes(max_size)
     # A target that cannot be written is refused before the work, not after it.
@@ -44,11 +44,10 @@ def decompress(
     with progress(quiet):
         frozen = load_model(model, backend) if model else None
         start = time.perf_counter()
-        images = decompress_file(file, frozen, workers=workers, backend=backend, max_size=limit)
+        shape = restore(file, output, frozen, workers=workers, backend=backend, max_size=limit)
         seconds = time.perf_counter() - start
-        write_images(output, images)
-    document = {"file": output, "shape": images.shape, "seconds": seconds}
-    show(document, f"{output}: {len(images)} images restored, {len(images) / seconds:,.0f} images/s", json)
+    document = {"file": output, "shape": shape, "seconds": seconds}
+    show(document, f"{output}: {shape[0]} images restored, {shape[0] / seconds:,.0f} images/s", json)
 
 
 def _bytes(size: str) -> int:

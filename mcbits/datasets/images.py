@@ -8,8 +8,9 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,32 @@ def write_images(path: str | PathLike[str], images: NDArray[Any]) -> None:
                     np.savez_compressed(file, images=images)
                 else:
                     write_idx(file, images)
+
+
+def write_npy(path: str | PathLike[str], blocks: Iterable[NDArray[Any]]) -> tuple[int, ...]:
+    """Write images that come in blocks (n, *shape) as one .npy, holding no more than one of them; returns its shape.
+
+    Otherwise as `write_images`.
+    """
+    path, count = Path(path), 0
+    with whole_or_nothing(path) as draft, open(draft, "wb") as file:
+        for block in blocks:
+            images = as_images(block)
+            if count == 0:
+                shape = images.shape[1:]
+                file.write(_npy_header((0, *shape)))
+            count += len(images)
+            file.write(np.ascontiguousarray(images).data)
+        # numpy leaves room in the header for an array that grows.
+        file.seek(0)
+        file.write(_npy_header((count, *shape)))
+    return count, *shape
+
+
+def _npy_header(shape: tuple[int, ...]) -> bytes:
+    file = BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file.getvalue()
 
 
 @contextmanager
