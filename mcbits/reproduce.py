@@ -39,6 +39,7 @@ class Row(_Spec):
     label: str
     coder: str
     checkpoint: int
+    bound: str = ""
     options: dict[str, Any] = Field(default_factory=dict)
     ramp: str = "off"
     published: list[float] = Field(default_factory=list)
@@ -48,7 +49,8 @@ class Row(_Spec):
 class Table(_Spec):
     """A table of a paper: every row (a coder) in every column (the splits of the training and of the test images).
 
-    `model` names the directory of a checkpoint by {split}, which it was trained on, and {num}, the row's `checkpoint`.
+    `model` names the directory of a checkpoint by {split}, which it was trained on, {num}, the row's `checkpoint`, and
+    {bound}, the row's.
     `num_compress` test images are drawn by `seed`; 0 stands for all. Published figures are of `num_published` others.
     """
 
@@ -219,7 +221,7 @@ def _cells(table: Table, name: str, checkpoints: Path, datadir: Path) -> Iterato
                 coder=row.coder,
                 options=row.options,
                 ramp=row.ramp,
-                model=str(checkpoints / table.model.format(split=train, num=row.checkpoint)),
+                model=str(checkpoints / table.model.format(split=train, num=row.checkpoint, bound=row.bound)),
                 dataset=table.dataset,
                 train=train,
                 test=test,
