@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcbits.coders.base import Stack, log_weights
-from mcbits.coders.coupling import integer_shifts
-from mcbits.distributions import Categorical, Distribution, Uniform, uniform
-from mcbits.distributions.base import MAX_PRECISION, Repeatable
+from mcbits.coders.coupling import integer_shifts, within_bucket
+from mcbits.distributions import Categorical, Distribution, uniform
+from mcbits.distributions.base import Repeatable
 from mcbits.latent import LatentModel
 
 LOG_CANDIDATES = 2
@@ -174,13 +174,13 @@ class Flips(Chain):
 
     def leave(self, tape: Tape) -> NDArray[np.int32]:
         z = self.q.inverse(self.u)
-        start, within = self._bucket(tape, z)
-        tape.push(within, self.u - start)
+        start, freq = self.q.intervals(z)
+        tape.push(within_bucket(self.q, freq, tape.stack), self.u - start.astype(np.int64))
         return z
 
     def rejoin(self, tape: Tape, z: NDArray[np.int32]) -> None:
-        start, within = self._bucket(tape, z)
-        self._stand(start + tape.pop(within))
+        start, freq = self.q.intervals(z)
+        self._stand(start.astype(np.int64) + tape.pop(within_bucket(self.q, freq, tape.stack)))
 
     def end(self, tape: Tape) -> None:
         tape.push(self._start, self.u)
@@ -188,12 +188,6 @@ class Flips(Chain):
     def _stand(self, u: NDArray[np.int64]) -> None:
         self.u = u
         self.log_w = self.log_weights(self.q.inverse(u[:, None]))
-
-    def _bucket(self, tape: Tape, z: NDArray[np.int32]) -> tuple[NDArray[np.int64], Uniform]:
-        start, freq = self.q.intervals(z)
-        # Eight more bits than a count has lose next to nothing to rounding 2^p / freq.
-        precision = min(self.q.precision + 8, tape.stack.lprec, MAX_PRECISION)
-        return start.astype(np.int64), Uniform(freq, freq.shape, precision)
 
 
 @cache

@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+from io import BytesIO
 from itertools import product
 from math import log2
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,14 +19,16 @@ from mcbits_ais.schedules import SCHEDULES, inverse_temperatures
 import mcbits
 from mcbits.coders.base import Stack
 from mcbits.coders.bits_back import BitsBackCoder
+from mcbits.container import read_header
 from mcbits.errors import UsageError
 from mcbits.evaluation import evaluate
 from mcbits.exact.frozen import Precisions
-from mcbits.exact.vae import freeze_vae
+from mcbits.exact.vae import FrozenVAE, freeze_vae
 from mcbits.models.binary_vae import BinaryVAE
 from mcbits.plugins import registry
 from mcbits.toy import Truth, hmm, measure, mixture
 
+GOLDEN = Path(__file__).parent / "golden"
 BITSWAP = pytest.mark.parametrize("bitswap", [False, True])
 
 
@@ -168,6 +172,15 @@ def test_images_come_back(vae: BinaryVAE, lanes: int, bitswap: bool) -> None:
     model, x = freeze_vae(vae), images(7)
     blob = mcbits.compress(x, model, coder="bb-ais", lanes=lanes, num_steps=3, bitswap=bitswap)
     assert np.array_equal(mcbits.decompress(blob, model), x)
+
+
+@pytest.mark.parametrize("file", sorted(GOLDEN.glob("*.mcb")), ids=lambda file: file.stem)
+def test_golden_files_decode_and_are_written_again_byte_for_byte(file: Path) -> None:
+    blob, x = file.read_bytes(), np.load(GOLDEN / "images.npy")
+    assert np.array_equal(mcbits.decompress(blob), x)
+    header = read_header(BytesIO(blob))
+    options = header.options | {"lanes": header.lanes, "embed_model": True}
+    assert mcbits.compress(x, FrozenVAE(header.model), coder=header.coder, **options) == blob
 
 
 @pytest.mark.parametrize("latent_dim", [1, 6])
