@@ -38,6 +38,10 @@ class AISBitsBackCoder(Coder):
     schedule: str = option("linear", help=f"inverse temperatures of the steps: {' or '.join(SCHEDULES)}")
     bitswap: bool = option(True, help="give back after every step, not after the last: fewer initial bits")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        inverse_temperatures(self.num_steps, self.schedule)
+
     def encode(self, stack: Stack, x: NDArray[np.int32], model: LatentModel) -> NDArray[np.int64]:
         tape, chain = Tape(stack), self._chain(model, x)
         chain.start(tape)
@@ -54,10 +58,6 @@ class AISBitsBackCoder(Coder):
         chain.end(tape)
         return x
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        inverse_temperatures(self.num_steps, self.schedule)
-
     def _walk(self, chain: Chain, tape: Tape, up: bool) -> None:
         returned, pads = [], self._pads(chain)
         steps = range(1, self.num_steps + 1)
@@ -65,9 +65,9 @@ class AISBitsBackCoder(Coder):
             if self.bitswap:
                 # The next step chooses by the very bits that this one gives back, which tell what it did: under a pad
                 # they are coin flips again. Once before and once after, and a step down undoes a step up.
-                _flip(tape, pads[k], chain.model.index_precision)
+                _flip(tape.stack, pads[k], chain.model.index_precision)
                 tape.push(*chain.step(k, up, tape))
-                _flip(tape, pads[k], chain.model.index_precision)
+                _flip(tape.stack, pads[k], chain.model.index_precision)
             else:
                 returned.append(chain.step(k, up, tape))
         for each in returned:
@@ -99,17 +99,16 @@ class AISBitsBackCoder(Coder):
         log_w, q = log_joint - log_q, np.exp2(log_q)
         marginal, bound = q, np.zeros(len(q))
         for k, beta_k in enumerate(beta[:-1]):
-            W = np.exp2(beta_k * (log_w - log_w.max(1, keepdims=True)))
             if k > 0:
-                # T_k(z'|z) = q(z') min(1, W(z') / W(z)) for z' other than z.
-                accepted = np.minimum(1, W[:, None] / W[..., None]) * q[:, None]
+                # T_k(z'|z) = q(z') min(1, (w(z') / w(z))^beta_k) for z' other than z.
+                accepted = np.exp2(np.minimum(0, beta_k * (log_w[:, None] - log_w[..., None]))) * q[:, None]
                 moved = np.einsum("uz,uzy->uy", marginal, accepted)
                 marginal = moved + marginal * (1 - accepted.sum(2))
             bound += (beta[k + 1] - beta_k) * (marginal * log_w).sum(1)
         return -bound
 
 
-def _flip(tape: Tape, pad: NDArray[np.int64], precision: int) -> None:
+def _flip(stack: Stack, pad: NDArray[np.int64], precision: int) -> None:
     """XOR the next bits of each lane with its pad (lanes,)."""
     bits = uniform(1 << precision, (len(pad), 1), precision)
-    tape.push(bits, tape.pop(bits) ^ pad[:, None])
+    bits.push(stack, bits.pop(stack) ^ pad[:, None])
