@@ -29,7 +29,6 @@ from mcbits.plugins import make_coder
 from mcbits.schedule import coder_at
 from mcbits.sequences import PADDING, SequenceLatents, lengths
 
-
 T = TypeVar("T")
 
 

@@ -18,11 +18,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mcbits.datasets import as_images, binarize, files, image_format, read_images, write_images
-from mcbits.datasets.images import write_npy
 from mcbits.datasets.digits import Digits
 from mcbits.datasets.emnist import EMNIST
 from mcbits.datasets.idx import read_idx
-from mcbits.datasets.images import whole_or_nothing
+from mcbits.datasets.images import whole_or_nothing, write_npy
 from mcbits.datasets.mnist import MNIST
 from mcbits.errors import DataError, UsageError
 
