@@ -1,4 +1,4 @@
-"""The rows of a large batch are shared among threads: since no row depends on another, no result does on their number."""
+"""The rows of a large batch are shared among threads: no row depends on another, so no result does on their number."""
 
 import os
 from collections.abc import Callable
