@@ -59,7 +59,7 @@ def interval_push(stack: Stack, starts: U32, freqs: U32, precision: int) -> None
     """Push what `gaussian_intervals` has found."""
 
 class Buckets:
-    """Which bucket holds a value, for all values between edges but those near one: where the search of a pop begins."""
+    """Which bucket holds a value, but for values near an edge: where the search of a pop begins."""
 
     def __init__(self, edges: F64) -> None: ...
 

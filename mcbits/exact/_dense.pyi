@@ -47,4 +47,4 @@ def width() -> int:
     """Which registers are used: 2 for AVX-512, 1 for AVX2, 0 for neither."""
 
 def set_wide(level: int) -> None:
-    """Use AVX-512 (2), AVX2 (1), plain loops (0), or what the processor has (-1): for tests, results being equal."""
+    """Use AVX-512 (2), AVX2 (1), the plain loops (0), or what the processor has (-1): for tests: equal results."""

@@ -1,4 +1,4 @@
-"""Dense layers whose integers fit 16 bits are multiplied as such: the same sums, half the memory and half the time."""
+"""Dense layers whose integers fit 16 bits are multiplied as such: the same sums, in half the memory and the time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Stage:
 def dense_form(
     values: Sequence[FixedPoint], layers: Sequence[Any], outputs: Sequence[Any], tensors: Sequence[Tensors]
 ) -> Dense | None:
-    """The network whose every Linear is read by one pass or is one output, and every pass reads a Linear; or None.
+    """The network if every Linear is read by one pass or is one output, and every pass reads a Linear; otherwise None.
 
     values: its one input, then each layer's result; tensors: each layer's own.
     """
@@ -44,8 +44,8 @@ def dense_form(
     stages: list[Stage] = []
     if len(values) != len(layers) + 1 or len(x.shape) != 1 or x.size > MAX_INPUTS or x.bound > INT16:
         return None
-    pairs = enumerate(zip(layers, tensors, strict=True), 1)
-    linear = {i: (layer, own) for i, (layer, own) in pairs if isinstance(layer, Linear)}
+    both = zip(layers, tensors, strict=True)
+    linear = {i: (layer, own) for i, (layer, own) in enumerate(both, 1) if isinstance(layer, Linear)}
     first = [own["weight"] for layer, own in linear.values() if layer.inputs == (0,)]
     split = 0 if all(_extent(w) <= INT16 for w in first) else 15 - x.bound.bit_length()
     for i, (layer, own) in linear.items():

@@ -1,4 +1,4 @@
-"""The rows of a large batch are shared out among threads; no row depends on another, so no result on their number."""
+"""The rows of a large batch are shared among threads: no row depends on another, so no result does on their number."""
 
 import os
 from collections.abc import Callable
@@ -11,14 +11,15 @@ MIN_ROWS = 256
 
 def share(rows: int, work: Callable[[slice], bool]) -> bool:
     """Whether `work` of every part of 0 ... rows - 1 is true; it must let go of the GIL."""
-    parts = min(_threads(), rows // MIN_ROWS)
-    if parts < 2:
+    parts = rows // MIN_ROWS
+    if parts < 2 or (parts := min(_threads(), parts)) < 2:
         return work(slice(0, rows))
     ends = [rows * part // parts for part in range(parts + 1)]
     slices = [slice(*pair) for pair in zip(ends, ends[1:], strict=False)]
     others = [_pool().submit(work, part) for part in slices[1:]]
     mine = work(slices[0])
-    return all([mine, *(other.result() for other in others)])
+    theirs = [other.result() for other in others]
+    return mine and all(theirs)
 
 
 @cache
