@@ -10,6 +10,7 @@ import tomllib
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mcbits.errors import PluginError, UnknownNameError
@@ -19,16 +20,16 @@ ROOT = Path(__file__).resolve().parents[1]
 GUIDE = ROOT / "plugins" / "README.md"
 
 
-def install(directory: Path, name: str, code: str) -> None:
-    """A package of one module, as pip would leave it in `directory`."""
+def install(directory: Path, name: str, code: str = "") -> None:
+    """A package, of one module if its code is given, as pip would leave it in `directory`."""
     module = name.replace("-", "_")
     info = directory / f"{module}-1.5.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.5\n")
     (info / "entry_points.txt").write_text(f"[mcbits]\n{name} = {module}\n")
-    (directory / f"{module}.py").write_text(
-        code.replace("@hookimpl", "from mcbits.plugins import Lazy, hookimpl\n\n@hookimpl", 1)
-    )
+    if code:
+        code = code.replace("@hookimpl", "from mcbits.plugins import Lazy, hookimpl\n\n@hookimpl", 1)
+        (directory / f"{module}.py").write_text(code)
 
 
 def python_m(*arguments: object, path: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -162,6 +163,7 @@ def test_listener_hears_only_while_it_is_registered():
     assert heard == ["inside"]
 
 
+TEMPLATE = ROOT / "plugins" / "template"
 PACKAGES = sorted(file.parent for file in (ROOT / "plugins").glob("*/pyproject.toml"))
 
 
@@ -203,19 +205,17 @@ def console(text: str) -> str:
 def test_template_renamed_as_the_guide_says_is_a_package_whose_tests_pass(tmp_path):
     pytest.importorskip("torch")
     plugins = tmp_path / "plugins"
-    shutil.copytree(ROOT / "plugins" / "template", plugins / "template", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(TEMPLATE, plugins / "template", ignore=shutil.ignore_patterns("__pycache__"))
     subprocess.run(["sh", "-e", "-c", console(GUIDE.read_text())], cwd=tmp_path, check=True)
     yours = plugins / "mcbits-yours"
-    files = [path for path in yours.rglob("*") if path.is_file()]
-    left = [path for path in files if "template" in str(path.relative_to(yours)) + path.read_text()]
-    assert yours.is_dir() and left == []
+    files = {str(path.relative_to(yours)): path.read_text() for path in yours.rglob("*") if path.is_file()}
+    assert files and "template" not in json.dumps(files)
     check_package(yours, tmp_path / "prefix")
 
 
 def test_guide_is_a_package_whose_tests_pass(tmp_path):
     pytest.importorskip("torch")
-    install(tmp_path, "mcbits-yours", "@hookimpl")
-    (tmp_path / "mcbits_yours.py").unlink()
+    install(tmp_path, "mcbits-yours")
     files = re.findall(r"```python\n# (\S+)\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     assert len(files) == GUIDE.read_text().count("```python")
     for name, code in files:
@@ -225,6 +225,30 @@ def test_guide_is_a_package_whose_tests_pass(tmp_path):
     assert len(found["provides"]) == 5 and found["problems"] == []
     tested = python_m("pytest", "-q", "-p", "no:cacheprovider", tmp_path / "tests", path=tmp_path)
     assert tested.returncode == 0, tested.stdout
+
+
+def test_file_of_a_plugin_asks_for_the_plugin_where_it_is_missing(tmp_path):
+    pytest.importorskip("torch")
+    from mcbits.exact.vae import freeze_vae
+    from mcbits.models.binary_vae import BinaryVAE
+
+    install(tmp_path, "mcbits-template")
+    shutil.copytree(TEMPLATE / "mcbits_template", tmp_path / "mcbits_template")
+    images = np.random.default_rng(0).integers(0, 2, (6, 8, 8), np.uint8)
+    np.save(tmp_path / "images.npy", images)
+    freeze_vae(BinaryVAE(shape=(8, 8), latent_dim=4).eval()).save(tmp_path / "codec.safetensors")
+    options = ["--model", tmp_path / "codec.safetensors", "--json"]
+    coded = mcbits("compress", tmp_path / "images.npy", "-o", tmp_path / "x.mcb", "--coder", "best-of",
+                   "--num_particles", 3, *options, path=tmp_path)  # fmt: skip
+    assert coded.returncode == 0, coded.stderr
+    assert json.loads(coded.stdout)["num_particles"] == 3
+    restored = mcbits("decompress", tmp_path / "x.mcb", "-o", tmp_path / "y.npy", *options, path=tmp_path)
+    assert restored.returncode == 0, restored.stderr
+    assert np.array_equal(np.load(tmp_path / "y.npy"), images)
+
+    without = mcbits("decompress", tmp_path / "x.mcb", "-o", tmp_path / "z.npy", *options)
+    assert without.returncode in (1, 2) and "best-of" in without.stderr and without.stderr.count("\n") == 1
+    assert not (tmp_path / "z.npy").exists()
 
 
 def registered_names(source: Path) -> set[str]:
