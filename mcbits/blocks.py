@@ -157,7 +157,7 @@ class Workers:
 
     def __init__(self, number: int, codec: BlockCodec, vae: FrozenModel):
         self._codec = codec
-        with _single_threaded():
+        with _heritage():
             self._pool = ProcessPoolExecutor(
                 number - 1, get_context("spawn"), initializer=_start, initargs=(codec.header, vae.data, vae.backend)
             )
@@ -183,7 +183,7 @@ class Workers:
         waiting: deque[tuple[Future[T], tuple[Any, ...]]] = deque()
         try:
             for arguments in calls:
-                with _single_threaded():
+                with _heritage():
                     waiting.append((self._pool.submit(theirs, *arguments), arguments))
                 if len(waiting) > self._ahead:
                     yield _first(waiting, own)
@@ -213,7 +213,6 @@ _codec: BlockCodec
 
 def _start(header: Header, model: bytes, backend: str) -> None:
     global _codec
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
     Thread(target=_end_with_parent, daemon=True).start()
     _codec = BlockCodec(header, load_frozen(model, backend))
 
@@ -235,12 +234,15 @@ def _decode(payload: bytes) -> NDArray[Any]:
 
 
 @contextmanager
-def _single_threaded() -> Iterator[None]:
+def _heritage() -> Iterator[None]:
     # Workers share the cores by blocks. Their BLAS reads this when it is first loaded, so it must be set as they start.
+    # Ctrl-C is the parent's, which ends its workers: blocked already while they start, it never reaches them.
     names = [n for n in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS") if n not in os.environ]
     os.environ.update(dict.fromkeys(names, "1"))
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         for name in names:
             del os.environ[name]
