@@ -10,10 +10,11 @@ debug = bool(int(os.environ.get("MCBITS_CYTHON_DEBUG", "0")))
 
 # Contraction (a*b+c as one rounding) is the one thing compilers do by default that changes bits.
 # The other two flags only drop errno and trap bookkeeping, so that loops may be vectorised.
-exact_flags = ["-O1" if debug else "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+exact_flags = ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+speed = "-O1" if debug else "-O3"
 
 extensions = [
-    Extension(path.removesuffix(".pyx").replace(os.sep, "."), [path], extra_compile_args=exact_flags)
+    Extension(path.removesuffix(".pyx").replace(os.sep, "."), [path], extra_compile_args=[speed, *exact_flags])
     for path in sorted(glob("mcbits/**/*.pyx", recursive=True))
 ]
 
