@@ -450,7 +450,8 @@ def _checked(images: NDArray[Any], vae: FrozenModel) -> NDArray[Any]:
         symbols = images[images != PADDING]
     if (largest := int(symbols.max())) >= vae.num_symbols:
         raise DataError(
-            f"a pixel is {largest}, but the model codes 0 ... {vae.num_symbols - 1}: binarize the images first"
+            f"a pixel is {largest}, but the model codes 0 ... {vae.num_symbols - 1}: "
+            f"{'binarize the images first' if vae.num_symbols == 2 else 'train one on such images'}"
         )
     return images
 
