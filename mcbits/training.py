@@ -48,9 +48,10 @@ def train(config: TrainConfig) -> Path:
     on the test images).
 
     A run that stopped goes on after the last epoch it completed, and epochs may grow. Raises UsageError if
-    any other key that matters has changed or another process is training there, DataError for missing or
-    unsuitable data and for what cannot be written, UnknownNameError for names, McbitsError when the loss
-    diverges. KeyboardInterrupt passes and leaves the last epoch's state.
+    any other key that matters has changed or another process is training there, FreezeError before anything is
+    trained or written for a model with a layer that has no exact form, DataError for missing or unsuitable
+    data and for what cannot be written, UnknownNameError for names, McbitsError when the loss diverges.
+    KeyboardInterrupt passes and leaves the last epoch's state.
     """
     bound: Bound = registry().bound(config.bound)()
     model_class = registry().model(config.model)
@@ -61,6 +62,7 @@ def train(config: TrainConfig) -> Path:
         torch.manual_seed(config.seed)
         model: Model = model_class(shape=dataset.train.shape[1:], latent_dim=config.latent_dim)
         _check_symbols(dataset, model, config)
+        model.freeze()  # a layer without an exact form is refused now, not after the last epoch
         levels = dataset.levels if config.binarize else None
         images = torch.tensor(dataset.train).flatten(1)
         model.initialise_from_data(images, levels or 1)

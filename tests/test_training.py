@@ -21,9 +21,10 @@ from mcbits.bounds.iwae import IWAE
 from mcbits.config import TrainConfig
 from mcbits.datasets.binarize import binarize
 from mcbits.datasets.digits import Digits
-from mcbits.errors import DataError, McbitsError, ModelError, UsageError
+from mcbits.errors import DataError, FreezeError, McbitsError, ModelError, UsageError
 from mcbits.evaluation import ideal_rates
 from mcbits.exact.vae import freeze_vae
+from mcbits.models.binary_vae import BinaryVAE
 from mcbits.models.checkpoint import load_float
 from mcbits.plugins import hookimpl, registry
 from mcbits.training import batches, learning_rate, train
@@ -51,6 +52,26 @@ def metrics(run: Path) -> list[dict[str, float]]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted run of three epochs; tests only read it."""
     return train(config(tmp_path_factory.mktemp("finished")))
+
+
+class GELUVAE(BinaryVAE):
+    name = "GELUVAE"
+
+    def __init__(self, shape: tuple[int, ...], latent_dim: int) -> None:
+        super().__init__(shape, latent_dim)
+        self.decoder = torch.nn.Sequential(torch.nn.GELU(), self.decoder)
+
+
+class GELUPlugin:
+    @hookimpl
+    def mcbits_models(self) -> list[type]:
+        return [GELUVAE]
+
+
+def test_a_model_that_cannot_be_frozen_is_refused_before_it_is_trained(tmp_path: Path) -> None:
+    with registry().listening(GELUPlugin()), pytest.raises(FreezeError, match="GELU"):
+        train(config(tmp_path, model="GELUVAE"))
+    assert not (tmp_path / "run").exists()
 
 
 class Killed(BaseException):
