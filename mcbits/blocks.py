@@ -237,10 +237,13 @@ def _decode(payload: bytes) -> NDArray[Any]:
 @contextmanager
 def _single_threaded() -> Iterator[None]:
     # Workers share the cores by blocks. Their BLAS reads this when it is first loaded, so it must be set as they start.
+    # They inherit the blocked signal as well: Ctrl-C would find them before `_start` tells them to leave it alone.
     names = [n for n in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS") if n not in os.environ]
     os.environ.update(dict.fromkeys(names, "1"))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for name in names:
             del os.environ[name]

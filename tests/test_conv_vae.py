@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import mcbits
+from mcbits.distributions.gaussian import LOG_SCALE_FRAC, MEAN_FRAC
 from mcbits.errors import UsageError
 from mcbits.exact.vae import Precisions, freeze_vae
 from mcbits.models.conv_vae import ConvVAE
@@ -34,8 +35,8 @@ def test_frozen_and_float_parameters_agree():
         z = np.random.default_rng(2).integers(0, 256, (50, 3))
         logits = float_model.decoder(torch.tensor(latent._centres[z] / 256))
     q = latent.posterior(x)
-    assert np.allclose(q._parameters[0], mean.numpy(), atol=0.02)
-    assert np.allclose(-np.log(q._parameters[1]), log_scale.numpy(), atol=0.02)
+    assert np.allclose(q._parameters[0] * 2.0**-MEAN_FRAC, mean.numpy(), atol=0.02)
+    assert np.allclose(q._parameters[1] * 2.0**-LOG_SCALE_FRAC, log_scale.numpy(), atol=0.02)
     assert np.allclose(latent.likelihood(z).logits.reshape(50, -1) / 256, logits.numpy(), atol=0.05)
 
 

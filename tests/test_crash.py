@@ -43,7 +43,7 @@ def children(pid):
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
 def test_workers_end_with_the_process_that_they_work_for(source, tmp_path):
-    coder = ["--coder", "bb-is", "--num_particles", 50, "--workers", 2]
+    coder = ["--coder", "bb-is", "--num_particles", 50, "--workers", 3]
     process = command("compress", source, "-o", tmp_path / "x.mcb", *MODEL, *coder)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".mcbits-*/x.mcb")) or len(started := children(process.pid)) < 3:
@@ -91,8 +91,8 @@ def test_ctrl_c_ends_a_job_of_many_workers_with_130_and_leaves_nothing(job, sour
         assert command("compress", source, "-o", whole, *MODEL, "--lanes", 4, "--no-verify").wait(60) == 0
     before = set(tmp_path.iterdir())
     arguments = {
-        "compress": ["compress", source, "-o", tmp_path / "x.mcb", *MODEL, "--num_particles", 50, "--workers", 2],
-        "decompress": ["decompress", whole, "-o", tmp_path / "x.npy", *MODEL, "--workers", 2],
+        "compress": ["compress", source, "-o", tmp_path / "x.mcb", *MODEL, "--num_particles", 50, "--workers", 3],
+        "decompress": ["decompress", whole, "-o", tmp_path / "x.npy", *MODEL, "--workers", 3],
     }
     process = command(*arguments[job], start_new_session=True)
     deadline = time.monotonic() + 60
