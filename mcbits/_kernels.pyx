@@ -586,7 +586,7 @@ fill_normal()
 
 
 cdef class Buckets:
-    """Which bucket holds a value, for all values between the edges but those near one: where the search of a pop begins."""
+    """Which bucket holds a value, but for values near an edge: where the search of a pop begins."""
 
     cdef const double[::1] edges
     cdef const int32_t[::1] cells

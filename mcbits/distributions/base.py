@@ -132,8 +132,8 @@ def draws(symbols: ArrayLike, dtype: type = np.int32) -> NDArray[Any]:
     """Symbols as a contiguous (lanes, draws, dims) array of the kernels' dtype; DataError where that would change a
     value."""
     given = np.asarray(symbols)
-    if given.ndim == 3 and given.dtype == dtype and given.flags.c_contiguous:
-        return given
+    if given.dtype == dtype and given.flags.c_contiguous and 2 <= given.ndim <= 3:
+        return given if given.ndim == 3 else given[:, None]
     if given.dtype.kind not in "iub" or given.ndim not in (2, 3):
         raise DataError(
             "symbols must be integers of shape (lanes, dims) or (lanes, particles, dims), "

@@ -1,4 +1,4 @@
-"""A network of dense layers in one call: 16-bit integers times 16-bit integers, summed exactly in 32 bits, without the GIL."""
+"""A network of dense layers is one call without the GIL: integers of 16 bits, multiplied and summed exactly in 32."""
 
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free
@@ -35,7 +35,7 @@ ctypedef fused symbol:
 
 
 def set_wide(int level):
-    """Use AVX-512 (2), AVX2 (1), the plain loops (0), or what the processor has (-1): for tests, the results being equal."""
+    """Use AVX-512 (2), AVX2 (1), the plain loops (0), or what the processor has (-1): for tests, results being equal."""
     global wide
     wide = widest if level < 0 else min(level, widest)
 

@@ -170,13 +170,12 @@ class FrozenNetwork:
         """
         if len(inputs) != len(self.inputs):
             raise DataError(f"{len(inputs)} inputs were given to a network of {len(self.inputs)}")
+        if self._dense is not None:
+            return self._run_dense(self._dense, inputs[0])
         batch = len(inputs[0])
         if any(len(x) != batch for x in inputs):
             raise DataError(f"inputs of {[len(x) for x in inputs]} rows do not form one batch")
         outs = [np.empty((batch, *o.shape[1:], o.shape[0]), np.int32) for o in self.outputs]
-        if self._dense is not None:
-            self._run_dense(self._dense, inputs[0], outs)
-            return tuple(outs)
         for start in range(0, batch, self._rows):
             rows = slice(start, start + self._rows)
             values = [self._checked(known, x[rows]) for known, x in zip(self.inputs, inputs, strict=True)]
@@ -186,14 +185,16 @@ class FrozenNetwork:
                 head(values[output.value], out[rows])
         return tuple(channels_first(out) for out in outs)
 
-    def _run_dense(self, dense: _dense.Dense, x: np.ndarray, outs: list[np.ndarray]) -> None:
+    def _run_dense(self, dense: _dense.Dense, x: np.ndarray) -> tuple[np.ndarray, ...]:
         known = self.inputs[0]
         _check_shape(known, x)
         if x.dtype not in _DENSE_TYPES:
             x = self._checked(known, x)
         x = np.ascontiguousarray(x)
+        outs = tuple([np.empty((len(x), o.shape[0]), np.int32) for o in self.outputs])
         if not share(len(x), lambda rows: dense.run(x[rows], [out[rows] for out in outs])):
             raise DataError(f"an input is not an integer within +-{known.bound}")
+        return outs
 
     def _checked(self, known: FixedPoint, x: np.ndarray) -> np.ndarray:
         _check_shape(known, x)
