@@ -35,7 +35,7 @@ ctypedef fused symbol:
 
 
 def set_wide(int level):
-    """Use AVX-512 (2), AVX2 (1), the plain loops (0), or what the processor has (-1): for tests, results being equal."""
+    """Use AVX-512 (2), AVX2 (1), the plain loops (0), or what the processor has (-1): for tests: equal results."""
     global wide
     wide = widest if level < 0 else min(level, widest)
 
