@@ -80,15 +80,15 @@ def set_wide(int wide):
 cdef check_symbols(const int32_t[:, :, ::1] symbols, Py_ssize_t num_symbols):
     cdef Py_ssize_t i, n = symbols.shape[0] * symbols.shape[1] * symbols.shape[2]
     cdef const int32_t *s
-    cdef int32_t low = 0, high = 0
+    cdef int32_t bad = 0, last = <int32_t>(num_symbols - 1)
     if n == 0:
         return
     s = &symbols[0, 0, 0]
     with nogil:
         for i in range(n):
-            low = s[i] if s[i] < low else low
-            high = s[i] if s[i] > high else high
-    if low < 0 or high >= num_symbols:
+            bad |= s[i] | (last - s[i])  # one of them is negative; a difference that overflows belongs to a negative s
+    if bad < 0:
+        low, high = np.min(symbols), np.max(symbols)
         raise DataError(f"symbol {low if low < 0 else high} is outside 0 ... {num_symbols - 1}")
 
 
@@ -255,6 +255,15 @@ def table_inverse(const uint32_t[:, :, ::1] cdf, const uint64_t[:, :, ::1] quant
     return result
 
 
+cdef bint rises(const uint32_t *cdf, Py_ssize_t rows, Py_ssize_t K) noexcept nogil:
+    cdef Py_ssize_t i, k
+    cdef bint good = True
+    for i in range(rows):
+        for k in range(K):
+            good &= cdf[i * (K + 1) + k] < cdf[i * (K + 1) + k + 1]
+    return good
+
+
 def table_push(Stack stack, const uint32_t[:, :, ::1] cdf, const int32_t[:, :, ::1] symbols, int precision):
     cdef Py_ssize_t l, r, m, k, L = symbols.shape[0], R = symbols.shape[1], M = symbols.shape[2], K = cdf.shape[2] - 1
     cdef const uint32_t *F
@@ -268,11 +277,15 @@ def table_push(Stack stack, const uint32_t[:, :, ::1] cdf, const int32_t[:, :, :
     if L * R * M == 0:
         return
     with nogil:
-        for l in range(L):
-            for r in range(R):
-                for m in range(M):
-                    F = &cdf[l, m, symbols[l, r, m]]
-                    good = good and F[1] > F[0]
+        if R >= K:
+            good = rises(&cdf[0, 0, 0], L * M, K)
+        if R < K or not good:
+            good = True
+            for l in range(L):
+                for r in range(R):
+                    for m in range(M):
+                        F = &cdf[l, m, symbols[l, r, m]]
+                        good = good and F[1] > F[0]
     if not good:
         raise_outside_support()
     if R < MANY_DRAWS * K:

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from oracle import OracleLane
 
 from mcbits._rans import Stack
+from mcbits.distributions import Bernoulli
 from mcbits.errors import StackError
 
 # (lprec, bprec)
@@ -456,3 +457,24 @@ def test_ending_the_steps_restores_the_plain_head():
     assert np.array_equal(stack.heads, heads)
     with pytest.raises(StackError):
         stack.step(-1)
+
+
+@pytest.mark.parametrize("precision", [2, 3, 8, 16, 24, 30])
+@pytest.mark.parametrize("symbol", [0, 1])
+def test_a_push_by_reciprocal_is_the_push_by_division(precision, symbol):
+    # Heads where a quotient that is off by the least would be another integer: next to multiples of the frequency,
+    # up to the largest that may stand before a push.
+    logits = np.repeat(np.arange(-4096, 4096, 7 if precision > 3 else 512, dtype=np.int32), 12)[:, None]
+    bernoulli = Bernoulli(logits, precision)
+    x = np.full(logits.shape, symbol, np.int32)
+    start, freq = bernoulli.intervals(x)
+    quotients = [(1 << 64 - precision) - 1, (1 << 64 - precision) // 3, (1 << 63 - precision) + 1, 1 << 33]
+    heads = [
+        min(max(quotients[i % 4] * int(f) + (0, -1, int(f) - 1)[i // 4 % 3], 1 << 32), (1 << 64) - 1)
+        for i, f in enumerate(freq[:, 0])
+    ]
+    stacks = [Stack.from_words(np.array(heads, np.uint64), [np.zeros(0, np.uint64)] * len(heads)) for _ in range(2)]
+    bernoulli.push(stacks[0], x)
+    stacks[1].push(start, freq, precision)
+    assert np.array_equal(stacks[0].heads, stacks[1].heads)
+    assert all(np.array_equal(stacks[0].tail(lane), stacks[1].tail(lane)) for lane in range(len(heads)))
