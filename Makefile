@@ -14,7 +14,7 @@ test: $(VENV)/installed
 
 # The quick tests again with bounds checks and assertions in the extensions.
 test-debug: $(VENV)/installed
-	PYTHON=$(BIN)/python tests/robustness/debug.sh
+	PYTHON="$(CURDIR)/$(BIN)/python" tests/robustness/debug.sh
 
 test-slow: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 -m slow
