@@ -6,7 +6,7 @@ Shapes: L lanes, R draws (particles) under the same parameters, M dimensions. A 
 uint32 with F[0] = 0 and F[K] = 2^r, r <= 30.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 import numpy as np
@@ -36,6 +36,8 @@ cdef extern from "_symbols.h" nogil:
     void symbols_hints(const uint32_t *F, Py_ssize_t K, int r, int h, uint8_t *hints)
     void symbols_hint_pop(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const uint32_t *cdf,
                           Py_ssize_t K, const uint8_t *hints, int h, int32_t *out)
+    void symbols_short_pop(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const uint16_t *less,
+                           Py_ssize_t K, const uint8_t *hints, int h, int32_t *out)
     void symbols_table_pop(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const uint32_t *cdf,
                            Py_ssize_t K, int32_t *out)
     int symbols_bernoulli_push(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const int32_t *logits,
@@ -308,8 +310,10 @@ def table_push(Stack stack, const uint32_t[:, :, ::1] cdf, const int32_t[:, :, :
 
 
 def table_pop(Stack stack, const uint32_t[:, :, ::1] cdf, Py_ssize_t draws, int precision):
-    cdef Py_ssize_t l, m, L = cdf.shape[0], M = cdf.shape[1], K = cdf.shape[2] - 1
+    cdef Py_ssize_t l, m, k, L = cdf.shape[0], M = cdf.shape[1], K = cdf.shape[2] - 1
+    cdef const uint32_t *F
     cdef RansBits bits = stack.widths(precision)
+    cdef uint16_t *less = NULL
     cdef uint8_t *hints
     cdef int h
     stack.check(precision, L)
@@ -324,14 +328,24 @@ def table_pop(Stack stack, const uint32_t[:, :, ::1] cdf, Py_ssize_t draws, int 
             symbols_table_pop(stack._lanes, bits, L, draws, M, &cdf[0, 0, 0], K, &out[0, 0, 0])
         return result
     hints = <uint8_t *>malloc(L * M << h)
-    if hints == NULL:
+    if precision <= 16:
+        less = <uint16_t *>malloc(L * M * (K + 1) * sizeof(uint16_t))
+    if hints == NULL or precision <= 16 and less == NULL:
+        free(hints)
         raise MemoryError
     with nogil:
         for l in range(L):
             for m in range(M):
                 symbols_hints(&cdf[l, m, 0], K, precision, h, hints + ((l * M + m) << h))
-        symbols_hint_pop(stack._lanes, bits, L, draws, M, &cdf[0, 0, 0], K, hints, h, &out[0, 0, 0])
+        if precision <= 16:
+            F = &cdf[0, 0, 0]
+            for k in range(L * M * (K + 1)):
+                less[k] = <uint16_t>(F[k] - 1)
+            symbols_short_pop(stack._lanes, bits, L, draws, M, less, K, hints, h, &out[0, 0, 0])
+        else:
+            symbols_hint_pop(stack._lanes, bits, L, draws, M, &cdf[0, 0, 0], K, hints, h, &out[0, 0, 0])
         free(hints)
+        free(less)
     return result
 
 

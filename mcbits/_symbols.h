@@ -106,6 +106,23 @@ static void symbols_hint_pop(Lane *lanes, RansBits bits, ptrdiff_t L, ptrdiff_t 
     })
 }
 
+/* The same at r <= 16, with F - 1 modulo 2^16 in place of F: tables of half the size stay in the nearest cache. A hint is
+   never below the last symbol that starts at 0, so that F - 1 of what is compared does not wrap. */
+static void symbols_short_pop(Lane *lanes, RansBits bits, ptrdiff_t L, ptrdiff_t R, ptrdiff_t M, const uint16_t *less,
+                              ptrdiff_t K, const uint8_t *hints, int h, int32_t *out)
+{
+    FORWARD({
+        const uint16_t *F = less + (l * M + m) * (K + 1);
+        const uint64_t q = rans_peek(head, bits);
+        ptrdiff_t k = hints[((l * M + m) << h) + (q >> (bits.r - h))];
+        k += F[k + 1] < q; /* the first step is hard to predict, further ones are rare */
+        while (F[k + 1] < q)
+            k++;
+        out[(l * R + r) * M + m] = (int32_t)k;
+        head = rans_pop(lane, head, (uint16_t)(F[k] + 1), (uint64_t)(uint16_t)(F[k + 1] - F[k] - 1) + 1, bits);
+    })
+}
+
 static void symbols_table_pop(Lane *lanes, RansBits bits, ptrdiff_t L, ptrdiff_t R, ptrdiff_t M, const uint32_t *cdf,
                               ptrdiff_t K, int32_t *out)
 {
