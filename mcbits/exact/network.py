@@ -25,7 +25,7 @@ from mcbits.exact.layers import (
     channels_first,
     channels_last,
 )
-from mcbits.exact.threads import share
+from mcbits.threads import share
 
 _DENSE_TYPES = {np.dtype(name) for name in ("uint8", "int16", "int32", "int64", "float32")}
 

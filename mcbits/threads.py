@@ -10,7 +10,7 @@ MIN_ROWS = 256
 
 
 def share(rows: int, work: Callable[[slice], bool]) -> bool:
-    """Whether `work` of every part of 0 ... rows - 1 is true; it must let go of the GIL."""
+    """Whether `work` of every part of 0 ... rows - 1 is true; it had better let go of the GIL."""
     parts = rows // MIN_ROWS
     if parts < 2 or (parts := min(_threads(), parts)) < 2:
         return work(slice(0, rows))
