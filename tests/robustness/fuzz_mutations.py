@@ -120,7 +120,7 @@ def asks_for_much(header: bytes) -> bool:
     """Whether a header asks for so much computation an image that to do it is no hang."""
     try:
         document = json.loads(header)
-        return document["options"].get("num_particles", 1) > 10_000
+        return document["options"].get("num_particles", 1) > 20_000
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return False
 
