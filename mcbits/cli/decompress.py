@@ -4,7 +4,6 @@ import time
 from typing import Annotated
 
 import typer
-from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from mcbits.cli.flags import Debug, File, Json, Model, Quiet
 from mcbits.cli.output import show
@@ -51,6 +50,8 @@ def decompress(
 
 
 def _bytes(size: str) -> int:
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
     try:
         return TypeAdapter(ByteSize).validate_python(size)
     except ValidationError:
