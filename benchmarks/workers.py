@@ -20,12 +20,12 @@ def main() -> None:
             skip(f"mcbits.{function.__name__} has no option workers yet")
     model = published_model()
     # A whole number of blocks for each worker, and enough of them that the start of a process is not what is measured.
-    images = np.resize(digits(), (10 * BLOCK_SIZE, 28, 28))
+    images = np.resize(digits(), (20 * BLOCK_SIZE, 28, 28))
     blobs = set()
 
     def job(workers: int) -> Callable[[], Mapping[str, float]]:
         def side() -> Mapping[str, float]:
-            options = {"num_particles": 50, "ramp": "off", "verify": False, "workers": workers}
+            options = {"num_particles": 20, "ramp": "off", "verify": False, "workers": workers}
             encode, blob = clock(lambda: mcbits.compress(images, model, **options))  # type: ignore[arg-type]
             decode, back = clock(lambda: mcbits.decompress(blob, model, workers=workers))  # type: ignore[call-arg]
             assert np.array_equal(back, images)
@@ -36,7 +36,7 @@ def main() -> None:
 
     found = alternate({"ours": job(2), "theirs": job(1)}, n)
     assert len(blobs) == 1, "the number of workers changes the file"
-    what = f"2 workers, bb-is(50), {len(images):,} images"
+    what = f"2 workers, bb-is(20), {len(images):,} images"
     rows = []
     for way in ("encode", "decode"):
         rows.append(compare(f"{way} with {what}", "1 worker", found["ours"][way], found["theirs"][way], 1 / 1.8))

@@ -9,9 +9,10 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from multiprocessing import get_context, parent_process
-from threading import Thread
+from threading import RLock, Thread
 from typing import Any, TypeVar
 
 import numpy as np
@@ -152,16 +153,20 @@ class Workers:
     """Processes that code blocks at the same time, in order, a bounded number of blocks ahead; a `with` block ends
     them.
 
-    This process is one of the `number`: it begins while the others start.
+    This process is one of the `number`: it begins while the others start. Whoever is free takes the next block.
     """
 
     def __init__(self, number: int, codec: BlockCodec, vae: FrozenModel):
-        self._codec = codec
+        self._codec, self._ahead, self._free = codec, 2 * number, number - 1
+        self._waiting: deque[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._lock = RLock()
+        # Before what follows, since it starts Python's resource tracker, which unblocks Ctrl-C again.
+        self._pool = ProcessPoolExecutor(
+            number - 1, get_context("spawn"), initializer=_start, initargs=(codec.header, vae.data, vae.backend)
+        )
         with _single_threaded():
-            self._pool = ProcessPoolExecutor(
-                number - 1, get_context("spawn"), initializer=_start, initargs=(codec.header, vae.data, vae.backend)
-            )
-            self._ahead = 2 * number
+            for _ in range(number - 1):
+                self._pool.submit(int)  # a process starts with the first work there is for it
 
     def encode(self, blocks: Iterable[NDArray[Any]], seed: int) -> Iterator[Block]:
         """As BlockCodec.encode on each block in turn."""
@@ -175,37 +180,64 @@ class Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._waiting.clear()
         self._pool.shutdown(cancel_futures=True)
 
     def _map(
         self, theirs: Callable[..., T], own: Callable[..., T], calls: Iterable[tuple[Any, ...]]
     ) -> Iterator[T]:
-        waiting: deque[tuple[Future[T], tuple[Any, ...]]] = deque()
+        results: deque[Future[T]] = deque()
         try:
             for arguments in calls:
-                with _single_threaded():
-                    waiting.append((self._pool.submit(theirs, *arguments), arguments))
-                if len(waiting) > self._ahead:
-                    yield _first(waiting, own)
-            while waiting:
-                yield _first(waiting, own)
+                results.append(Future())
+                self._waiting.append((results[-1], theirs, arguments))
+                self._feed()
+                if len(results) > self._ahead:
+                    yield self._first(results, own)
+            while results:
+                yield self._first(results, own)
         except BrokenProcessPool:
             raise McbitsError("a worker process died, perhaps for want of memory: try fewer workers") from None
 
+    def _first(self, results: "deque[Future[T]]", own: Callable[..., T]) -> T:
+        while not results[0].done() and (taken := self._take()):
+            result, _, arguments = taken
+            _settle(result, partial(own, *arguments))
+        return results.popleft().result()
 
-def _first(waiting: deque[tuple[Future[T], tuple[Any, ...]]], own: Callable[..., T]) -> T:
-    # Until it is there, this process codes the next block that no other has taken.
-    while not waiting[0][0].done():
-        taken = next((i for i, (future, _) in enumerate(waiting) if future.cancel()), None)
-        if taken is None:
-            break
-        mine: Future[T] = Future()
+    def _feed(self) -> None:
+        """Give every process that is free the next block."""
+        with self._lock:
+            while self._free and (taken := self._take()):
+                result, theirs, arguments = taken
+                try:
+                    future = self._pool.submit(theirs, *arguments)
+                except Exception as error:
+                    result.set_exception(error)
+                    continue
+                self._free -= 1
+                future.add_done_callback(partial(self._done, result))
+
+    def _done(self, result: Future[Any], future: Future[Any]) -> None:
+        if future.cancelled():
+            return
+        _settle(result, future.result)
+        with self._lock:
+            self._free += 1
+        self._feed()
+
+    def _take(self) -> tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None:
         try:
-            mine.set_result(own(*waiting[taken][1]))
-        except Exception as error:
-            mine.set_exception(error)
-        waiting[taken] = mine, ()
-    return waiting.popleft()[0].result()
+            return self._waiting.popleft()
+        except IndexError:  # another thread may have had the last one
+            return None
+
+
+def _settle(result: Future[T], work: Callable[[], T]) -> None:
+    try:
+        result.set_result(work())
+    except Exception as error:
+        result.set_exception(error)
 
 
 _codec: BlockCodec
