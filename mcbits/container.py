@@ -17,6 +17,8 @@ words drawn (LEB128 both), then all tail words, lane after lane, bottom first, a
 lanes has as many lanes as images.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import struct
@@ -27,12 +29,12 @@ from hashlib import sha256
 from io import BytesIO
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self
 
-import numpy as np
-
-from mcbits._rans import Stack
 from mcbits.errors import DataError, FormatError, StackError
+
+if TYPE_CHECKING:  # what only reads a header starts without numpy
+    from mcbits._rans import Stack
 
 MAGIC = b"\x89mcb"
 VERSION = 1
@@ -235,6 +237,8 @@ def open_file(source: str | Path) -> BinaryIO:
 
 def pack_stack(num_images: int, lengths: Iterable[int], stack: Stack) -> bytes:
     """A block's payload; `lengths` of the sequences in frames, none for images."""
+    import numpy as np
+
     head_bytes, word_bytes = (stack.lprec + stack.bprec + 7) // 8, (stack.bprec + 7) // 8
     fixed, words = bytearray(b"".join(map(_leb128, [num_images, *lengths]))), bytearray()
     for lane, (head, drawn) in enumerate(zip(stack.heads, stack.initial_words, strict=True)):
@@ -246,6 +250,10 @@ def pack_stack(num_images: int, lengths: Iterable[int], stack: Stack) -> bytes:
 
 def unpack_stack(payload: bytes, header: Header) -> tuple[int, list[int], Stack]:
     """Number of images, the lengths of sequences, and stack of a payload; FormatError when it is not exactly that."""
+    import numpy as np
+
+    from mcbits._rans import Stack
+
     lprec, bprec = header.precisions["lprec"], header.precisions["bprec"]
     head_bytes, word_bytes = (lprec + bprec + 7) // 8, (bprec + 7) // 8
     source = BytesIO(payload)
