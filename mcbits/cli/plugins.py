@@ -15,6 +15,6 @@ def plugins(json: Json = False, debug: Debug = False) -> None:
 
 def _text(info: PluginInfo) -> str:
     lines = [f"{info.name} {info.version}"]
-    lines += [f"  {kind + ':':13}{', '.join(info.provides[kind])}" for kind in KINDS if kind in info.provides]
+    lines += [f"  {kind + ':':14}{', '.join(info.provides[kind])}" for kind in KINDS if kind in info.provides]
     lines += [f"  problem: {problem}" for problem in info.problems]
     return "\n".join(lines)
