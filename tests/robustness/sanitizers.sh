@@ -16,11 +16,9 @@ watch=(
     ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
     PYTHONMALLOC=malloc OMP_NUM_THREADS=1
 )
-# What the sanitizers' own memory, signal handlers and slowness break, and no extension: limits of memory, Ctrl-C, Chromium.
+# What the sanitizers' own memory breaks, and no extension: a limit of memory, Chromium.
 others=(
     --deselect tests/test_datasets.py::test_npy_headers_are_not_believed_beyond_the_bytes
-    --deselect tests/test_cli.py::test_interrupt_exits_130_without_a_traceback
-    --deselect tests/test_crash.py::test_ctrl_c_ends_a_job_of_many_workers_with_130_and_leaves_nothing
     --deselect tests/test_report.py::test_page_opens_in_a_browser_without_errors_and_every_picture_loads
 )
 # shellcheck disable=SC2016 - expanded by the inner shell
