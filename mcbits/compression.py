@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from hashlib import sha256
 from io import BytesIO
 from itertools import chain
@@ -35,7 +36,7 @@ from mcbits.exact.frozen import FrozenModel, Precisions, load_frozen
 from mcbits.exact.iterative import Refinement
 from mcbits.plugins import make_coder, registry
 from mcbits.schedule import parse_lanes, parse_ramp
-from mcbits.sequences import PADDING, lengths
+from mcbits.sequences import lengths, symbols
 
 BLOCK_SIZE = 2048
 
@@ -299,7 +300,7 @@ class _Encoding:
         self._blocks = chain([first], self._blocks)
         model = vae.latent_model(precisions, refinement)
         check_particles(coder, model, prod(vae.shape), vae.num_latents)
-        tried = trial(model, first, vae.sequences)
+        tried = partial(trial, model, first, vae.sequences)
         slope = parse_ramp(ramp, coder, tried)
         if vae.sequences and lanes == "auto":
             lanes = 1
@@ -444,11 +445,9 @@ def _check_kind(images: NDArray[Any], vae: FrozenModel) -> None:
 
 
 def _checked(images: NDArray[Any], vae: FrozenModel) -> NDArray[Any]:
-    symbols = images
     if vae.sequences:
         lengths(images)
-        symbols = images[images != PADDING]
-    if (largest := int(symbols.max())) >= vae.num_symbols:
+    if (largest := int(symbols(images, vae.sequences).max())) >= vae.num_symbols:
         raise DataError(
             f"a pixel is {largest}, but the model codes 0 ... {vae.num_symbols - 1}: "
             f"{'binarize the images first' if vae.num_symbols == 2 else 'train one on such images'}"

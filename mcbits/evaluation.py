@@ -10,7 +10,7 @@ import numpy as np
 
 from mcbits.errors import DataError
 from mcbits.plugins import registry
-from mcbits.sequences import PADDING
+from mcbits.sequences import symbols
 
 if TYPE_CHECKING:
     import torch
@@ -117,8 +117,8 @@ def check_images(images: np.ndarray, model: Model) -> None:
     if shape != model.shape or not len(images):
         needed = f"(n, {', '.join(map(str, model.shape))})"
         raise DataError(f"the images are {tuple(images.shape)}, but the model needs {needed}")
-    symbols = images[images != PADDING] if model.sequences else images
-    if images.dtype.kind not in "biu" or symbols.min() < 0 or symbols.max() >= num_symbols:
+    coded = symbols(images, model.sequences)
+    if images.dtype.kind not in "biu" or coded.min() < 0 or coded.max() >= num_symbols:
         hint = "; binarise them first (--binarize)" if num_symbols == 2 else ""
         raise DataError(f"the images are not integers 0..{num_symbols - 1}, as the model needs{hint}")
 

@@ -1,7 +1,7 @@
 """A message begins with few particles and has no more lanes than it can feed, so that popping seldom meets an empty
 stack."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -34,8 +34,8 @@ def _with_particles(coder: Coder, num_particles: int) -> Coder:
     return replace(coder, num_particles=num_particles)  # type: ignore[call-arg]
 
 
-Trial = Iterable[tuple[NDArray[Any], LatentModel]]
-"""A few symbols of the message, and the model of each: what the first steps would code."""
+Trial = Callable[[], Iterable[tuple[NDArray[Any], LatentModel]]]
+"""Gives a few symbols of the message, and the model of each: what the first steps would code."""
 
 
 def parse_ramp(text: str, coder: Coder, trial: Trial) -> int:
@@ -78,7 +78,7 @@ def _costs(coder: Coder, num_particles: int, trial: Trial) -> tuple[float, float
     if hasattr(coder, "num_particles"):
         coder = _with_particles(coder, num_particles)
     lengths, initial = [], []
-    for x, model in trial:
+    for x, model in trial():
         stack = Stack(len(x))
         lengths.append(coder.encode(stack, x, model))
         initial.append(stack.initial_bits())

@@ -25,6 +25,11 @@ def lengths(sequences: NDArray[np.integer]) -> NDArray[np.int64]:
     return T
 
 
+def symbols(images: NDArray[np.integer], sequences: bool) -> NDArray[np.integer]:
+    """What is coded of images (n, *shape): all of it, or of sequences all but the padding, in one row."""
+    return images[images != PADDING] if sequences else images
+
+
 def pad(sequences: list[NDArray[np.uint8]], num_frames: int) -> NDArray[np.uint8]:
     """Sequences, each (frames, *dims of a frame), cut off at num_frames: (n, num_frames, *dims of a frame)."""
     padded = np.full((len(sequences), num_frames, *sequences[0].shape[1:]), PADDING, np.uint8)

@@ -24,11 +24,12 @@ from torch import Tensor
 
 from mcbits.datasets.base import Dataset
 from mcbits.datasets.binarize import binarize
+from mcbits.datasets.images import sync, writing
 from mcbits.errors import DataError, McbitsError, ModelError, UsageError
 from mcbits.evaluation import choose_device, ideal_rates
 from mcbits.models.checkpoint import dump_float, dump_tensors, load_float, read_tensors
 from mcbits.plugins import registry
-from mcbits.sequences import PADDING
+from mcbits.sequences import symbols
 
 if TYPE_CHECKING:
     from mcbits.bounds.base import Bound
@@ -202,7 +203,7 @@ def _fit(
             # What is frozen never stands beside newer weights.
             (state.run / "codec.safetensors").unlink(missing_ok=True)
             _write(state.run / "model.safetensors", dump_float(state.model))
-        with _writing(metrics_path), open(metrics_path, "a") as file:
+        with writing(metrics_path), open(metrics_path, "a") as file:
             file.write(json.dumps(metrics) + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -239,7 +240,8 @@ def _train_epoch(
 
 def _check_symbols(dataset: Dataset, model: Model, config: TrainConfig) -> None:
     num_symbols = model.observation.num_symbols
-    largest = max(int(split.max(initial=0, where=split != PADDING)) for split in (dataset.train, dataset.test))
+    parts = [part for part in (dataset.train, dataset.valid, dataset.test) if part is not None]
+    largest = max(int(symbols(part, model.sequences).max()) for part in parts)
     if model.sequences and config.binarize:
         raise UsageError(f"{config.model} is for sequences of symbols: set binarize false")
     if not config.binarize and largest >= num_symbols:
@@ -267,7 +269,7 @@ def _write(path: Path, data: bytes, keep: Path | None = None) -> None:
     at most.
     """
     draft = path.with_name(f".{path.name}.draft")
-    with _writing(path):
+    with writing(path):
         try:
             with open(draft, "wb") as file:
                 file.write(data)
@@ -278,19 +280,7 @@ def _write(path: Path, data: bytes, keep: Path | None = None) -> None:
             os.replace(draft, path)
         finally:
             draft.unlink(missing_ok=True)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:  # a full disk does not say of which file
-        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+        sync(path.parent)
 
 
 @contextmanager

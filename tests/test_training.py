@@ -19,6 +19,7 @@ import torch
 from mcbits import load_model, training
 from mcbits.bounds.iwae import IWAE
 from mcbits.config import TrainConfig
+from mcbits.datasets.base import Dataset
 from mcbits.datasets.binarize import binarize
 from mcbits.datasets.digits import Digits
 from mcbits.errors import DataError, FreezeError, McbitsError, ModelError, UsageError
@@ -276,6 +277,16 @@ def test_grey_data_is_refused_unless_binarised_and_nothing_is_left_behind(tmp_pa
     with pytest.raises(McbitsError):
         train(config(tmp_path, dataset="EMNIST", datadir=tmp_path / "none", split="nonesuch"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_images_of_black_and_the_padding_of_sequences_are_no_symbols_of_a_binary_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = np.zeros((4, 8, 8), np.uint8)
+    images[:, 2:5] = 255
+    monkeypatch.setattr(Digits, "load", lambda datadir, split, download=True: Dataset(images, images, 255))
+    with pytest.raises(DataError, match="binarize true"):
+        train(config(tmp_path, binarize=False))
 
 
 def test_training_leaves_the_callers_random_state_and_threads_alone(

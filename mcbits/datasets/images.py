@@ -154,17 +154,17 @@ def whole_or_nothing(path: Path, folder: bool = False) -> Iterator[Path]:
     raises, it is removed. Raises DataError as `check_target` does, and when the disk refuses.
     """
     target = check_target(path, folder)
-    with _writing(path):
+    with writing(path):
         workspace = Path(tempfile.mkdtemp(prefix=".mcbits-", dir=target.parent))
     try:
         draft = workspace / target.name
-        with _writing(path, workspace):
+        with writing(path, workspace):
             yield draft
-        with _writing(path):
+        with writing(path):
             for written in [*(sorted(draft.iterdir()) if folder else ()), draft]:
-                _sync(written)
+                sync(written)
             os.replace(draft, target)
-            _sync(target.parent)
+            sync(target.parent)
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
 
@@ -192,7 +192,7 @@ def check_target(path: str | PathLike[str], folder: bool = False) -> Path:
 
 
 @contextmanager
-def _writing(path: Path, workspace: Path | None = None) -> Iterator[None]:
+def writing(path: Path, workspace: Path | None = None) -> Iterator[None]:
     """Say of what the disk refuses that `path` cannot be written, unless it is about a file outside `workspace`."""
     try:
         yield
@@ -202,7 +202,8 @@ def _writing(path: Path, workspace: Path | None = None) -> Iterator[None]:
         raise DataError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Make what was written to a file, or renamed within a folder, lasting."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,6 +1,7 @@
 """What the pictures show, as numbers: all of the frozen model, hence of what a file would hold."""
 
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,7 @@ def initial_bits(
         dtype=str(images.dtype),
         lanes=1,
         block_size=len(images),
-        ramp=parse_ramp(ramp, coder, trial(model, images, sequences=False)),
+        ramp=parse_ramp(ramp, coder, partial(trial, model, images, sequences=False)),
         model_id=bytes.fromhex(model.vae.model_id),
     )
     initial, net = np.empty(len(x)), np.empty(len(x))
