@@ -13,6 +13,7 @@ import numpy as np
 
 from mcbits._numerics cimport CODELENGTH_FRAC, PHI, PHI_SPAN, PHI_STEPS, exp, log2, log2_fixed, ndtri
 from mcbits._rans cimport Lane, RansBits, Stack, rans_peek, rans_pop, rans_push
+from mcbits._team cimport share, threads
 from mcbits.errors import DataError
 
 cdef extern from "_loops.h" nogil:
@@ -29,8 +30,8 @@ cdef extern from "_symbols.h" nogil:
     ctypedef struct RansSymbol:
         uint32_t start, freq
     RansSymbol rans_symbol(uint64_t start, uint64_t f, int r)
-    int symbols_table_push(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const uint32_t *cdf,
-                           Py_ssize_t K, const int32_t *symbols)
+    bint symbols_table_push(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const uint32_t *cdf,
+                            Py_ssize_t K, const int32_t *symbols, int *failed)
     int symbols_push(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const RansSymbol *table,
                      Py_ssize_t K, const int32_t *symbols)
     void symbols_hints(const uint32_t *F, Py_ssize_t K, int r, int h, uint8_t *hints)
@@ -38,6 +39,8 @@ cdef extern from "_symbols.h" nogil:
                           Py_ssize_t K, const uint8_t *hints, int h, int32_t *out)
     void symbols_short_pop(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const uint16_t *less,
                            Py_ssize_t K, const uint8_t *hints, int h, int32_t *out)
+    void symbols_hint_inverse(Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const uint32_t *cdf, Py_ssize_t K, int r,
+                              const uint8_t *hints, int h, const uint64_t *quantiles, int32_t *out)
     void symbols_table_pop(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const uint32_t *cdf,
                            Py_ssize_t K, int32_t *out)
     int symbols_bernoulli_push(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const int32_t *logits,
@@ -71,6 +74,7 @@ cdef enum:
     BERNOULLI_SIZE = 2 * LOGIT_LIMIT
     FEW_DRAWS = 32   # fewer from one table do not pay for hints
     MANY_DRAWS = 8   # so many for each of its symbols pay for their reciprocals
+    WORTH = 4096     # so many codelengths pay for another thread
 
 
 def set_wide(int wide):
@@ -200,60 +204,115 @@ def table_intervals(const uint32_t[:, :, ::1] cdf, const int32_t[:, :, ::1] symb
     return starts, freqs
 
 
+cdef struct TableTotal:
+    const uint32_t *cdf
+    const int32_t *symbols
+    Py_ssize_t R, M, K
+    int32_t whole
+    const int32_t *lengths  # of each symbol of each table, or NULL
+    int64_t *out
+    bint outside
+
+
+cdef inline int32_t length_of(uint32_t freq, int32_t whole) noexcept nogil:
+    return whole - <int32_t>log2_fixed(freq) if freq else -1
+
+
+cdef void total_rows(void *shared, Py_ssize_t first, Py_ssize_t end, int thread) noexcept nogil:
+    cdef TableTotal *job = <TableTotal *>shared
+    cdef Py_ssize_t i, m, l, M = job.M, K = job.K
+    cdef const uint32_t *F
+    cdef const int32_t *symbols
+    cdef int64_t total
+    cdef int32_t length, least = 0
+    for i in range(first, end):
+        l, symbols, total = i // job.R, job.symbols + i * M, 0
+        for m in range(M):
+            if job.lengths != NULL:
+                length = job.lengths[(l * M + m) * K + symbols[m]]
+            else:
+                F = job.cdf + (l * M + m) * (K + 1) + symbols[m]
+                length = length_of(F[1] - F[0], job.whole)
+            least |= length
+            total += length
+        job.out[i] = total
+    if least < 0:
+        job.outside = True
+
+
 def table_total(const uint32_t[:, :, ::1] cdf, const int32_t[:, :, ::1] symbols, int precision):
     """Codelengths summed over dimensions, (L, R)."""
-    cdef Py_ssize_t l, r, m, k, R = symbols.shape[1], M = symbols.shape[2], K = cdf.shape[2] - 1
+    cdef Py_ssize_t i, k, L = symbols.shape[0], R = symbols.shape[1], M = symbols.shape[2], K = cdf.shape[2] - 1
     cdef const uint32_t *F
-    cdef int64_t total
     cdef int32_t *lengths = NULL
-    cdef bint good = True
+    cdef TableTotal job
     check_dims(cdf.shape[0], cdf.shape[1], symbols)
     check_symbols(symbols, K)
-    result = np.empty((symbols.shape[0], R), np.int64)
+    result = np.zeros((L, R), np.int64)
     cdef int64_t[:, ::1] out = result
+    if L * R * M == 0:
+        return result
+    job.cdf, job.symbols, job.out = &cdf[0, 0, 0], &symbols[0, 0, 0], &out[0, 0]
+    job.R, job.M, job.K, job.whole, job.outside = R, M, K, precision << CODELENGTH_FRAC, False
     if R > 2 * K:
-        lengths = <int32_t *>malloc(M * K * sizeof(int32_t))
+        lengths = <int32_t *>malloc(L * M * K * sizeof(int32_t))
     with nogil:
-        for l in range(symbols.shape[0]):
-            if lengths != NULL:
-                for m in range(M):
-                    for k in range(K):
-                        F = &cdf[l, m, k]
-                        lengths[m * K + k] = <int32_t>((<int64_t>precision << CODELENGTH_FRAC) - log2_fixed(F[1] - F[0])) if F[1] > F[0] else -1
-            for r in range(R):
-                total = 0
-                for m in range(M):
-                    if lengths != NULL:
-                        k = lengths[m * K + symbols[l, r, m]]
-                        good &= k >= 0
-                        total += k
-                    else:
-                        F = &cdf[l, m, symbols[l, r, m]]
-                        good &= F[1] > F[0]
-                        total += (<int64_t>precision << CODELENGTH_FRAC) - log2_fixed(<uint64_t>(F[1] - F[0]) | (F[1] == F[0]))
-                out[l, r] = total
+        if lengths != NULL:
+            for i in range(L * M):
+                F = job.cdf + i * (K + 1)
+                for k in range(K):
+                    lengths[i * K + k] = length_of(F[k + 1] - F[k], job.whole)
+        job.lengths = lengths
+        share(threads(), L * R, WORTH // M + 1, total_rows, &job)
         free(lengths)
-    if not good:
+    if job.outside:
         raise_outside_support()
     return result
 
 
-def table_inverse(const uint32_t[:, :, ::1] cdf, const uint64_t[:, :, ::1] quantiles):
-    cdef Py_ssize_t l, r, m, K = cdf.shape[2] - 1
-    cdef bint good = True
-    if quantiles.shape[0] != cdf.shape[0] or quantiles.shape[2] != cdf.shape[1]:
-        raise DataError(f"quantiles {quantiles.shape[0]} x {quantiles.shape[2]} meet a distribution over "
-                        f"{cdf.shape[0]} x {cdf.shape[1]}")
-    result = np.empty((quantiles.shape[0], quantiles.shape[1], quantiles.shape[2]), np.int32)
-    cdef int32_t[:, :, ::1] out = result
+cdef uint8_t *make_hints(const uint32_t[:, :, ::1] cdf, Py_ssize_t draws, int precision, int *h) except? NULL:
+    """Hints of all tables, 2^h of each, or NULL where so few draws do not pay for them; to be freed."""
+    cdef Py_ssize_t i, rows = cdf.shape[0] * cdf.shape[1], K = cdf.shape[2] - 1
+    cdef uint8_t *hints
+    if K > 256 or draws < FEW_DRAWS:
+        return NULL
+    # As many parts as draws pay for.
+    h[0] = min(precision, 8 if draws < 1024 else 10 if draws < 16384 else 12)
+    hints = <uint8_t *>malloc(rows << h[0])
+    if hints == NULL:
+        raise MemoryError
     with nogil:
-        for l in range(quantiles.shape[0]):
-            for r in range(quantiles.shape[1]):
-                for m in range(quantiles.shape[2]):
-                    good = good and quantiles[l, r, m] < cdf[l, m, K]
-                    out[l, r, m] = <int32_t>mcbits_search(<const int32_t *>&cdf[l, m, 0], K, <int32_t>quantiles[l, r, m])
-    if not good:
+        for i in range(rows):
+            symbols_hints(&cdf[0, 0, 0] + i * (K + 1), K, precision, h[0], hints + (i << h[0]))
+    return hints
+
+
+def table_inverse(const uint32_t[:, :, ::1] cdf, const uint64_t[:, :, ::1] quantiles, int precision):
+    cdef Py_ssize_t l, r, m, L = cdf.shape[0], R = quantiles.shape[1], M = cdf.shape[1], K = cdf.shape[2] - 1
+    cdef uint64_t bad = 0
+    cdef uint8_t *hints
+    cdef int h = 0
+    if quantiles.shape[0] != L or quantiles.shape[2] != M:
+        raise DataError(f"quantiles {quantiles.shape[0]} x {quantiles.shape[2]} meet a distribution over {L} x {M}")
+    result = np.empty((L, R, M), np.int32)
+    cdef int32_t[:, :, ::1] out = result
+    if L * R * M == 0:
+        return result
+    with nogil:
+        for l in range(L * R * M):
+            bad |= (&quantiles[0, 0, 0])[l] >> precision
+    if bad:
         raise DataError("a quantile is not below 2^precision")
+    hints = make_hints(cdf, R, precision, &h)
+    with nogil:
+        if hints != NULL:
+            symbols_hint_inverse(L, R, M, &cdf[0, 0, 0], K, precision, hints, h, &quantiles[0, 0, 0], &out[0, 0, 0])
+        else:
+            for l in range(L):
+                for r in range(R):
+                    for m in range(M):
+                        out[l, r, m] = <int32_t>mcbits_search(<const int32_t *>&cdf[l, m, 0], K, <int32_t>quantiles[l, r, m])
+        free(hints)
     return result
 
 
@@ -267,9 +326,9 @@ cdef bint rises(const uint32_t *cdf, Py_ssize_t rows, Py_ssize_t K) noexcept nog
 
 
 def table_push(Stack stack, const uint32_t[:, :, ::1] cdf, const int32_t[:, :, ::1] symbols, int precision):
-    cdef Py_ssize_t l, r, m, k, L = symbols.shape[0], R = symbols.shape[1], M = symbols.shape[2], K = cdf.shape[2] - 1
+    cdef Py_ssize_t i, l, r, m, k, L = symbols.shape[0], R = symbols.shape[1], M = symbols.shape[2], K = cdf.shape[2] - 1
     cdef const uint32_t *F
-    cdef RansSymbol *table
+    cdef RansSymbol *table = NULL
     cdef RansBits bits = stack.widths(precision)
     cdef int failed = 0
     cdef bint good = True
@@ -278,72 +337,62 @@ def table_push(Stack stack, const uint32_t[:, :, ::1] cdf, const int32_t[:, :, :
     check_symbols(symbols, K)
     if L * R * M == 0:
         return
+    stack.remember()
     with nogil:
-        if R >= K:
-            good = rises(&cdf[0, 0, 0], L * M, K)
-        if R < K or not good:
-            good = True
-            for l in range(L):
-                for r in range(R):
-                    for m in range(M):
-                        F = &cdf[l, m, symbols[l, r, m]]
-                        good = good and F[1] > F[0]
+        if R < MANY_DRAWS * K:
+            good = symbols_table_push(stack._lanes, bits, L, R, M, &cdf[0, 0, 0], K, &symbols[0, 0, 0], &failed)
+        else:
+            if not rises(&cdf[0, 0, 0], L * M, K):
+                for l in range(L):
+                    for r in range(R):
+                        for m in range(M):
+                            F = &cdf[l, m, symbols[l, r, m]]
+                            good = good and F[1] > F[0]
+            table = <RansSymbol *>malloc(L * M * K * sizeof(RansSymbol))
+            failed = table == NULL
+            if good and not failed:
+                for i in range(L * M):
+                    F = &cdf[0, 0, 0] + i * (K + 1)
+                    for k in range(K):
+                        table[i * K + k] = rans_symbol(F[k], max(<uint32_t>(F[k + 1] - F[k]), <uint32_t>1), precision)
+                failed = symbols_push(stack._lanes, bits, L, R, M, table, K, &symbols[0, 0, 0])
+            free(table)
+    if failed or not good:
+        stack.recall()
     if not good:
         raise_outside_support()
-    if R < MANY_DRAWS * K:
-        with nogil:
-            failed = symbols_table_push(stack._lanes, bits, L, R, M, &cdf[0, 0, 0], K, &symbols[0, 0, 0])
-    else:
-        table = <RansSymbol *>malloc(L * M * K * sizeof(RansSymbol))
-        failed = table == NULL
-        if not failed:
-            with nogil:
-                for l in range(L):
-                    for m in range(M):
-                        for k in range(K):
-                            F = &cdf[l, m, k]
-                            table[(l * M + m) * K + k] = rans_symbol(F[0], max(<uint32_t>(F[1] - F[0]), <uint32_t>1), precision)
-                failed = symbols_push(stack._lanes, bits, L, R, M, table, K, &symbols[0, 0, 0])
-                free(table)
     if failed:
         raise MemoryError
 
 
 def table_pop(Stack stack, const uint32_t[:, :, ::1] cdf, Py_ssize_t draws, int precision):
-    cdef Py_ssize_t l, m, k, L = cdf.shape[0], M = cdf.shape[1], K = cdf.shape[2] - 1
+    cdef Py_ssize_t i, L = cdf.shape[0], M = cdf.shape[1], K = cdf.shape[2] - 1
     cdef const uint32_t *F
     cdef RansBits bits = stack.widths(precision)
     cdef uint16_t *less = NULL
     cdef uint8_t *hints
-    cdef int h
+    cdef int h = 0
     stack.check(precision, L)
     result = np.empty((L, draws, M), np.int32)
     if result.size == 0:
         return result
     cdef int32_t[:, :, ::1] out = result
-    # As many parts as draws pay for.
-    h = min(precision, 8 if draws < 1024 else 10 if draws < 16384 else 12)
-    if K > 256 or draws < FEW_DRAWS:
-        with nogil:
-            symbols_table_pop(stack._lanes, bits, L, draws, M, &cdf[0, 0, 0], K, &out[0, 0, 0])
-        return result
-    hints = <uint8_t *>malloc(L * M << h)
-    if precision <= 16:
+    hints = make_hints(cdf, draws, precision, &h)
+    if hints != NULL and precision <= 16:
         less = <uint16_t *>malloc(L * M * (K + 1) * sizeof(uint16_t))
-    if hints == NULL or precision <= 16 and less == NULL:
-        free(hints)
-        raise MemoryError
+        if less == NULL:
+            free(hints)
+            raise MemoryError
     with nogil:
-        for l in range(L):
-            for m in range(M):
-                symbols_hints(&cdf[l, m, 0], K, precision, h, hints + ((l * M + m) << h))
-        if precision <= 16:
-            F = &cdf[0, 0, 0]
-            for k in range(L * M * (K + 1)):
-                less[k] = <uint16_t>(F[k] - 1)
-            symbols_short_pop(stack._lanes, bits, L, draws, M, less, K, hints, h, &out[0, 0, 0])
+        F = &cdf[0, 0, 0]
+        if hints == NULL:
+            symbols_table_pop(stack._lanes, bits, L, draws, M, F, K, &out[0, 0, 0])
+        elif less == NULL:
+            symbols_hint_pop(stack._lanes, bits, L, draws, M, F, K, hints, h, &out[0, 0, 0])
         else:
-            symbols_hint_pop(stack._lanes, bits, L, draws, M, &cdf[0, 0, 0], K, hints, h, &out[0, 0, 0])
+            for i in range(L * M * (K + 1)):
+                less[i] = <uint16_t>(F[i] - 1)
+            symbols_short_pop(stack._lanes, bits, L, draws, M, less, K, hints, h, &out[0, 0, 0])
         free(hints)
         free(less)
     return result
@@ -490,28 +539,45 @@ def bernoulli_pop(Stack stack, const int32_t[:, :, ::1] logits, const uint32_t[:
     return result
 
 
-def bernoulli_total(const int32_t[:, :, ::1] logits, const int32_t[:, :, ::1] symbols, const int32_t[::1] length):
-    """Codelengths summed over dimensions, (L, R); symbols (L, 1, M) are shared by all draws."""
-    cdef Py_ssize_t l, r, m, shared = 0 if symbols.shape[1] == 1 else 1
-    cdef int64_t total
+cdef struct BernoulliTotal:
+    const int32_t *logits
+    const int32_t *symbols
+    Py_ssize_t R, M
+    bint one  # of a symbol for all draws of a lane
+    const int32_t *length
+    int64_t *out
+
+
+cdef void bernoulli_rows(void *shared, Py_ssize_t first, Py_ssize_t end, int thread) noexcept nogil:
+    cdef BernoulliTotal *job = <BernoulliTotal *>shared
+    cdef Py_ssize_t i, m, M = job.M
     cdef const int32_t *a
     cdef const int32_t *x
-    if shared and symbols.shape[1] != logits.shape[1]:
-        raise DataError(f"{symbols.shape[1]} draws meet a distribution over {logits.shape[1]}")
-    check_dims(logits.shape[0], logits.shape[2], symbols)
+    cdef int64_t total
+    for i in range(first, end):
+        total, a, x = 0, job.logits + i * M, job.symbols + (i // job.R if job.one else i) * M
+        # At most 31 * 2^16 a symbol: a thousand of them fit in 32 bits.
+        for m in range(0, M, 1024):
+            total += mcbits_bernoulli_row(a + m, x + m, min(<Py_ssize_t>1024, M - m), job.length, LOGIT_LIMIT)
+        job.out[i] = total
+
+
+def bernoulli_total(const int32_t[:, :, ::1] logits, const int32_t[:, :, ::1] symbols, const int32_t[::1] length):
+    """Codelengths summed over dimensions, (L, R); symbols (L, 1, M) are shared by all draws."""
+    cdef Py_ssize_t L = logits.shape[0], R = logits.shape[1], M = logits.shape[2]
+    cdef BernoulliTotal job
+    if symbols.shape[1] != 1 and symbols.shape[1] != R:
+        raise DataError(f"{symbols.shape[1]} draws meet a distribution over {R}")
+    check_dims(L, M, symbols)
     check_symbols(symbols, 2)
-    result = np.empty((logits.shape[0], logits.shape[1]), np.int64)
+    result = np.zeros((L, R), np.int64)
     cdef int64_t[:, ::1] out = result
+    if L * R * M == 0:
+        return result
+    job.logits, job.symbols, job.length, job.out = &logits[0, 0, 0], &symbols[0, 0, 0], &length[0], &out[0, 0]
+    job.R, job.M, job.one = R, M, symbols.shape[1] == 1
     with nogil:
-        for l in range(logits.shape[0]):
-            for r in range(logits.shape[1]):
-                total = 0
-                a = &logits[l, r, 0]
-                x = &symbols[l, r * shared, 0]
-                # At most 31 * 2^16 a symbol: a thousand of them fit in 32 bits.
-                for m in range(0, logits.shape[2], 1024):
-                    total += mcbits_bernoulli_row(a + m, x + m, min(<Py_ssize_t>1024, logits.shape[2] - m), &length[0], LOGIT_LIMIT)
-                out[l, r] = total
+        share(threads(), L * R, (8 * WORTH) // M + 1, bernoulli_rows, &job)
     return result
 
 

@@ -21,6 +21,8 @@ typedef struct {
     uint64_t key;
     uint64_t start;
     uint64_t pad_key;
+    uint64_t head_before; /* and the size before pushes that may turn out to be wrong */
+    size_t size_before;
 } Lane;
 
 typedef struct {

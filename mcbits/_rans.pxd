@@ -11,6 +11,8 @@ cdef extern from "_rans.h" nogil:
         uint64_t key
         uint64_t start
         uint64_t pad_key
+        uint64_t head_before
+        size_t size_before
     ctypedef struct RansBits:
         int r, l, b
     uint64_t mix "rans_mix"(uint64_t x)
@@ -25,4 +27,6 @@ cdef class Stack:
     cdef readonly int lprec
     cdef readonly int bprec
     cdef RansBits widths(self, int precision) noexcept nogil
+    cdef void remember(self) noexcept nogil
+    cdef void recall(self) noexcept nogil
     cdef int check(self, int precision, Py_ssize_t rows) except -1

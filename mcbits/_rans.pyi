@@ -52,6 +52,9 @@ class Stack:
     @property
     def initial_words(self) -> NDArray[np.uint64]:
         """Words drawn from the generator so far, (lanes,)."""
+    @property
+    def drawn(self) -> int:
+        """Their sum over lanes."""
     def bits(self) -> NDArray[np.float64]:
         """Information held, log2(head) - lprec + bprec * len(tail), (lanes,); below 1 for a fresh stack."""
     def initial_bits(self) -> NDArray[np.float64]:

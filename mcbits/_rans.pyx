@@ -65,6 +65,17 @@ cdef class Stack:
         bits.r, bits.l, bits.b = precision, self.lprec, self.bprec
         return bits
 
+    cdef void remember(self) noexcept nogil:
+        cdef int k
+        for k in range(self.lanes):
+            self._lanes[k].head_before, self._lanes[k].size_before = self._lanes[k].head, self._lanes[k].size
+
+    cdef void recall(self) noexcept nogil:
+        # Pushes since `remember` have written above the tail only.
+        cdef int k
+        for k in range(self.lanes):
+            self._lanes[k].head, self._lanes[k].size = self._lanes[k].head_before, self._lanes[k].size_before
+
     cdef int check(self, int precision, Py_ssize_t rows) except -1:
         if not 1 <= precision <= self.lprec:
             raise StackError(f"precision {precision} must be between 1 and lprec, which is {self.lprec}")
@@ -183,6 +194,14 @@ cdef class Stack:
     @property
     def initial_words(self):
         return np.array([self._lanes[k].initial_words for k in range(self.lanes)], np.uint64)
+
+    @property
+    def drawn(self):
+        cdef int k
+        cdef uint64_t words = 0
+        for k in range(self.lanes):
+            words += self._lanes[k].initial_words
+        return words
 
     def bits(self):
         sizes = np.array([self._lanes[k].size for k in range(self.lanes)], np.float64)

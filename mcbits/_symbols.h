@@ -3,6 +3,8 @@
 #ifndef MCBITS_SYMBOLS_H
 #define MCBITS_SYMBOLS_H
 
+#include <string.h>
+
 #include "_loops.h"
 #include "_rans.h"
 
@@ -44,15 +46,18 @@
                 EACH_LANE(__VA_ARGS__)                      \
     }
 
+/* Whether all symbols are in the support; if not, what has been pushed is there to be taken back. */
 static int symbols_table_push(Lane *lanes, RansBits bits, ptrdiff_t L, ptrdiff_t R, ptrdiff_t M, const uint32_t *cdf,
-                              ptrdiff_t K, const int32_t *symbols)
+                              ptrdiff_t K, const int32_t *symbols, int *failed)
 {
-    int failed = 0;
+    int good = 1;
     BACKWARD({
         const uint32_t *F = cdf + (l * M + m) * (K + 1) + symbols[(l * R + r) * M + m];
-        head = rans_push(lane, head, F[0], F[1] - F[0], bits, &failed);
+        const uint32_t f = F[1] - F[0];
+        good &= f > 0;
+        head = rans_push(lane, head, F[0], f + (f == 0), bits, failed);
     })
-    return failed;
+    return good;
 }
 
 /* The same where draws are many enough to make a RansSymbol of each of the K of every table. */
@@ -71,7 +76,8 @@ static void symbols_hints(const uint32_t *F, ptrdiff_t K, int r, int h, uint8_t 
 {
     const ptrdiff_t size = (ptrdiff_t)1 << h;
     const uint32_t up = (1u << (r - h)) - 1;
-    uint8_t first[(1 << 12) + 1] = {0};
+    uint8_t first[(1 << 12) + 1];
+    memset(first, 0, size + 1);
     for (ptrdiff_t k = 0; k < K; k++)
         first[(F[k] + up) >> (r - h)] = (uint8_t)k;
     ptrdiff_t i = 0;
@@ -85,8 +91,11 @@ static void symbols_hints(const uint32_t *F, ptrdiff_t K, int r, int h, uint8_t 
         x = _mm_max_epu8(x, _mm_slli_si128(x, 4));
         x = _mm_max_epu8(_mm_max_epu8(x, _mm_slli_si128(x, 8)), before);
         _mm_storeu_si128((__m128i *)(hints + i), x);
-        before = _mm_set1_epi8((char)(largest = hints[i + 15]));
+        before = _mm_srli_si128(x, 15); /* its last byte, everywhere */
+        before = _mm_unpacklo_epi8(before, before);
+        before = _mm_shuffle_epi32(_mm_shufflelo_epi16(before, 0), 0);
     }
+    largest = (uint8_t)_mm_cvtsi128_si32(before);
 #endif
     for (; i < size; i++)
         hints[i] = largest = first[i] > largest ? first[i] : largest;
@@ -121,6 +130,23 @@ static void symbols_short_pop(Lane *lanes, RansBits bits, ptrdiff_t L, ptrdiff_t
         out[(l * R + r) * M + m] = (int32_t)k;
         head = rans_pop(lane, head, (uint16_t)(F[k] + 1), (uint64_t)(uint16_t)(F[k + 1] - F[k] - 1) + 1, bits);
     })
+}
+
+/* What a pop would find for quantiles that are given; (L, R, M) as the symbols. */
+static void symbols_hint_inverse(ptrdiff_t L, ptrdiff_t R, ptrdiff_t M, const uint32_t *cdf, ptrdiff_t K, int r,
+                                 const uint8_t *hints, int h, const uint64_t *quantiles, int32_t *out)
+{
+    for (ptrdiff_t l = 0; l < L; l++)
+        for (ptrdiff_t d = 0; d < R; d++)
+            for (ptrdiff_t m = 0; m < M; m++) {
+                const uint32_t *F = cdf + (l * M + m) * (K + 1);
+                const uint64_t q = quantiles[(l * R + d) * M + m];
+                ptrdiff_t k = hints[((l * M + m) << h) + (q >> (r - h))];
+                k += F[k + 1] <= q;
+                while (F[k + 1] <= q)
+                    k++;
+                out[(l * R + d) * M + m] = (int32_t)k;
+            }
 }
 
 static void symbols_table_pop(Lane *lanes, RansBits bits, ptrdiff_t L, ptrdiff_t R, ptrdiff_t M, const uint32_t *cdf,

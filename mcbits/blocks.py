@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcbits._rans import Stack
+from mcbits._team import Alone
 from mcbits.coders.base import Coder
 from mcbits.container import Header, pack_stack, unpack_stack
 from mcbits.distributions import CODELENGTH_UNIT
@@ -98,7 +99,7 @@ class BlockCodec:
 
     def _decode(self, payload: bytes) -> NDArray[Any]:
         num_images, counts, stack = unpack_stack(payload, self.header)
-        drawn = stack.initial_words
+        drawn, drawn_in_all = stack.initial_words, stack.drawn
         x, lanes = np.full((num_images, prod(self.header.shape)), PADDING, np.uint8), stack.lanes
         for step in reversed(range(-(-num_images // lanes))):
             part = slice(step * lanes, min((step + 1) * lanes, num_images))
@@ -109,7 +110,7 @@ class BlockCodec:
             x[part, : symbols.shape[1]] = symbols
             # What an encoder has pushed is there to be popped: a decoder that runs dry would decode noise without an
             # end.
-            if (stack.initial_words != drawn).any():
+            if stack.drawn != drawn_in_all:
                 raise FormatError("a block ends before its images do")
         if any(len(stack.tail(lane)) != count for lane, count in enumerate(drawn)):
             raise FormatError("a block does not end with its first image")
@@ -159,7 +160,7 @@ class Workers:
     def __init__(self, number: int, codec: BlockCodec, vae: FrozenModel):
         self._codec, self._ahead, self._free = codec, 2 * number, number - 1
         self._waiting: deque[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]] = deque()
-        self._lock = RLock()
+        self._lock, self._alone = RLock(), Alone()
         # Before what follows, since it starts Python's resource tracker, which unblocks Ctrl-C again.
         self._pool = ProcessPoolExecutor(
             number - 1, get_context("spawn"), initializer=_start, initargs=(codec.header, vae.data, vae.backend)
@@ -177,9 +178,11 @@ class Workers:
         return self._map(_decode, self._codec.decode, ((payload,) for payload in payloads))
 
     def __enter__(self) -> "Workers":
+        self._alone.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._alone.__exit__()
         self._waiting.clear()
         self._pool.shutdown(cancel_futures=True)
 
@@ -268,7 +271,7 @@ def _decode(payload: bytes) -> NDArray[Any]:
 
 @contextmanager
 def _single_threaded() -> Iterator[None]:
-    # Workers share the cores by blocks. Their BLAS reads this when it is first loaded, so it must be set as they start.
+    # Workers share the cores by blocks. Their threads read this when they are loaded, so it must be set as they start.
     # They inherit the blocked signal as well: Ctrl-C would find them before `_start` tells them to leave it alone.
     names = [n for n in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS") if n not in os.environ]
     os.environ.update(dict.fromkeys(names, "1"))

@@ -36,7 +36,8 @@ class CISBitsBackCoder(Coder):
         N, lane = self.num_particles, np.arange(len(x))
         q = model.posterior(x)
         s = quantile_shifts(N, q)
-        u = (uniform(1 << q.precision, q.shape, q.precision).pop(stack)[:, None] + s) % (1 << q.precision)
+        # Modulo 2^r, of negative integers too.
+        u = (uniform(1 << q.precision, q.shape, q.precision).pop(stack)[:, None] + s) & ((1 << q.precision) - 1)
         z = q.expand(N).inverse(u)
         p = model.joint(z)
         log_w = log_weights(q, p, z, x)
@@ -55,7 +56,7 @@ class CISBitsBackCoder(Coder):
         s = quantile_shifts(N, q)
         start, freq = q.intervals(z_j)
         u_j = start.astype(np.int64) + within_bucket(q, freq, stack).pop(stack)
-        u = ((u_j - s[j])[:, None] + s) % (1 << q.precision)
+        u = ((u_j - s[j])[:, None] + s) & ((1 << q.precision) - 1)
         z = q.expand(N).inverse(u)
         log_w = log_weights(q, model.joint(z), z, x)
         Categorical.from_log2(log_w, model.index_precision).push(stack, j[:, None])

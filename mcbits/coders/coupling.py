@@ -1,6 +1,6 @@
 """The coupled particles are one uniform draw under N fixed shifts modulo 1, each a bijection that both sides know."""
 
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,12 @@ def integer_shifts(num_particles: int, num_dims: int) -> NDArray[np.uint32]:
 
 def quantile_shifts(num_particles: int, q: Distribution) -> NDArray[np.int64]:
     """The same shifts (N, D) in units of 2^-r, r the precision of q (lanes, D)."""
-    return (integer_shifts(num_particles, q.shape[1]) >> np.uint32(32 - q.precision)).astype(np.int64)
+    return _at_precision(num_particles, q.shape[1], q.precision)
+
+
+@lru_cache(maxsize=4)
+def _at_precision(num_particles: int, num_dims: int, precision: int) -> NDArray[np.int64]:
+    return (integer_shifts(num_particles, num_dims) >> np.uint32(32 - precision)).astype(np.int64)
 
 
 def within_bucket(q: Distribution, freq: NDArray[np.uint64], stack: Stack) -> Uniform:

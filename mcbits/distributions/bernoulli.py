@@ -10,7 +10,6 @@ from mcbits import _kernels
 from mcbits._rans import Stack
 from mcbits.distributions.base import Distribution, check_precision, draws
 from mcbits.errors import DataError
-from mcbits.threads import share
 
 _table = cache(_kernels.bernoulli_table)
 
@@ -55,16 +54,7 @@ class Bernoulli(Distribution):
     def total_codelength(self, symbols: ArrayLike) -> NDArray[np.int64]:
         """Summed over dims without a probability in memory; symbols (lanes, dims) are shared by all particles."""
         x = draws(symbols)
-        if len(self.logits) == 1 and x.shape[1] == 1:
-            total = np.empty(self.logits.shape[:2], np.int64)
-
-            def part(rows: slice) -> bool:
-                total[:, rows] = _kernels.bernoulli_total(self.logits[:, rows], x, self._length)
-                return True
-
-            share(self.logits.shape[1], part)
-        else:
-            total = _kernels.bernoulli_total(self.logits, x, self._length)
+        total = _kernels.bernoulli_total(self.logits, x, self._length)
         return total if len(self.shape) == 3 else total[:, 0]
 
     def expand(self, num_particles: int) -> "Bernoulli":

@@ -57,4 +57,5 @@ class Categorical(Repeatable):
         return start.reshape(np.shape(symbols)), freq.reshape(np.shape(symbols))
 
     def inverse(self, quantiles: ArrayLike) -> NDArray[np.int32]:
-        return _kernels.table_inverse(self._table, draws(quantiles, np.uint64)).reshape(np.shape(quantiles))
+        found = _kernels.table_inverse(self._table, draws(quantiles, np.uint64), self.precision)
+        return found.reshape(np.shape(quantiles))

@@ -127,7 +127,8 @@ class _Gaussian(Repeatable):
         return _kernels.table_total(self._table, z, self.precision)
 
     def inverse(self, quantiles: ArrayLike) -> NDArray[np.int32]:
-        return _kernels.table_inverse(self._table, draws(quantiles, np.uint64)).reshape(np.shape(quantiles))
+        found = _kernels.table_inverse(self._table, draws(quantiles, np.uint64), self.precision)
+        return found.reshape(np.shape(quantiles))
 
 
 class GaussianBuckets(_Gaussian):

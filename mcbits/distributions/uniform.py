@@ -22,12 +22,12 @@ class Uniform(Repeatable):
         self.shape = tuple(shape)
         n = np.asarray(size, np.int64)
         try:
-            self._size = np.ascontiguousarray(np.broadcast_to(n, shape))
+            self._size = np.ascontiguousarray(n if n.shape == self.shape else np.broadcast_to(n, shape))
         except ValueError:
             raise DataError(f"sizes of shape {n.shape} do not fit a uniform distribution of shape {shape}") from None
-        self.num_symbols = int(n.max(initial=1))
+        self.num_symbols, least = (int(n.max()), int(n.min())) if n.size else (1, 1)
         self.precision = check_precision(precision, self.num_symbols)
-        check_precision(precision, int(n.min(initial=1)))
+        check_precision(precision, least)
         # Where every n divides 2^r, all symbols cost the same.
         self._even = n.ndim == 0 and (1 << precision) % self.num_symbols == 0
 

@@ -1,9 +1,11 @@
 """A network of dense layers is one call without the GIL: integers of 16 bits, multiplied and summed exactly in 32."""
 
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 
 import numpy as np
+
+from mcbits._team cimport share, threads
 
 cdef extern from "_dense.h" nogil:
     enum:
@@ -25,6 +27,7 @@ cdef int wide = widest
 
 cdef enum:
     CHUNK = 56  # rows that go through all layers together: their values stay in the nearest caches
+    FEW = 14    # as many as pay for being taken by another thread: two tiles
 
 ctypedef fused symbol:
     uint8_t
@@ -51,24 +54,64 @@ cdef bint integral(symbol x, float bound) noexcept nogil:
         return -bound <= x <= bound
 
 
-cdef bint take(const symbol[:, ::1] x, Py_ssize_t at, Py_ssize_t rows, int32_t bound, int factor, int16_t *value,
-               Py_ssize_t stride) noexcept nogil:
+cdef struct Job:
+    const DenseStage *stages
+    Py_ssize_t count, inputs, chunk
+    const Py_ssize_t *strides
+    int32_t bound
+    int factor
+    char kind
+    const void *x
+    int16_t **values  # of each thread
+    bint bad
+
+
+cdef bint take(const symbol *x, Py_ssize_t rows, const Job *job, int16_t *value) noexcept nogil:
     # factor: 0, or what the second of two copies of each input is multiplied by.
-    cdef Py_ssize_t i, j, n = x.shape[1]
-    cdef int bad = 0
+    cdef Py_ssize_t i, j, n = job.inputs, stride = job.strides[0]
+    cdef int32_t bound = job.bound
+    cdef int bad = 0, factor = job.factor
     for i in range(rows):
         for j in range(n):
-            bad |= not integral(x[at + i, j], bound)
+            bad |= not integral(x[i * n + j], bound)
         if bad:
             return False
         if factor == 0:
             for j in range(n):
-                value[i * stride + j] = <int16_t>x[at + i, j]
+                value[i * stride + j] = <int16_t>x[i * n + j]
         else:
             for j in range(n):
-                value[i * stride + 2 * j] = <int16_t>x[at + i, j]
-                value[i * stride + 2 * j + 1] = <int16_t>(factor * <int>x[at + i, j])
+                value[i * stride + 2 * j] = <int16_t>x[i * n + j]
+                value[i * stride + 2 * j + 1] = <int16_t>(factor * <int>x[i * n + j])
+        if factor == 0 and stride > n:
+            value[i * stride + n] = 0
     return True
+
+
+cdef bint take_kind(const Job *job, Py_ssize_t at, Py_ssize_t rows, int16_t *value) noexcept nogil:
+    at *= job.inputs
+    if job.kind == c"h":
+        return take(<const int16_t *>job.x + at, rows, job, value)
+    if job.kind == c"i":
+        return take(<const int32_t *>job.x + at, rows, job, value)
+    if job.kind == c"l":
+        return take(<const int64_t *>job.x + at, rows, job, value)
+    if job.kind == c"B":
+        return take(<const uint8_t *>job.x + at, rows, job, value)
+    return take(<const float *>job.x + at, rows, job, value)
+
+
+cdef void run_rows(void *shared, Py_ssize_t at, Py_ssize_t end, int thread) noexcept nogil:
+    cdef Job *job = <Job *>shared
+    cdef Py_ssize_t rows
+    cdef int16_t **values = job.values + thread * (job.count + 1)
+    while at < end:
+        rows = min(job.chunk, end - at)
+        if not take_kind(job, at, rows, values[0]):
+            job.bad = True
+            return
+        dense_run(job.stages, job.count, values, job.strides, at, rows, wide)
+        at += rows
 
 
 cdef class Dense:
@@ -110,36 +153,31 @@ cdef class Dense:
         free(self._strides)
 
     def run(self, x, outs):
-        kind = x.dtype.char
-        if kind == "h":
-            return self._run[int16_t](x, outs)
-        if kind == "i":
-            return self._run[int32_t](x, outs)
-        if kind == "B":
-            return self._run[uint8_t](x, outs)
-        if x.dtype.kind == "i" and x.dtype.itemsize == 8:
-            return self._run[int64_t](x.view(np.int64), outs)
-        return self._run[float](x, outs)
-
-    cdef bint _run(self, const symbol[:, ::1] x, outs) except -1:
-        cdef Py_ssize_t i, at, rows, chunk, batch = x.shape[0]
+        cdef Job job
+        cdef Py_ssize_t i, at = 0, batch = x.shape[0], grain = CHUNK
+        cdef int team = threads()
         cdef int32_t[:, ::1] out
-        cdef bint good = True
+        cdef const uint8_t[::1] raw = x.reshape(-1).view(np.uint8)
         if x.shape[1] != self._inputs:
             raise ValueError(f"rows of {x.shape[1]} were given to a network of {self._inputs}")
+        if batch == 0:
+            return True
+        if batch < team * CHUNK:
+            grain = FEW
+        job.chunk = min(batch, <Py_ssize_t>CHUNK)
         # The stages of this call: those of the object belong to all threads.
         cdef DenseStage *stages = <DenseStage *>calloc(self._count, sizeof(DenseStage))
-        cdef int16_t **values = <int16_t **>calloc(self._count + 1, sizeof(int16_t *))
-        chunk = min(batch, CHUNK)
-        cdef int16_t *memory = <int16_t *>calloc(chunk * self._size + 1, sizeof(int16_t))
+        cdef int16_t *memory = <int16_t *>malloc(team * job.chunk * self._size * sizeof(int16_t))
+        job.values = <int16_t **>calloc(team * (self._count + 1), sizeof(int16_t *))
+        job.stages, job.count, job.strides, job.inputs = stages, self._count, self._strides, self._inputs
+        job.bound, job.factor, job.x, job.bad = self._bound, self._factor, &raw[0], False
+        job.kind = c"l" if x.dtype.kind == "i" and x.dtype.itemsize == 8 else ord(x.dtype.char)
         try:
-            if stages == NULL or values == NULL or memory == NULL:
+            if stages == NULL or memory == NULL or job.values == NULL:
                 raise MemoryError
-            at = 0
-            for i in range(self._count + 1):
-                if self._strides[i]:
-                    values[i] = memory + at
-                    at += chunk * self._strides[i]
+            for i in range(team * (self._count + 1)):
+                job.values[i] = memory + at
+                at += job.chunk * self._strides[i % (self._count + 1)]
             for i in range(self._count):
                 stages[i] = self._stages[i]
                 output = self._kept[i].output
@@ -147,18 +185,11 @@ cdef class Dense:
                     out = outs[output]
                     if out.shape[0] != batch or out.shape[1] != stages[i].width:
                         raise ValueError("an output has the wrong shape")
-                    if batch:
-                        stages[i].out = &out[0, 0]
+                    stages[i].out = &out[0, 0]
             with nogil:
-                at = 0
-                while good and at < batch:
-                    rows = min(chunk, batch - at)
-                    good = take(x, at, rows, self._bound, self._factor, values[0], self._strides[0])
-                    if good:
-                        dense_run(stages, self._count, values, self._strides, at, rows, wide)
-                    at += rows
+                share(team, batch, grain, run_rows, &job)
         finally:
             free(stages)
-            free(values)
             free(memory)
-        return good
+            free(job.values)
+        return not job.bad

@@ -25,7 +25,6 @@ from mcbits.exact.layers import (
     channels_first,
     channels_last,
 )
-from mcbits.threads import share
 
 _DENSE_TYPES = {np.dtype(name) for name in ("uint8", "int16", "int32", "int64", "float32")}
 
@@ -192,7 +191,7 @@ class FrozenNetwork:
             x = self._checked(known, x)
         x = np.ascontiguousarray(x)
         outs = tuple([np.empty((len(x), o.shape[0]), np.int32) for o in self.outputs])
-        if not share(len(x), lambda rows: dense.run(x[rows], [out[rows] for out in outs])):
+        if not dense.run(x, outs):
             raise DataError(f"an input is not an integer within +-{known.bound}")
         return outs
 
