@@ -460,6 +460,19 @@ def log2_mean(const int64_t[:, ::1] log_w):
     return result
 
 
+def swap_with_last(int32_t[:, :, ::1] z, j):
+    cdef const int64_t[:] particle = np.asarray(j, np.int64)
+    cdef Py_ssize_t l, m, last = z.shape[1] - 1
+    cdef bint good = particle.shape[0] == z.shape[0]
+    for l in range(particle.shape[0]):
+        good = good and 0 <= particle[l] <= last
+    if not good:
+        raise DataError(f"particles {j} are not among {z.shape[0]} x {z.shape[1]}")
+    for l in range(z.shape[0]):
+        for m in range(z.shape[2]):
+            z[l, particle[l], m], z[l, last, m] = z[l, last, m], z[l, particle[l], m]
+
+
 # Bernoulli: one table from clamped logits to the frequency of a 1; a 0 lies below it.
 
 def bernoulli_table(int precision):

@@ -140,6 +140,6 @@ def draws(symbols: ArrayLike, dtype: type = np.int32) -> NDArray[Any]:
             f"not {given.dtype} {given.shape}"
         )
     cast: NDArray[Any] = np.ascontiguousarray(given, dtype)
-    if cast.dtype.itemsize < given.dtype.itemsize and not np.array_equal(cast, given):
+    if cast.dtype.itemsize < given.dtype.itemsize and (cast != given).any():
         raise DataError("a symbol does not fit in 32 bits")
     return cast if cast.ndim == 3 else cast[:, None]

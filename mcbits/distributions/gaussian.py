@@ -1,7 +1,7 @@
 """Gaussians over K buckets: the normal cdf at fixed edges, scaled to integers and made leaky, rises by at least 1 a
 bucket."""
 
-from functools import cache, cached_property, lru_cache
+from functools import cache, lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -60,6 +60,8 @@ def _int32(integers: NDArray[Any]) -> NDArray[np.int32]:
 
 
 class _Gaussian(Repeatable):
+    _made: NDArray[np.uint32] | None = None
+
     def __init__(
         self,
         mean: NDArray[np.int32],
@@ -92,9 +94,11 @@ class _Gaussian(Repeatable):
         part.shape, part.num_symbols, part.precision = mean.shape, self.num_symbols, self.precision
         return part
 
-    @cached_property
+    @property
     def _table(self) -> NDArray[np.uint32]:
-        return _kernels.gaussian_table(*self._parameters)
+        if self._made is None:
+            self._made = _kernels.gaussian_table(*self._parameters)
+        return self._made
 
     def cdf(self) -> NDArray[np.uint64]:
         return self._table.astype(np.uint64)

@@ -47,8 +47,9 @@ class Uniform(Repeatable):
 
     def total_codelength(self, symbols: ArrayLike) -> NDArray[np.int64]:
         if self._even:
-            cost = self.shape[1] * ((self.num_symbols.bit_length() - 1) << 16)
-            return np.full(np.shape(symbols)[:-1], cost, np.int64)
+            total = np.empty(np.shape(symbols)[:-1], np.int64)
+            total.fill(self.shape[1] * ((self.num_symbols.bit_length() - 1) << 16))
+            return total
         return super().total_codelength(symbols)
 
     def inverse(self, quantiles: ArrayLike) -> NDArray[np.int64]:
