@@ -26,7 +26,7 @@ from mcbits.errors import DataError, FreezeError, McbitsError, ModelError, Usage
 from mcbits.evaluation import ideal_rates
 from mcbits.exact.vae import freeze_vae
 from mcbits.models.binary_vae import BinaryVAE
-from mcbits.models.checkpoint import load_float
+from mcbits.models.checkpoint import load_float, read_tensors
 from mcbits.plugins import hookimpl, registry
 from mcbits.training import batches, learning_rate, train
 
@@ -307,6 +307,14 @@ def test_training_leaves_the_callers_random_state_and_threads_alone(
         assert (used, torch.get_num_threads()) == ([1], 2)
     finally:
         torch.set_num_threads(threads)
+
+
+def test_no_subnormal_number_slows_the_optimiser_and_the_caller_keeps_them(tmp_path: Path) -> None:
+    run = train(config(tmp_path, epochs=1, batch_size=1))  # over 1,000 steps: 0.9^1000 is subnormal
+    tensors, _ = read_tensors(run / "resume.safetensors")
+    mean = torch.cat([tensor.flatten() for name, tensor in tensors.items() if name.startswith("adam.exp_avg.")])
+    assert (mean == 0).any() and not ((mean != 0) & (mean.abs() < torch.finfo(mean.dtype).smallest_normal)).any()
+    assert torch.tensor(2.0**-127) != 0
 
 
 def test_listeners_hear_of_every_epoch_and_of_a_missing_gpu(tmp_path: Path) -> None:

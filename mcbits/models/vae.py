@@ -40,7 +40,7 @@ class VAE(Model):
 
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
         """log p(x, z) in nats, (B, N), for x (B, *shape), z (B, N, latent_dim): one call of the decoder."""
-        parameters = self.decoder(z.flatten(0, 1)).unflatten(0, z.shape[:2])
+        parameters = self.decoder(z.flatten(0, 1)).reshape(*z.shape[:2], -1)
         log_likelihood = self.observation.log_prob(parameters, x.flatten(1).unsqueeze(1))
         return log_likelihood + standard_normal_log_prob(z)
 
