@@ -85,6 +85,9 @@ class TrainConfig(_Config):
     batch_size: int = Field(default=20, ge=1, description="images per step")
     bound: str = Field(default="IWAE", description="bound on log p(x) to maximise: see `mcbits plugins`")
     num_particles: int = Field(default=1, ge=1, description="particles N of the bound")
+    compile: bool = Field(
+        default=False, description="compile the step with torch.compile; on a GPU into CUDA graphs"
+    )
     exp_name: _Name = Field(
         default_factory=lambda given: "train_{dataset}_{split}_{bound}_{num_particles}".format_map(given),
         validate_default=True,

@@ -13,7 +13,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,10 +49,10 @@ def train(config: TrainConfig) -> Path:
     on the test images).
 
     A run that stopped goes on after the last epoch it completed, and epochs may grow. Raises UsageError if
-    any other key that matters has changed or another process is training there, FreezeError before anything is
-    trained or written for a model with a layer that has no exact form, DataError for missing or unsuitable
-    data and for what cannot be written, UnknownNameError for names, McbitsError when the loss diverges.
-    KeyboardInterrupt passes and leaves the last epoch's state.
+    any other key that matters has changed, another process is training there or the step cannot be compiled,
+    FreezeError before anything is trained or written for a model with a layer that has no exact form,
+    DataError for missing or unsuitable data and for what cannot be written, UnknownNameError for names,
+    McbitsError when the loss diverges. KeyboardInterrupt passes and leaves the last epoch's state.
     """
     bound: Bound = registry().bound(config.bound)()
     model_class = registry().model(config.model)
@@ -74,7 +74,8 @@ def train(config: TrainConfig) -> Path:
         with _locked(run):
             state = _State(run, config, model.to(device))
             _write(run / "train_config.yml", config.to_yaml().encode())
-            _fit(config, state, bound, images.to(device), levels, torch.tensor(test).to(device))
+            with _loss(config, bound, state) as loss_of:
+                _fit(config, state, bound, loss_of, images.to(device), levels, torch.tensor(test).to(device))
             load_float(run).freeze().save(run / "codec.safetensors")
     return run
 
@@ -182,7 +183,13 @@ class _State:
 
 
 def _fit(
-    config: TrainConfig, state: _State, bound: Bound, images: Tensor, levels: int | None, test: Tensor
+    config: TrainConfig,
+    state: _State,
+    bound: Bound,
+    loss_of: Callable[[Tensor], Tensor],
+    images: Tensor,
+    levels: int | None,
+    test: Tensor,
 ) -> None:
     hook = registry().hook
     metrics_path = state.run / "metrics.jsonl"
@@ -192,7 +199,7 @@ def _fit(
     while state.epoch < config.epochs:
         epoch = state.epoch + 1
         lr = state.optimizer.param_groups[0]["lr"] = learning_rate(config, epoch)
-        loss = _train_epoch(config, state, bound, images, levels)
+        loss = _train_epoch(config, state, loss_of, images, levels)
         rates, units = ideal_rates(state.model, test, bound, config.num_particles, seed=config.seed)
         metrics = {"epoch": epoch, "lr": lr, "loss": loss, "test": float(np.average(rates, weights=units))}
         if not (math.isfinite(loss) and math.isfinite(metrics["test"])):
@@ -213,16 +220,45 @@ def _fit(
     hook.mcbits_finished(job="train", metrics={**metrics, "best": state.best})
 
 
+@contextmanager
+def _loss(config: TrainConfig, bound: Bound, state: _State) -> Iterator[Callable[[Tensor], Tensor]]:
+    """x (B, D) -> the mean loss of its images, nats, differentiable."""
+
+    def loss_of(x: Tensor) -> Tensor:
+        return -bound(state.model, x, config.num_particles).mean()
+
+    if not config.compile:
+        yield loss_of
+        return
+    from torch._dynamo import config as dynamo
+    from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
+
+    torch.compiler.reset()  # or what an earlier run compiled counts among the shapes
+    mode = "reduce-overhead" if state.device.type == "cuda" else "default"  # the former means CUDA graphs
+    try:
+        # Each shape is compiled on its own, and none left uncompiled because it is one too many: else the bits
+        # would depend on which shapes have come since the run was resumed.
+        with dynamo.patch(fail_on_recompile_limit_hit=True):
+            yield torch.compile(loss_of, dynamic=False, mode=mode)
+    except FailOnRecompileLimitHit as error:
+        raise UsageError(f"{config.model} has steps of too many shapes to compile: set compile false") from error
+    except TorchDynamoException as error:
+        reason = str(error).strip().partition("\n")[0]
+        hint = "set compile false, or install what torch.compile needs (a C++ compiler; on CUDA Triton)"
+        raise UsageError(f"the training step cannot be compiled ({reason}): {hint}") from error
+
+
 def _train_epoch(
-    config: TrainConfig, state: _State, bound: Bound, images: Tensor, levels: int | None
+    config: TrainConfig, state: _State, loss_of: Callable[[Tensor], Tensor], images: Tensor, levels: int | None
 ) -> float:
     """One pass over the images; returns the mean loss, nats per image."""
-    model, optimizer = state.model.train(), state.optimizer
+    optimizer = state.optimizer
+    state.model.train()
     total = torch.zeros((), dtype=torch.float64, device=images.device)
     seen, reported = 0, time.monotonic()
     for x in batches(images, levels, config.batch_size):
-        loss = -bound(model, x, config.num_particles).mean()
-        optimizer.zero_grad()
+        optimizer.zero_grad()  # before the loss: a CUDA graph may reuse the memory of the last step's gradients
+        loss = loss_of(x)
         loss.backward()
         with _subnormals_are_zero():
             optimizer.step()
@@ -300,7 +336,7 @@ def _single_threaded() -> Iterator[None]:
 def _subnormals_are_zero() -> Iterator[None]:
     # Where a gradient is zero (of pixels that are black, mostly) Adam's mean decays to subnormal numbers, which
     # processors compute with a hundred times more slowly, and stays there.
-    before = torch.tensor(2.0**-127).eq(0).item()  # torch has no getter
+    before = bool(torch.tensor(2.0**-127) == 0)  # torch has no getter
     torch.set_flush_denormal(True)
     try:
         yield

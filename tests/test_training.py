@@ -5,6 +5,7 @@ import fcntl
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -202,7 +203,7 @@ def test_config_in_the_run_directory_reads_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"lr": 2e-3}, {"bound": "elbo"}, {"latent_dim": 5}, {"seed": 1}, {"binarize": False}],
+    [{"lr": 2e-3}, {"bound": "elbo"}, {"latent_dim": 5}, {"seed": 1}, {"binarize": False}, {"compile": True}],
 )
 def test_a_run_is_not_continued_with_another_config(tmp_path: Path, change: dict[str, Any]) -> None:
     run = train(config(tmp_path, epochs=1))
@@ -315,6 +316,59 @@ def test_no_subnormal_number_slows_the_optimiser_and_the_caller_keeps_them(tmp_p
     mean = torch.cat([tensor.flatten() for name, tensor in tensors.items() if name.startswith("adam.exp_avg.")])
     assert (mean == 0).any() and not ((mean != 0) & (mean.abs() < torch.finfo(mean.dtype).smallest_normal)).any()
     assert torch.tensor(2.0**-127) != 0
+
+
+@pytest.fixture
+def traced_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.compile without code generation, for which no compiler is needed: the same operations in the same order."""
+
+    def traced(function: Any, *, dynamic: bool, mode: str, compile: Any = torch.compile) -> Any:
+        return compile(function, dynamic=dynamic, backend="eager")
+
+    monkeypatch.setattr(torch, "compile", traced)
+
+
+def test_what_is_compiled_is_the_same_step(tmp_path: Path, finished: Path, traced_only: None) -> None:
+    run = train(config(tmp_path, compile=True))
+    for name in ("model.safetensors", "metrics.jsonl", "codec.safetensors"):
+        assert (run / name).read_bytes() == (finished / name).read_bytes()
+
+
+def test_a_step_of_too_many_shapes_to_compile_is_one_line_of_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, traced_only: None
+) -> None:
+    monkeypatch.setattr(training, "batches", lambda *arguments: (torch.zeros(n, 64) for n in range(1, 100)))
+    with pytest.raises(UsageError, match="set compile false"):
+        train(config(tmp_path, compile=True))
+
+
+@pytest.mark.slow
+def test_compiling_without_a_compiler_is_one_line_of_error(tmp_path: Path) -> None:
+    environment = {**os.environ, "CXX": str(tmp_path / "none"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "mcbits", "train", "--dataset", "digits", "--gpu", "-1", "--compile", "true"]
+    command += ["--logdir", str(tmp_path), "--exp_name", "run"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == UsageError.exit_code and done.stderr.count("\n") == 1
+    assert "cannot be compiled" in done.stderr and "set compile false" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "c++", "clang++"))), reason="needs a C++ compiler")
+def test_a_compiled_run_continued_by_another_process_ends_in_the_same_bits(tmp_path: Path) -> None:
+    options = {"compile": True, "batch_size": 99}  # the last batch is smaller
+    code = """
+import sys
+from pathlib import Path
+from mcbits.config import TrainConfig
+from mcbits.training import train
+train(TrainConfig.load(Path(sys.argv[1])))
+"""
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    for process, (logdir, epochs) in enumerate([(whole, 3), (stopped, 1), (stopped, 3)]):
+        (tmp_path / "config.yml").write_text(config(logdir, epochs=epochs, **options).to_yaml())
+        environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / f"cache{process}")}
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / "config.yml")], env=environment, check=True)
+    assert results(whole / "run") == results(stopped / "run")
 
 
 def test_listeners_hear_of_every_epoch_and_of_a_missing_gpu(tmp_path: Path) -> None:
