@@ -61,6 +61,10 @@ def clock(job: Callable[[], T]) -> tuple[float, T]:
     return time.perf_counter() - begin, result
 
 
+QUIET = 0.2
+"""Seconds between two sides: the threads of BLAS look for work for some time after the last, which slows the other."""
+
+
 def alternate(
     sides: Mapping[str, Callable[[], Mapping[str, float]]], repetitions: int
 ) -> dict[str, dict[str, list[float]]]:
@@ -69,6 +73,7 @@ def alternate(
     for repetition in range(repetitions + 1):
         for name, side in sides.items():
             gc.collect()
+            time.sleep(QUIET)
             for figure, value in side().items():
                 if repetition:
                     found[name].setdefault(figure, []).append(value)

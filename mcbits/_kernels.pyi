@@ -30,8 +30,6 @@ def table_push(stack: Stack, cdf: U32, symbols: I32, precision: int) -> None: ..
 def table_pop(stack: Stack, cdf: U32, draws: int, precision: int) -> I32: ...
 def leaky_cdf(weights: U64, precision: int) -> U32:
     """F(k) = k + floor((2^r - K) * (w_0 + ... + w_{k-1}) / (w_0 + ... + w_{K-1})), the sums exact below 2^53."""
-def swap_with_last(z: NDArray[np.int32], j: NDArray[np.integer]) -> None:
-    """Exchange, in z (lanes, N, dims), particle j (lanes,) of each lane and the last one; twice is the identity."""
 def log2_mean(log_w: I64) -> I64:
     """log2 of the mean of the weights 2^log_w of each row, (L, N) to (L,), in units of 2^-16 bits."""
 def weights_from_log2(log_w: I64) -> U64:
@@ -57,8 +55,9 @@ def gaussian_table(mean: I32, log_scale: I32, edges: F64, leak: int, precision: 
 def gaussian_intervals(
     symbols: I32, mean: I32, log_scale: I32, edges: F64, leak: int, precision: int
 ) -> tuple[U32, U32]: ...
-def interval_push(stack: Stack, starts: U32, freqs: U32, precision: int) -> None:
-    """Push what `gaussian_intervals` has found."""
+def gaussian_push(
+    stack: Stack, symbols: I32, mean: I32, log_scale: I32, edges: F64, leak: int, precision: int
+) -> None: ...
 
 class Buckets:
     """Which bucket holds a value, but for values near an edge: where the search of a pop begins."""

@@ -8,18 +8,17 @@ uint32 with F[0] = 0 and F[K] = 2^r, r <= 30.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memset
 
 import numpy as np
 
 from mcbits._numerics cimport CODELENGTH_FRAC, PHI, PHI_SPAN, PHI_STEPS, exp, log2, log2_fixed, ndtri
 from mcbits._rans cimport Lane, RansBits, Stack, rans_peek, rans_pop, rans_push
-from mcbits._team cimport share, threads
+from mcbits._team cimport Work, share, threads
 from mcbits.errors import DataError
 
 cdef extern from "_loops.h" nogil:
     int mcbits_wide
-    void mcbits_gaussian_row(const double *edges, Py_ssize_t n, double mean, double inv_scale, double spare, int32_t leak,
-                             const double[2] *table, int32_t steps, int32_t span, int32_t *F)
     bint mcbits_intervals_row(const double *edges, int32_t K, const int32_t *k, const double *mean, const double *inv_scale,
                               Py_ssize_t n, double spare, int32_t leak, int32_t whole, const double[2] *phi, int32_t steps,
                               int32_t span, int32_t *starts, int32_t *freqs)
@@ -27,26 +26,11 @@ cdef extern from "_loops.h" nogil:
     Py_ssize_t mcbits_search(const int32_t *F, Py_ssize_t n, int32_t q)
 
 cdef extern from "_symbols.h" nogil:
+    enum:
+        LANES "SYMBOLS_LANES"
     ctypedef struct RansSymbol:
         uint32_t start, freq
     RansSymbol rans_symbol(uint64_t start, uint64_t f, int r)
-    bint symbols_table_push(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const uint32_t *cdf,
-                            Py_ssize_t K, const int32_t *symbols, int *failed)
-    int symbols_push(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const RansSymbol *table,
-                     Py_ssize_t K, const int32_t *symbols)
-    void symbols_hints(const uint32_t *F, Py_ssize_t K, int r, int h, uint8_t *hints)
-    void symbols_hint_pop(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const uint32_t *cdf,
-                          Py_ssize_t K, const uint8_t *hints, int h, int32_t *out)
-    void symbols_short_pop(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const uint16_t *less,
-                           Py_ssize_t K, const uint8_t *hints, int h, int32_t *out)
-    void symbols_hint_inverse(Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const uint32_t *cdf, Py_ssize_t K, int r,
-                              const uint8_t *hints, int h, const uint64_t *quantiles, int32_t *out)
-    void symbols_table_pop(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const uint32_t *cdf,
-                           Py_ssize_t K, int32_t *out)
-    int symbols_bernoulli_push(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const int32_t *logits,
-                               const int32_t *symbols, const RansSymbol *table, int32_t limit)
-    void symbols_bernoulli_pop(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const int32_t *logits,
-                               const uint32_t *ones, int32_t limit, int32_t *out)
     ctypedef struct Gaussian:
         const double *edges
         Py_ssize_t K
@@ -62,19 +46,51 @@ cdef extern from "_symbols.h" nogil:
         int32_t limit
         const float *normal
         int log_normal
-    void symbols_gaussian_pop(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const Gaussian *g,
-                              const int32_t *mean, const int32_t *log_scale, int32_t *out)
-    int symbols_interval_push(Lane *lanes, RansBits bits, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M, const uint32_t *starts,
-                              const uint32_t *freqs)
+    ctypedef struct Symbols:
+        Lane *lanes
+        RansBits bits
+        Py_ssize_t R, M
+        const int32_t *symbols
+        int32_t *out
+        const uint64_t *quantiles
+        int threads, failed, outside
+        const uint32_t *cdf
+        Py_ssize_t K
+        uint8_t *hints
+        int h
+        uint16_t *less
+        const RansSymbol *table
+        const int32_t *logits
+        const uint32_t *ones
+        int32_t limit
+        const Gaussian *gaussian
+        const int32_t *mean
+        const int32_t *log_scale
+        int32_t *tables
+    void symbols_table_push(void *job, Py_ssize_t first, Py_ssize_t end, int thread) noexcept
+    void symbols_push(void *job, Py_ssize_t first, Py_ssize_t end, int thread) noexcept
+    void symbols_all_hints(void *job, Py_ssize_t first, Py_ssize_t end, int thread) noexcept
+    void symbols_hint_pop(void *job, Py_ssize_t first, Py_ssize_t end, int thread) noexcept
+    void symbols_short_pop(void *job, Py_ssize_t first, Py_ssize_t end, int thread) noexcept
+    void symbols_table_pop(void *job, Py_ssize_t first, Py_ssize_t end, int thread) noexcept
+    void symbols_inverse(void *job, Py_ssize_t first, Py_ssize_t end, int thread) noexcept
+    void symbols_bernoulli_push(void *job, Py_ssize_t first, Py_ssize_t end, int thread) noexcept
+    void symbols_bernoulli_pop(void *job, Py_ssize_t first, Py_ssize_t end, int thread) noexcept
+    void gaussian_fill(const Gaussian *g, int32_t mean, int32_t log_scale, Py_ssize_t low, Py_ssize_t high, int r, int32_t *F)
+    void symbols_gaussian_push_few(void *job, Py_ssize_t first, Py_ssize_t end, int thread) noexcept
+    void symbols_gaussian_push(void *job, Py_ssize_t first, Py_ssize_t end, int thread) noexcept
+    void symbols_gaussian_pop(void *job, Py_ssize_t first, Py_ssize_t end, int thread) noexcept
 
 cdef double LN2 = 6.93147180559945309417e-01
 
 cdef enum:
     LOGIT_LIMIT = 4096  # logits are clamped to [-16, 16) in steps of 2^-8
     BERNOULLI_SIZE = 2 * LOGIT_LIMIT
+    FEW_PUSHES = 8   # fewer of one Gaussian do not pay for a table
     FEW_DRAWS = 32   # fewer from one table do not pay for hints
     MANY_DRAWS = 8   # so many for each of its symbols pay for their reciprocals
-    WORTH = 4096     # so many codelengths pay for another thread
+    WORTH = 4096     # so many symbols pay for another thread
+    TABLES = 100     # so many tables do
 
 
 def set_wide(int wide):
@@ -105,6 +121,33 @@ cdef check_dims(Py_ssize_t lanes, Py_ssize_t dims, const int32_t[:, :, ::1] symb
 
 cdef raise_outside_support():
     raise DataError("a symbol is outside the support of a distribution: its frequency is 0")
+
+
+cdef int begin(Symbols *job, Stack stack, int precision, Py_ssize_t L, Py_ssize_t R, Py_ssize_t M) except -1:
+    """What all loops over the L lanes of a stack need to know."""
+    stack.check(precision, L)
+    memset(job, 0, sizeof(Symbols))
+    job.lanes, job.bits, job.R, job.M, job.threads = stack._lanes, stack.widths(precision), R, M, threads()
+    return 0
+
+
+cdef void each_lane(Py_ssize_t L, Work work, Symbols *job) noexcept nogil:
+    if L * job.R * job.M > 0:
+        share(job.threads, L, max(<Py_ssize_t>LANES, 2 * WORTH // (job.R * job.M)), work, job)
+
+
+cdef int push_all(Stack stack, Py_ssize_t L, Work work, Symbols *job) except -1:
+    """All or nothing."""
+    stack.remember()
+    with nogil:
+        each_lane(L, work, job)
+    if job.outside or job.failed:
+        stack.recall()
+    if job.outside:
+        raise_outside_support()
+    if job.failed:
+        raise MemoryError
+    return 0
 
 
 def codelengths(const uint64_t[::1] freqs, int precision):
@@ -270,49 +313,50 @@ def table_total(const uint32_t[:, :, ::1] cdf, const int32_t[:, :, ::1] symbols,
     return result
 
 
-cdef uint8_t *make_hints(const uint32_t[:, :, ::1] cdf, Py_ssize_t draws, int precision, int *h) except? NULL:
-    """Hints of all tables, 2^h of each, or NULL where so few draws do not pay for them; to be freed."""
-    cdef Py_ssize_t i, rows = cdf.shape[0] * cdf.shape[1], K = cdf.shape[2] - 1
-    cdef uint8_t *hints
-    if K > 256 or draws < FEW_DRAWS:
-        return NULL
-    # As many parts as draws pay for.
-    h[0] = min(precision, 8 if draws < 1024 else 10 if draws < 16384 else 12)
-    hints = <uint8_t *>malloc(rows << h[0])
-    if hints == NULL:
+cdef int make_hints(Symbols *job, Py_ssize_t L, bint less) except -1:
+    """Hints of all tables, and `less` if wanted, to be freed; none where so few draws do not pay for them."""
+    cdef Py_ssize_t tables = L * job.M
+    if job.K > 256 or job.R < FEW_DRAWS:
+        return 0
+    # As many parts as draws pay for, and as the nearest cache holds of a lane.
+    job.h = 8 if job.R < 1024 else 10 if job.R < 16384 else 12
+    while job.h > 8 and job.M << job.h > 1 << 14:
+        job.h -= 1
+    job.h = min(job.h, job.bits.r)
+    job.hints = <uint8_t *>malloc(tables << job.h)
+    if less:
+        job.less = <uint16_t *>malloc(tables * (job.K + 1) * sizeof(uint16_t))
+    if job.hints == NULL or less and job.less == NULL:
+        free(job.hints)
+        free(job.less)
         raise MemoryError
     with nogil:
-        for i in range(rows):
-            symbols_hints(&cdf[0, 0, 0] + i * (K + 1), K, precision, h[0], hints + (i << h[0]))
-    return hints
+        share(job.threads, tables, TABLES, symbols_all_hints, job)
+    return 0
 
 
 def table_inverse(const uint32_t[:, :, ::1] cdf, const uint64_t[:, :, ::1] quantiles, int precision):
-    cdef Py_ssize_t l, r, m, L = cdf.shape[0], R = quantiles.shape[1], M = cdf.shape[1], K = cdf.shape[2] - 1
+    cdef Py_ssize_t i, L = cdf.shape[0], R = quantiles.shape[1], M = cdf.shape[1]
+    cdef Symbols job
     cdef uint64_t bad = 0
-    cdef uint8_t *hints
-    cdef int h = 0
     if quantiles.shape[0] != L or quantiles.shape[2] != M:
         raise DataError(f"quantiles {quantiles.shape[0]} x {quantiles.shape[2]} meet a distribution over {L} x {M}")
     result = np.empty((L, R, M), np.int32)
     cdef int32_t[:, :, ::1] out = result
     if L * R * M == 0:
         return result
+    memset(&job, 0, sizeof(Symbols))
+    job.R, job.M, job.cdf, job.K, job.bits.r, job.threads = R, M, &cdf[0, 0, 0], cdf.shape[2] - 1, precision, threads()
+    job.quantiles, job.out = &quantiles[0, 0, 0], &out[0, 0, 0]
     with nogil:
-        for l in range(L * R * M):
-            bad |= (&quantiles[0, 0, 0])[l] >> precision
+        for i in range(L * R * M):
+            bad |= job.quantiles[i] >> precision
     if bad:
         raise DataError("a quantile is not below 2^precision")
-    hints = make_hints(cdf, R, precision, &h)
+    make_hints(&job, L, False)
     with nogil:
-        if hints != NULL:
-            symbols_hint_inverse(L, R, M, &cdf[0, 0, 0], K, precision, hints, h, &quantiles[0, 0, 0], &out[0, 0, 0])
-        else:
-            for l in range(L):
-                for r in range(R):
-                    for m in range(M):
-                        out[l, r, m] = <int32_t>mcbits_search(<const int32_t *>&cdf[l, m, 0], K, <int32_t>quantiles[l, r, m])
-        free(hints)
+        each_lane(L, symbols_inverse, &job)
+        free(job.hints)
     return result
 
 
@@ -326,75 +370,53 @@ cdef bint rises(const uint32_t *cdf, Py_ssize_t rows, Py_ssize_t K) noexcept nog
 
 
 def table_push(Stack stack, const uint32_t[:, :, ::1] cdf, const int32_t[:, :, ::1] symbols, int precision):
-    cdef Py_ssize_t i, l, r, m, k, L = symbols.shape[0], R = symbols.shape[1], M = symbols.shape[2], K = cdf.shape[2] - 1
+    cdef Py_ssize_t i, k, L = symbols.shape[0], R = symbols.shape[1], M = symbols.shape[2], K = cdf.shape[2] - 1
+    cdef Symbols job
+    begin(&job, stack, precision, L, R, M)
     cdef const uint32_t *F
     cdef RansSymbol *table = NULL
-    cdef RansBits bits = stack.widths(precision)
-    cdef int failed = 0
-    cdef bint good = True
-    stack.check(precision, L)
     check_dims(cdf.shape[0], cdf.shape[1], symbols)
     check_symbols(symbols, K)
     if L * R * M == 0:
         return
-    stack.remember()
-    with nogil:
-        if R < MANY_DRAWS * K:
-            good = symbols_table_push(stack._lanes, bits, L, R, M, &cdf[0, 0, 0], K, &symbols[0, 0, 0], &failed)
-        else:
-            if not rises(&cdf[0, 0, 0], L * M, K):
-                for l in range(L):
-                    for r in range(R):
-                        for m in range(M):
-                            F = &cdf[l, m, symbols[l, r, m]]
-                            good = good and F[1] > F[0]
-            table = <RansSymbol *>malloc(L * M * K * sizeof(RansSymbol))
-            failed = table == NULL
-            if good and not failed:
-                for i in range(L * M):
-                    F = &cdf[0, 0, 0] + i * (K + 1)
-                    for k in range(K):
-                        table[i * K + k] = rans_symbol(F[k], max(<uint32_t>(F[k + 1] - F[k]), <uint32_t>1), precision)
-                failed = symbols_push(stack._lanes, bits, L, R, M, table, K, &symbols[0, 0, 0])
-            free(table)
-    if failed or not good:
-        stack.recall()
-    if not good:
-        raise_outside_support()
-    if failed:
+    job.cdf, job.K, job.symbols = &cdf[0, 0, 0], K, &symbols[0, 0, 0]
+    if R < MANY_DRAWS * K or not rises(job.cdf, L * M, K):
+        push_all(stack, L, symbols_table_push, &job)
+        return
+    table = <RansSymbol *>malloc(L * M * K * sizeof(RansSymbol))
+    if table == NULL:
         raise MemoryError
+    with nogil:
+        for i in range(L * M):
+            F = job.cdf + i * (K + 1)
+            for k in range(K):
+                table[i * K + k] = rans_symbol(F[k], F[k + 1] - F[k], precision)
+    job.table = table
+    try:
+        push_all(stack, L, symbols_push, &job)
+    finally:
+        free(table)
 
 
 def table_pop(Stack stack, const uint32_t[:, :, ::1] cdf, Py_ssize_t draws, int precision):
-    cdef Py_ssize_t i, L = cdf.shape[0], M = cdf.shape[1], K = cdf.shape[2] - 1
-    cdef const uint32_t *F
-    cdef RansBits bits = stack.widths(precision)
-    cdef uint16_t *less = NULL
-    cdef uint8_t *hints
-    cdef int h = 0
-    stack.check(precision, L)
+    cdef Py_ssize_t L = cdf.shape[0], M = cdf.shape[1]
+    cdef Symbols job
+    begin(&job, stack, precision, L, draws, M)
     result = np.empty((L, draws, M), np.int32)
     if result.size == 0:
         return result
     cdef int32_t[:, :, ::1] out = result
-    hints = make_hints(cdf, draws, precision, &h)
-    if hints != NULL and precision <= 16:
-        less = <uint16_t *>malloc(L * M * (K + 1) * sizeof(uint16_t))
-        if less == NULL:
-            free(hints)
-            raise MemoryError
+    job.cdf, job.K, job.out = &cdf[0, 0, 0], cdf.shape[2] - 1, &out[0, 0, 0]
+    make_hints(&job, L, precision <= 16)
     with nogil:
-        F = &cdf[0, 0, 0]
-        if hints == NULL:
-            symbols_table_pop(stack._lanes, bits, L, draws, M, F, K, &out[0, 0, 0])
-        elif less == NULL:
-            symbols_hint_pop(stack._lanes, bits, L, draws, M, F, K, hints, h, &out[0, 0, 0])
+        if job.hints == NULL:
+            each_lane(L, symbols_table_pop, &job)
+        elif job.less == NULL:
+            each_lane(L, symbols_hint_pop, &job)
         else:
-            for i in range(L * M * (K + 1)):
-                less[i] = <uint16_t>(F[i] - 1)
-            symbols_short_pop(stack._lanes, bits, L, draws, M, less, K, hints, h, &out[0, 0, 0])
-        free(hints)
-        free(less)
+            each_lane(L, symbols_short_pop, &job)
+        free(job.hints)
+        free(job.less)
     return result
 
 
@@ -460,19 +482,6 @@ def log2_mean(const int64_t[:, ::1] log_w):
     return result
 
 
-def swap_with_last(int32_t[:, :, ::1] z, j):
-    cdef const int64_t[:] particle = np.asarray(j, np.int64)
-    cdef Py_ssize_t l, m, last = z.shape[1] - 1
-    cdef bint good = particle.shape[0] == z.shape[0]
-    for l in range(particle.shape[0]):
-        good = good and 0 <= particle[l] <= last
-    if not good:
-        raise DataError(f"particles {j} are not among {z.shape[0]} x {z.shape[1]}")
-    for l in range(z.shape[0]):
-        for m in range(z.shape[2]):
-            z[l, particle[l], m], z[l, last, m] = z[l, last, m], z[l, particle[l], m]
-
-
 # Bernoulli: one table from clamped logits to the frequency of a 1; a 0 lies below it.
 
 def bernoulli_table(int precision):
@@ -524,31 +533,29 @@ cdef class BernoulliSymbols:
 def bernoulli_push(Stack stack, const int32_t[:, :, ::1] logits, const int32_t[:, :, ::1] symbols,
                    BernoulliSymbols both):
     cdef Py_ssize_t L = symbols.shape[0], R = symbols.shape[1], M = symbols.shape[2]
-    cdef RansBits bits = stack.widths(both.precision)
-    cdef int failed = 0
-    stack.check(both.precision, L)
+    cdef Symbols job
+    begin(&job, stack, both.precision, L, R, M)
     if logits.shape[1] != R:
         raise DataError(f"{R} draws meet a distribution over {logits.shape[1]}")
     check_dims(logits.shape[0], logits.shape[2], symbols)
     check_symbols(symbols, 2)
     if L * R * M == 0:
         return
-    with nogil:
-        failed = symbols_bernoulli_push(stack._lanes, bits, L, R, M, &logits[0, 0, 0], &symbols[0, 0, 0], both.table, LOGIT_LIMIT)
-    if failed:
-        raise MemoryError
+    job.logits, job.symbols, job.table, job.limit = &logits[0, 0, 0], &symbols[0, 0, 0], both.table, LOGIT_LIMIT
+    push_all(stack, L, symbols_bernoulli_push, &job)
 
 
 def bernoulli_pop(Stack stack, const int32_t[:, :, ::1] logits, const uint32_t[::1] freq, int precision):
     cdef Py_ssize_t L = logits.shape[0], R = logits.shape[1], M = logits.shape[2]
-    cdef RansBits bits = stack.widths(precision)
-    stack.check(precision, L)
+    cdef Symbols job
+    begin(&job, stack, precision, L, R, M)
     result = np.empty((L, R, M), np.int32)
     if result.size == 0:
         return result
     cdef int32_t[:, :, ::1] out = result
+    job.logits, job.ones, job.limit, job.out = &logits[0, 0, 0], &freq[0], LOGIT_LIMIT, &out[0, 0, 0]
     with nogil:
-        symbols_bernoulli_pop(stack._lanes, bits, L, R, M, &logits[0, 0, 0], &freq[0], LOGIT_LIMIT, &out[0, 0, 0])
+        each_lane(L, symbols_bernoulli_pop, &job)
     return result
 
 
@@ -620,18 +627,42 @@ cdef inline double inv_scale(int32_t log_scale) noexcept nogil:
     return INV_SCALE[log_scale + LOG_SCALE_LIMIT]
 
 
+cdef Gaussian gaussian_of(const double[::1] edges, int leak, int precision) noexcept:
+    cdef Gaussian g
+    memset(&g, 0, sizeof(Gaussian))
+    g.edges, g.K, g.leak = &edges[0], edges.shape[0] - 1, leak
+    g.spare = <double>(<int64_t>((<uint64_t>1 << precision) - leak * g.K))
+    g.phi, g.steps, g.span = PHI, PHI_STEPS, PHI_SPAN
+    g.mean_unit, g.inv_scales, g.limit = 1.0 / (1 << MEAN_BITS), INV_SCALE, LOG_SCALE_LIMIT
+    return g
+
+
+cdef struct GaussianTable:
+    Gaussian g
+    const int32_t *mean
+    const int32_t *log_scale
+    int precision
+    int32_t *F
+
+
+cdef void gaussian_rows(void *shared, Py_ssize_t first, Py_ssize_t end, int thread) noexcept nogil:
+    cdef GaussianTable *job = <GaussianTable *>shared
+    cdef Py_ssize_t i
+    for i in range(first, end):
+        gaussian_fill(&job.g, job.mean[i], job.log_scale[i], 0, job.g.K - 1, job.precision, job.F + i * (job.g.K + 1))
+
+
 def gaussian_table(const int32_t[:, ::1] mean, const int32_t[:, ::1] log_scale, const double[::1] edges, int leak, int precision):
-    cdef Py_ssize_t l, m, K = edges.shape[0] - 1
-    cdef double spare = <double>(<int64_t>((<uint64_t>1 << precision) - leak * K))
-    result = np.empty((mean.shape[0], mean.shape[1], K + 1), np.uint32)
+    cdef Py_ssize_t L = mean.shape[0], M = mean.shape[1]
+    cdef GaussianTable job
+    result = np.empty((L, M, edges.shape[0]), np.uint32)
     cdef uint32_t[:, :, ::1] F = result
+    if L * M == 0:
+        return result
+    job.g, job.precision = gaussian_of(edges, leak, precision), precision
+    job.mean, job.log_scale, job.F = &mean[0, 0], &log_scale[0, 0], <int32_t *>&F[0, 0, 0]
     with nogil:
-        for l in range(mean.shape[0]):
-            for m in range(mean.shape[1]):
-                F[l, m, 0] = 0
-                mcbits_gaussian_row(&edges[0], K, mean[l, m] * (1.0 / (1 << MEAN_BITS)), inv_scale(log_scale[l, m]), spare, leak, PHI, PHI_STEPS, PHI_SPAN,
-                                    <int32_t *>&F[l, m, 0])
-                F[l, m, K] = <uint32_t>1 << precision
+        share(threads(), L * M, TABLES, gaussian_rows, &job)
     return result
 
 
@@ -665,17 +696,27 @@ def gaussian_intervals(const int32_t[:, :, ::1] symbols, const int32_t[:, ::1] m
     return starts, freqs
 
 
-def interval_push(Stack stack, const uint32_t[:, :, ::1] starts, const uint32_t[:, :, ::1] freqs, int precision):
-    """Push what `gaussian_intervals` has found."""
-    cdef Py_ssize_t L = starts.shape[0], R = starts.shape[1], M = starts.shape[2]
-    cdef RansBits bits = stack.widths(precision)
-    cdef int failed = 0
-    stack.check(precision, L)
-    if L * R * M > 0:
-        with nogil:
-            failed = symbols_interval_push(stack._lanes, bits, L, R, M, &starts[0, 0, 0], &freqs[0, 0, 0])
-    if failed:
+def gaussian_push(Stack stack, const int32_t[:, :, ::1] symbols, const int32_t[:, ::1] mean, const int32_t[:, ::1] log_scale,
+                  const double[::1] edges, int leak, int precision):
+    cdef Py_ssize_t L = symbols.shape[0], R = symbols.shape[1], M = symbols.shape[2]
+    cdef Symbols job
+    begin(&job, stack, precision, L, R, M)
+    cdef Gaussian g = gaussian_of(edges, leak, precision)
+    check_dims(mean.shape[0], mean.shape[1], symbols)
+    check_symbols(symbols, g.K)
+    if L * R * M == 0:
+        return
+    job.gaussian, job.symbols, job.mean, job.log_scale = &g, &symbols[0, 0, 0], &mean[0, 0], &log_scale[0, 0]
+    if R < FEW_PUSHES:
+        push_all(stack, L, symbols_gaussian_push_few, &job)
+        return
+    job.tables = <int32_t *>malloc(job.threads * LANES * M * (g.K + 1) * sizeof(int32_t))
+    if job.tables == NULL:
         raise MemoryError
+    try:
+        push_all(stack, L, symbols_gaussian_push, &job)
+    finally:
+        free(job.tables)
 
 
 cdef enum:
@@ -711,19 +752,16 @@ cdef class Buckets:
 def gaussian_pop(Stack stack, Py_ssize_t draws, const int32_t[:, ::1] mean, const int32_t[:, ::1] log_scale, Buckets buckets,
                  int leak, int precision):
     cdef Py_ssize_t L = mean.shape[0], M = mean.shape[1]
-    cdef RansBits bits = stack.widths(precision)
-    cdef Gaussian g
-    stack.check(precision, L)
+    cdef Symbols job
+    begin(&job, stack, precision, L, draws, M)
+    cdef Gaussian g = gaussian_of(buckets.edges, leak, precision)
     result = np.empty((L, draws, M), np.int32)
     if result.size == 0:
         return result
     cdef int32_t[:, :, ::1] out = result
-    g.edges, g.K = &buckets.edges[0], buckets.edges.shape[0] - 1
-    g.leak, g.spare = leak, <double>(<int64_t>((<uint64_t>1 << precision) - leak * g.K))
-    g.phi, g.steps, g.span = PHI, PHI_STEPS, PHI_SPAN
     g.cells, g.num_cells, g.low, g.per_unit = &buckets.cells[0], buckets.cells.shape[0], buckets.low, buckets.per_unit
-    g.mean_unit, g.inv_scales, g.limit = 1.0 / (1 << MEAN_BITS), INV_SCALE, LOG_SCALE_LIMIT
     g.normal, g.log_normal = NORMAL, LOG_NORMAL
+    job.gaussian, job.out, job.mean, job.log_scale = &g, &out[0, 0, 0], &mean[0, 0], &log_scale[0, 0]
     with nogil:
-        symbols_gaussian_pop(stack._lanes, bits, L, draws, M, &g, &mean[0, 0], &log_scale[0, 0], &out[0, 0, 0])
+        each_lane(L, symbols_gaussian_pop, &job)
     return result

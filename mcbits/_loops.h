@@ -20,7 +20,7 @@ static inline int mcbits_has_wide(void)
 static int mcbits_wide = 0;
 #endif
 
-/* F[k] = leak k + floor(spare Phi((edges[k] - mean) inv_scale)) for 1 <= k < n; Phi is the line between points of
+/* F[k] = leak k + floor(spare Phi((edges[k] - mean) inv_scale)) for first <= k < n; Phi is the line between points of
    _numerics.pxd: `steps` of them to the unit on [-span, span], each with its value and the rise to the next. */
 static void mcbits_gaussian_plain(const double *edges, ptrdiff_t first, ptrdiff_t n, double mean, double inv_scale,
                                   double spare, int32_t leak, const double (*phi)[2], int32_t steps, int32_t span,
@@ -37,21 +37,21 @@ static void mcbits_gaussian_plain(const double *edges, ptrdiff_t first, ptrdiff_
 }
 
 /* starts[i] = F[k[i]] and freqs[i] = F[k[i] + 1] - F[k[i]] of the F above, each i with its own mean; F[0] = 0, F[K] = whole.
-   Returns whether all of them are positive. */
-static int mcbits_intervals_plain(const double *edges, int32_t K, const int32_t *k, const double *mean,
-                                  const double *inv_scale, ptrdiff_t first, ptrdiff_t n, double spare, int32_t leak,
-                                  int32_t whole, const double (*phi)[2], int32_t steps, int32_t span, int32_t *starts,
-                                  int32_t *freqs)
+   Returns whether all of them are positive. Gathers would be slower than these loads. */
+static inline int mcbits_intervals_row(const double *edges, int32_t K, const int32_t *k, const double *mean,
+                                       const double *inv_scale, ptrdiff_t n, double spare, int32_t leak, int32_t whole,
+                                       const double (*phi)[2], int32_t steps, int32_t span, int32_t *starts,
+                                       int32_t *freqs)
 {
     const double scale = steps, offset = (double)span * steps, top = 2.0 * span * steps;
     int good = 1;
-    for (ptrdiff_t i = first; i < n; i++) {
+    for (ptrdiff_t i = 0; i < n; i++) {
         int32_t F[2];
         for (int j = 0; j < 2; j++) {
             double u = (edges[k[i] + j] - mean[i]) * inv_scale[i] * scale + offset;
             u = u > 0.0 ? u : 0.0;
             u = u < top ? u : top;
-            int32_t at = (int32_t)u;
+            const int32_t at = (int32_t)u;
             F[j] = leak * (k[i] + j) + (int32_t)(spare * (phi[at][0] + (u - at) * phi[at][1]));
         }
         F[0] = k[i] == 0 ? 0 : F[0];
@@ -90,14 +90,15 @@ static void mcbits_lookup_plain(const float *acc, const float *bias, ptrdiff_t f
 
 #ifdef MCBITS_AVX2
 
-MCBITS_AVX2 void mcbits_gaussian_avx2(const double *edges, ptrdiff_t n, double mean, double inv_scale, double spare,
-                                      int32_t leak, const double (*phi)[2], int32_t steps, int32_t span, int32_t *F)
+MCBITS_AVX2 void mcbits_gaussian_avx2(const double *edges, ptrdiff_t first, ptrdiff_t n, double mean, double inv_scale,
+                                      double spare, int32_t leak, const double (*phi)[2], int32_t steps, int32_t span,
+                                      int32_t *F)
 {
     const __m256d m = _mm256_set1_pd(mean), s = _mm256_set1_pd(inv_scale), scale = _mm256_set1_pd(steps);
     const __m256d offset = _mm256_set1_pd((double)span * steps), top = _mm256_set1_pd(2.0 * span * steps);
     const __m256d room = _mm256_set1_pd(spare), zero = _mm256_setzero_pd();
     const __m128i ahead = _mm_setr_epi32(0, 1, 2, 3), leaks = _mm_set1_epi32(leak);
-    ptrdiff_t k = 1;
+    ptrdiff_t k = first;
     for (; k + 4 <= n; k += 4) {
         __m256d u = _mm256_mul_pd(_mm256_mul_pd(_mm256_sub_pd(_mm256_loadu_pd(edges + k), m), s), scale);
         u = _mm256_min_pd(_mm256_max_pd(_mm256_add_pd(u, offset), zero), top);
@@ -110,40 +111,6 @@ MCBITS_AVX2 void mcbits_gaussian_avx2(const double *edges, ptrdiff_t n, double m
         _mm_storeu_si128((__m128i *)(F + k), count);
     }
     mcbits_gaussian_plain(edges, k, n, mean, inv_scale, spare, leak, phi, steps, span, F);
-}
-
-MCBITS_AVX2 int mcbits_intervals_avx2(const double *edges, int32_t K, const int32_t *k, const double *mean,
-                                      const double *inv_scale, ptrdiff_t n, double spare, int32_t leak, int32_t whole,
-                                      const double (*phi)[2], int32_t steps, int32_t span, int32_t *starts,
-                                      int32_t *freqs)
-{
-    const __m256d scale = _mm256_set1_pd(steps), offset = _mm256_set1_pd((double)span * steps);
-    const __m256d top = _mm256_set1_pd(2.0 * span * steps), room = _mm256_set1_pd(spare), zero = _mm256_setzero_pd();
-    const __m128i leaks = _mm_set1_epi32(leak), last = _mm_set1_epi32(K - 1);
-    __m128i good = _mm_set1_epi32(-1);
-    ptrdiff_t i = 0;
-    for (; i + 4 <= n; i += 4) {
-        const __m128i symbol = _mm_loadu_si128((const __m128i *)(k + i));
-        const __m256d m = _mm256_loadu_pd(mean + i), s = _mm256_loadu_pd(inv_scale + i);
-        __m128i F[2];
-        for (int j = 0; j < 2; j++) {
-            __m256d u = _mm256_mul_pd(_mm256_mul_pd(_mm256_sub_pd(_mm256_i32gather_pd(edges + j, symbol, 8), m), s), scale);
-            u = _mm256_min_pd(_mm256_max_pd(_mm256_add_pd(u, offset), zero), top);
-            const __m128i at = _mm256_cvttpd_epi32(u), twice = _mm_slli_epi32(at, 1);
-            const __m256d value = _mm256_i32gather_pd((const double *)phi, twice, 8);
-            const __m256d rise = _mm256_i32gather_pd((const double *)phi + 1, twice, 8);
-            const __m256d line = _mm256_add_pd(value, _mm256_mul_pd(_mm256_sub_pd(u, _mm256_cvtepi32_pd(at)), rise));
-            F[j] = _mm_add_epi32(_mm_mullo_epi32(_mm_add_epi32(symbol, _mm_set1_epi32(j)), leaks),
-                                 _mm256_cvttpd_epi32(_mm256_mul_pd(room, line)));
-        }
-        F[0] = _mm_andnot_si128(_mm_cmpeq_epi32(symbol, _mm_setzero_si128()), F[0]);
-        F[1] = _mm_blendv_epi8(F[1], _mm_set1_epi32(whole), _mm_cmpeq_epi32(symbol, last));
-        good = _mm_and_si128(good, _mm_cmpgt_epi32(F[1], F[0]));
-        _mm_storeu_si128((__m128i *)(starts + i), F[0]);
-        _mm_storeu_si128((__m128i *)(freqs + i), _mm_sub_epi32(F[1], F[0]));
-    }
-    return (_mm_movemask_epi8(good) == 0xFFFF) & mcbits_intervals_plain(edges, K, k, mean, inv_scale, i, n, spare, leak, whole,
-                                                                        phi, steps, span, starts, freqs);
 }
 
 MCBITS_AVX2 int32_t mcbits_bernoulli_avx2(const int32_t *logits, const int32_t *x, ptrdiff_t n, const int32_t *length,
@@ -183,28 +150,17 @@ MCBITS_AVX2 void mcbits_lookup_avx2(const float *acc, const float *bias, ptrdiff
 
 #endif
 
-static inline void mcbits_gaussian_row(const double *edges, ptrdiff_t n, double mean, double inv_scale, double spare,
-                                       int32_t leak, const double (*phi)[2], int32_t steps, int32_t span, int32_t *F)
+static inline void mcbits_gaussian_row(const double *edges, ptrdiff_t first, ptrdiff_t n, double mean, double inv_scale,
+                                       double spare, int32_t leak, const double (*phi)[2], int32_t steps, int32_t span,
+                                       int32_t *F)
 {
 #ifdef MCBITS_AVX2
     if (mcbits_has_wide()) {
-        mcbits_gaussian_avx2(edges, n, mean, inv_scale, spare, leak, phi, steps, span, F);
+        mcbits_gaussian_avx2(edges, first, n, mean, inv_scale, spare, leak, phi, steps, span, F);
         return;
     }
 #endif
-    mcbits_gaussian_plain(edges, 1, n, mean, inv_scale, spare, leak, phi, steps, span, F);
-}
-
-static inline int mcbits_intervals_row(const double *edges, int32_t K, const int32_t *k, const double *mean,
-                                       const double *inv_scale, ptrdiff_t n, double spare, int32_t leak, int32_t whole,
-                                       const double (*phi)[2], int32_t steps, int32_t span, int32_t *starts,
-                                       int32_t *freqs)
-{
-#ifdef MCBITS_AVX2
-    if (mcbits_has_wide())
-        return mcbits_intervals_avx2(edges, K, k, mean, inv_scale, n, spare, leak, whole, phi, steps, span, starts, freqs);
-#endif
-    return mcbits_intervals_plain(edges, K, k, mean, inv_scale, 0, n, spare, leak, whole, phi, steps, span, starts, freqs);
+    mcbits_gaussian_plain(edges, first, n, mean, inv_scale, spare, leak, phi, steps, span, F);
 }
 
 static inline int32_t mcbits_bernoulli_row(const int32_t *logits, const int32_t *x, ptrdiff_t n, const int32_t *length,

@@ -18,16 +18,18 @@ from contract import (
     make_noise,
     noise_stack,
     some_symbols,
+    state,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mcbits._rans import Stack
 from mcbits.distributions import Bernoulli, Categorical, GaussianBuckets, GaussianGrid, Particles, Uniform
 from mcbits.errors import McbitsError
 
 mpmath.mp.prec = 120
 quick = settings(max_examples=30)
-shapes = st.tuples(st.integers(1, 3), st.integers(1, 5))
+shapes = st.tuples(st.integers(1, 6), st.integers(1, 5))  # lanes are coded in groups of four
 seeds = st.integers(0, 2**32 - 1)
 ONE, HALF = np.ones((1, 1), np.int32), np.full((1, 1), 0.5)
 
@@ -244,6 +246,56 @@ def test_particles_are_pushed_and_popped_by_their_own_tables(shape, seed):
     check_pop(particles, make_noise(particles, rng))
     check_quantiles(particles, rng.integers(0, 1 << 12, particles.shape, dtype=np.uint64))
     check_refusals(particles, make_noise(particles, rng))
+
+
+def families(rng: np.random.Generator, lanes: int, dims: int, precision: int):
+    """One of each, as a function of the lanes wanted."""
+    weights, logits = rng.integers(1, 99, (lanes, dims, 200)), rng.integers(-3000, 3000, (lanes, dims), dtype=np.int32)
+    mean, log_scale = gaussian_parameters(rng, (lanes, dims))
+    return {
+        "uniform": lambda rows: Uniform(77, (len(mean[rows]), dims), precision),
+        "categorical": lambda rows: Categorical(weights[rows], precision),
+        "bernoulli": lambda rows: Bernoulli(logits[rows], precision),
+        "gaussian": lambda rows: GaussianBuckets(mean[rows], log_scale[rows], 8, precision, leaky=False),
+        "leaky gaussian": lambda rows: GaussianBuckets(mean[rows], log_scale[rows], 8, precision),
+    }
+
+
+@pytest.mark.parametrize("precision", [12, 16, 24])
+@pytest.mark.parametrize("num_draws", [1, 7, 8, 40, 1700])
+@pytest.mark.parametrize("lanes", [4, 11])
+def test_lanes_together_are_what_each_is_alone(lanes, num_draws, precision):
+    """However many are coded at a time, by whatever loop so many draws deserve, on however many threads."""
+    dims = 3 if num_draws > 100 else 11
+    for name, family in families(np.random.default_rng(lanes), lanes, dims, precision).items():
+        together, apart = Stack(lanes, seed=5), Stack(lanes, seed=5)
+        z = family(slice(None)).expand(num_draws).pop(together)
+        family(slice(None)).expand(num_draws).push(together, z)  # made anew, so that nothing is known of it
+        found = state(together)
+        for lane in range(lanes):
+            own, alone = family(slice(lane, lane + 1)).expand(num_draws), apart.select(lane, lane + 1)
+            np.testing.assert_array_equal(own.pop(alone), z[lane : lane + 1], err_msg=name)
+            own.push(alone, z[lane : lane + 1])
+        assert state(apart) == found, name
+
+
+@pytest.mark.parametrize("num_draws", [1, 40, 1700])
+def test_a_push_that_fails_at_one_symbol_leaves_every_lane_as_it_was(num_draws):
+    """The last that is pushed is the one without a frequency."""
+    lanes, dims = 6, 3
+    mean, log_scale = np.zeros((lanes, dims), np.int32), np.full((lanes, dims), -1000, np.int32)
+    q = GaussianBuckets(mean, log_scale, 8, 16, leaky=False)
+    stack = Stack(lanes, seed=3)
+    GaussianBuckets(mean, log_scale, 8, 16).expand(50).pop(stack)
+    before = state(stack)
+    z = np.full((lanes, num_draws, dims), 128, np.int32)
+    z[-2, 0, 0] = 255
+    for known in (False, True):
+        if known:
+            q.cdf()
+        with pytest.raises(McbitsError):
+            q.expand(num_draws).push(stack, z)
+        assert state(stack) == before
 
 
 def check_gaussian_law(distribution, edges, mean: float, log_scale: float, leak: int) -> None:

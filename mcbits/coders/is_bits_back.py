@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mcbits._kernels import log2_mean, swap_with_last
+from mcbits._kernels import log2_mean
 from mcbits._rans import Stack
 from mcbits.coders.base import Coder, log_weights, option
 from mcbits.distributions import Categorical, uniform
@@ -56,3 +56,11 @@ class ISBitsBackCoder(Coder):
         Categorical.from_log2(log_w, model.index_precision).push(stack, j[:, None])
         q.expand(N).push(stack, z)
         return x
+
+
+def swap_with_last(z: NDArray[np.int32], j: NDArray[np.integer]) -> None:
+    """Exchange, in z (lanes, N, dims), particle j (lanes,) of each lane and the last one; twice is the identity."""
+    lane = np.arange(len(z))
+    z_j = z[lane, j]
+    z[lane, j] = z[:, -1]
+    z[:, -1] = z_j

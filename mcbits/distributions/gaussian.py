@@ -105,10 +105,10 @@ class _Gaussian(Repeatable):
 
     def push(self, stack: Stack, symbols: ArrayLike) -> None:
         z = draws(symbols)
-        if z.shape[1] < _TABLE_DRAWS:
-            _kernels.interval_push(stack, *_kernels.gaussian_intervals(z, *self._parameters), self.precision)
+        if self._made is None:
+            _kernels.gaussian_push(stack, z, *self._parameters)
         else:
-            _kernels.table_push(stack, self._table, z, self.precision)
+            _kernels.table_push(stack, self._made, z, self.precision)
 
     def pop_draws(self, stack: Stack, draws: int) -> NDArray[np.int32]:
         if draws < _TABLE_DRAWS:
