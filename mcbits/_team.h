@@ -167,12 +167,14 @@ static void team_share(int threads, ptrdiff_t rows, ptrdiff_t grain, TeamWork wo
         pthread_cond_broadcast(&team.wake);
         pthread_mutex_unlock(&team.lock);
     }
-    team_take(0);
     const uint64_t begin = team_now();
+    team_take(0);
+    /* A helper's last part may have been begun when the caller's was. */
+    const uint64_t end = team_now(), late = end + (end - begin) + TEAM_ABSENCE;
     for (unsigned looks = 1; __atomic_load_n(&team.done, __ATOMIC_ACQUIRE) < parts; looks++)
         if (looks % TEAM_LOOKS)
             team_pause();
-        else if (team_now() - begin > TEAM_ABSENCE) {
+        else if (team_now() > late) {
             __atomic_store_n(&team.rest, team_now() + TEAM_REST, __ATOMIC_RELAXED);
             sched_yield();
         }
