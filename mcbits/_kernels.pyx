@@ -133,7 +133,8 @@ cdef int begin(Symbols *job, Stack stack, int precision, Py_ssize_t L, Py_ssize_
 
 cdef void each_lane(Py_ssize_t L, Work work, Symbols *job) noexcept nogil:
     if L * job.R * job.M > 0:
-        share(job.threads, L, max(<Py_ssize_t>LANES, 2 * WORTH // (job.R * job.M)), work, job)
+        # Whole pairs of lanes, two at least.
+        share(job.threads, L, (2 * WORTH // (job.R * job.M) + 4) // 4 * 4, work, job)
 
 
 cdef int push_all(Stack stack, Py_ssize_t L, Work work, Symbols *job) except -1:
@@ -703,18 +704,21 @@ def gaussian_push(Stack stack, const int32_t[:, :, ::1] symbols, const int32_t[:
     begin(&job, stack, precision, L, R, M)
     cdef Gaussian g = gaussian_of(edges, leak, precision)
     check_dims(mean.shape[0], mean.shape[1], symbols)
-    check_symbols(symbols, g.K)
     if L * R * M == 0:
         return
     job.gaussian, job.symbols, job.mean, job.log_scale = &g, &symbols[0, 0, 0], &mean[0, 0], &log_scale[0, 0]
     if R < FEW_PUSHES:
+        check_symbols(symbols, g.K)
         push_all(stack, L, symbols_gaussian_push_few, &job)
         return
-    job.tables = <int32_t *>malloc(job.threads * LANES * M * (g.K + 1) * sizeof(int32_t))
+    job.tables = <int32_t *>malloc(job.threads * (LANES * (g.K + 1) + 2) * M * sizeof(int32_t))
     if job.tables == NULL:
         raise MemoryError
     try:
         push_all(stack, L, symbols_gaussian_push, &job)
+    except DataError:
+        check_symbols(symbols, g.K)  # which says more of those that are no bucket at all
+        raise
     finally:
         free(job.tables)
 

@@ -1,4 +1,4 @@
-/* The loops over symbols: lanes in groups of four, since their stacks do not wait for each other, and their heads in
+/* The loops over symbols: lanes in pairs, since their stacks do not wait for each other, and their heads in
    registers. Each function codes the lanes first ... end - 1 of a Symbols, and no lane depends on another. */
 #ifndef MCBITS_SYMBOLS_H
 #define MCBITS_SYMBOLS_H
@@ -27,7 +27,7 @@ typedef struct {
     int log_normal;
 } Gaussian;
 
-#define SYMBOLS_LANES 4
+#define SYMBOLS_LANES 2
 
 /* What is coded, and under what: arrays are (lanes, draws R, dims M), or (lanes, M, ...) where draws share it. */
 typedef struct {
@@ -54,7 +54,7 @@ typedef struct {
     const Gaussian *gaussian;
     const int32_t *mean, *log_scale; /* (lanes, M) */
 
-    int32_t *tables;               /* of each thread: (4, M, K + 1) */
+    int32_t *tables;               /* of each thread: (SYMBOLS_LANES, M, K + 1), and (2, M) besides */
 
     const int32_t *starts, *freqs; /* (lanes, R, M) */
 } Symbols;
@@ -76,18 +76,15 @@ typedef struct {
     const ptrdiff_t R = job->R, M = job->M;                                              \
     ptrdiff_t l0 = first;                                                                \
     (void)thread;                                                                        \
-    for (; l0 + 4 <= end; l0 += 4) {                                                     \
+    for (; l0 + 2 <= end; l0 += 2) {                                                     \
         Lane *const group = job->lanes + l0;                                             \
         uint64_t head0 = group[0].head, head1 = group[1].head;                           \
-        uint64_t head2 = group[2].head, head3 = group[3].head;                           \
         ORDER(r, R)                                                                      \
             ORDER(m, M) {                                                                \
                 CODE_LANE(0, __VA_ARGS__)                                                \
                 CODE_LANE(1, __VA_ARGS__)                                                \
-                CODE_LANE(2, __VA_ARGS__)                                                \
-                CODE_LANE(3, __VA_ARGS__)                                                \
             }                                                                            \
-        group[0].head = head0, group[1].head = head1, group[2].head = head2, group[3].head = head3; \
+        group[0].head = head0, group[1].head = head1; \
     }                                                                                    \
     for (; l0 < end; l0++) {                                                             \
         uint64_t head0 = job->lanes[l0].head;                                            \
@@ -341,19 +338,31 @@ static void symbols_gaussian_push(void *shared, ptrdiff_t first, ptrdiff_t end, 
     Symbols *const job = shared;
     const Gaussian *const g = job->gaussian;
     const ptrdiff_t R = job->R, M = job->M, K = g->K;
-    int32_t *const tables = job->tables + thread * SYMBOLS_LANES * M * (K + 1);
+    int32_t *const low = job->tables + thread * (SYMBOLS_LANES * (K + 1) + 2) * M, *const high = low + M;
+    int32_t *const tables = high + M;
     for (ptrdiff_t l0 = first; l0 < end; l0 += SYMBOLS_LANES) {
         const ptrdiff_t count = end - l0 < SYMBOLS_LANES ? end - l0 : SYMBOLS_LANES;
         Symbols part = *job;
         part.lanes += l0, part.symbols += l0 * R * M, part.cdf = (const uint32_t *)tables, part.K = K;
-        for (ptrdiff_t i = 0; i < count * M; i++) {
-            const int32_t *const x = part.symbols + i / M * R * M + i % M;
-            int32_t low = x[0], high = x[0];
+        for (ptrdiff_t i = 0; i < count; i++) {
+            const int32_t *x = part.symbols + i * R * M;
+            memcpy(low, x, M * sizeof *low);
+            memcpy(high, x, M * sizeof *high);
             for (ptrdiff_t r = 1; r < R; r++) {
-                low = x[r * M] < low ? x[r * M] : low;
-                high = x[r * M] > high ? x[r * M] : high;
+                x += M;
+                for (ptrdiff_t m = 0; m < M; m++) {
+                    low[m] = x[m] < low[m] ? x[m] : low[m];
+                    high[m] = x[m] > high[m] ? x[m] : high[m];
+                }
             }
-            gaussian_fill(g, job->mean[l0 * M + i], job->log_scale[l0 * M + i], low, high, job->bits.r, tables + i * (K + 1));
+            for (ptrdiff_t m = 0; m < M; m++) {
+                if (low[m] < 0 || high[m] >= K) {
+                    job->outside = 1;
+                    return;
+                }
+                gaussian_fill(g, job->mean[(l0 + i) * M + m], job->log_scale[(l0 + i) * M + m], low[m], high[m], job->bits.r,
+                              tables + (i * M + m) * (K + 1));
+            }
         }
         symbols_table_push(&part, 0, count, thread);
         if (part.failed)
