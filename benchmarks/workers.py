@@ -20,7 +20,7 @@ def main() -> None:
             skip(f"mcbits.{function.__name__} has no option workers yet")
     model = published_model()
     # A whole number of blocks for each worker, and enough of them that the start of a process is not what is measured.
-    images = np.resize(digits(), (20 * BLOCK_SIZE, 28, 28))
+    images = np.resize(digits(), (40 * BLOCK_SIZE, 28, 28))
     blobs = set()
 
     def job(workers: int) -> Callable[[], Mapping[str, float]]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import prod
 from multiprocessing import get_context, parent_process
+from multiprocessing.queues import SimpleQueue
 from threading import RLock, Thread
 from typing import Any, TypeVar
 
@@ -162,12 +163,16 @@ class Workers:
         self._waiting: deque[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]] = deque()
         self._lock, self._alone = RLock(), Alone()
         # Before what follows, since it starts Python's resource tracker, which unblocks Ctrl-C again.
+        context = get_context("spawn")
+        models: SimpleQueue[bytes] = context.SimpleQueue()
         self._pool = ProcessPoolExecutor(
-            number - 1, get_context("spawn"), initializer=_start, initargs=(codec.header, vae.data, vae.backend)
+            number - 1, context, initializer=_start, initargs=(codec.header, models, vae.backend)
         )
         with _single_threaded():
             for _ in range(number - 1):
                 self._pool.submit(int)  # a process starts with the first work there is for it
+        # Who sends a model waits until the process is there to read it: not this thread, which has blocks to code.
+        Thread(target=_send, args=(models, vae.data, number - 1), daemon=True).start()
 
     def encode(self, blocks: Iterable[NDArray[Any]], seed: int) -> Iterator[Block]:
         """As BlockCodec.encode on each block in turn."""
@@ -246,11 +251,16 @@ def _settle(result: Future[T], work: Callable[[], T]) -> None:
 _codec: BlockCodec
 
 
-def _start(header: Header, model: bytes, backend: str) -> None:
+def _send(models: "SimpleQueue[bytes]", model: bytes, times: int) -> None:
+    for _ in range(times):
+        models.put(model)
+
+
+def _start(header: Header, models: "SimpleQueue[bytes]", backend: str) -> None:
     global _codec
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
     Thread(target=_end_with_parent, daemon=True).start()
-    _codec = BlockCodec(header, load_frozen(model, backend))
+    _codec = BlockCodec(header, load_frozen(models.get(), backend))
 
 
 def _end_with_parent() -> None:
