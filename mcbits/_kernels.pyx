@@ -1,6 +1,6 @@
 """The discretizers' loops over symbols: integer cdfs in, rANS steps out, no Python object and no GIL per symbol.
 
-Lanes are the innermost loop: their stacks do not wait for each other, so their arithmetic overlaps.
+Lanes are coded in pairs, since their stacks do not wait for each other, and large calls are shared among threads.
 
 Shapes: L lanes, R draws (particles) under the same parameters, M dimensions. A cdf row F holds K + 1 entries as
 uint32 with F[0] = 0 and F[K] = 2^r, r <= 30.
@@ -76,6 +76,7 @@ cdef extern from "_symbols.h" nogil:
     void symbols_inverse(void *job, Py_ssize_t first, Py_ssize_t end, int thread) noexcept
     void symbols_bernoulli_push(void *job, Py_ssize_t first, Py_ssize_t end, int thread) noexcept
     void symbols_bernoulli_pop(void *job, Py_ssize_t first, Py_ssize_t end, int thread) noexcept
+    int32_t gaussian_scale(const Gaussian *g, int32_t log_scale)
     void gaussian_fill(const Gaussian *g, int32_t mean, int32_t log_scale, Py_ssize_t low, Py_ssize_t high, int r, int32_t *F)
     void symbols_gaussian_push_few(void *job, Py_ssize_t first, Py_ssize_t end, int thread) noexcept
     void symbols_gaussian_push(void *job, Py_ssize_t first, Py_ssize_t end, int thread) noexcept
@@ -86,7 +87,7 @@ cdef double LN2 = 6.93147180559945309417e-01
 cdef enum:
     LOGIT_LIMIT = 4096  # logits are clamped to [-16, 16) in steps of 2^-8
     BERNOULLI_SIZE = 2 * LOGIT_LIMIT
-    FEW_PUSHES = 8   # fewer of one Gaussian do not pay for a table
+    FEW_PUSHES = 8   # fewer of one Gaussian over 256 buckets do not pay for a table
     FEW_DRAWS = 32   # fewer from one table do not pay for hints
     MANY_DRAWS = 8   # so many for each of its symbols pay for their reciprocals
     WORTH = 4096     # so many symbols pay for another thread
@@ -133,7 +134,7 @@ cdef int begin(Symbols *job, Stack stack, int precision, Py_ssize_t L, Py_ssize_
 
 cdef void each_lane(Py_ssize_t L, Work work, Symbols *job) noexcept nogil:
     if L * job.R * job.M > 0:
-        # Whole pairs of lanes, two at least.
+        # Two pairs of lanes at least.
         share(job.threads, L, (2 * WORTH // (job.R * job.M) + 4) // 4 * 4, work, job)
 
 
@@ -622,12 +623,6 @@ cdef void fill_inv_scale() noexcept nogil:
 fill_inv_scale()
 
 
-cdef inline double inv_scale(int32_t log_scale) noexcept nogil:
-    log_scale = log_scale if log_scale > -LOG_SCALE_LIMIT else -LOG_SCALE_LIMIT
-    log_scale = log_scale if log_scale < LOG_SCALE_LIMIT else LOG_SCALE_LIMIT
-    return INV_SCALE[log_scale + LOG_SCALE_LIMIT]
-
-
 cdef Gaussian gaussian_of(const double[::1] edges, int leak, int precision) noexcept:
     cdef Gaussian g
     memset(&g, 0, sizeof(Gaussian))
@@ -671,7 +666,7 @@ def gaussian_intervals(const int32_t[:, :, ::1] symbols, const int32_t[:, ::1] m
                        const double[::1] edges, int leak, int precision):
     cdef Py_ssize_t l, r, m, i, n, L = symbols.shape[0], R = symbols.shape[1], M = symbols.shape[2], K = edges.shape[0] - 1
     cdef double[CHUNK] means, inv_scales
-    cdef double spare = <double>(<int64_t>((<uint64_t>1 << precision) - leak * K))
+    cdef Gaussian g = gaussian_of(edges, leak, precision)
     check_dims(mean.shape[0], mean.shape[1], symbols)
     check_symbols(symbols, K)
     starts = np.empty((L, R, M), np.uint32)
@@ -685,11 +680,11 @@ def gaussian_intervals(const int32_t[:, :, ::1] symbols, const int32_t[:, ::1] m
             while m < M:
                 n = min(<Py_ssize_t>CHUNK, M - m)
                 for i in range(n):
-                    means[i] = mean[l, m + i] * (1.0 / (1 << MEAN_BITS))
-                    inv_scales[i] = inv_scale(log_scale[l, m + i])
+                    means[i] = mean[l, m + i] * g.mean_unit
+                    inv_scales[i] = g.inv_scales[g.limit + gaussian_scale(&g, log_scale[l, m + i])]
                 for r in range(R):
-                    good &= mcbits_intervals_row(&edges[0], <int32_t>K, &symbols[l, r, m], means, inv_scales, n, spare, leak,
-                                                 <int32_t>1 << precision, PHI, PHI_STEPS, PHI_SPAN,
+                    good &= mcbits_intervals_row(g.edges, <int32_t>K, &symbols[l, r, m], means, inv_scales, n, g.spare, leak,
+                                                 <int32_t>1 << precision, g.phi, g.steps, g.span,
                                                  <int32_t *>&start[l, r, m], <int32_t *>&freq[l, r, m])
                 m += n
     if not good:
@@ -707,7 +702,7 @@ def gaussian_push(Stack stack, const int32_t[:, :, ::1] symbols, const int32_t[:
     if L * R * M == 0:
         return
     job.gaussian, job.symbols, job.mean, job.log_scale = &g, &symbols[0, 0, 0], &mean[0, 0], &log_scale[0, 0]
-    if R < FEW_PUSHES:
+    if R < max(<Py_ssize_t>FEW_PUSHES, g.K // 32):
         check_symbols(symbols, g.K)
         push_all(stack, L, symbols_gaussian_push_few, &job)
         return

@@ -10,11 +10,11 @@ CC=${CC:-gcc}
 CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g"
 LDFLAGS=$CFLAGS
 
-# Objects from malloc, so that what overruns an array is seen; one thread of BLAS, which is not what is tested.
+# Objects from malloc, so that what overruns an array is seen; two threads, so that rows are shared on any machine.
 watch=(
     env LD_PRELOAD="$($CC -print-file-name=libasan.so) $($CC -print-file-name=libubsan.so)"
     ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-    PYTHONMALLOC=malloc OMP_NUM_THREADS=1
+    PYTHONMALLOC=malloc OMP_NUM_THREADS=2
 )
 # What the sanitizers' own memory breaks, and no extension: a limit of memory, Chromium.
 others=(
