@@ -14,7 +14,12 @@ exact_flags = ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 speed = "-O1" if debug else "-O3"
 
 extensions = [
-    Extension(path.removesuffix(".pyx").replace(os.sep, "."), [path], extra_compile_args=[speed, *exact_flags])
+    Extension(
+        path.removesuffix(".pyx").replace(os.sep, "."),
+        [path],
+        extra_compile_args=[speed, "-pthread", *exact_flags],
+        extra_link_args=["-pthread"],
+    )
     for path in sorted(glob("mcbits/**/*.pyx", recursive=True))
 ]
 
