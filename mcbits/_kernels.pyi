@@ -50,6 +50,8 @@ def bernoulli_total(logits: I32, symbols: I32, length: I32) -> I64:
 MEAN_FRAC: int
 LOG_SCALE_FRAC: int
 """Fractional bits of fixed-point means and of log-scales (nats; clamped to +-8)."""
+TABLE_DRAWS: int
+"""From so many draws on, a table of all buckets of a Gaussian is cheaper than evaluating the cdf for each symbol."""
 
 def gaussian_table(mean: I32, log_scale: I32, edges: F64, leak: int, precision: int) -> U32: ...
 def gaussian_intervals(

@@ -76,6 +76,7 @@ cdef extern from "_symbols.h" nogil:
     void symbols_inverse(void *job, Py_ssize_t first, Py_ssize_t end, int thread) noexcept
     void symbols_bernoulli_push(void *job, Py_ssize_t first, Py_ssize_t end, int thread) noexcept
     void symbols_bernoulli_pop(void *job, Py_ssize_t first, Py_ssize_t end, int thread) noexcept
+    Py_ssize_t symbols_logit(int32_t logit, int32_t limit)
     int32_t gaussian_scale(const Gaussian *g, int32_t log_scale)
     void gaussian_fill(const Gaussian *g, int32_t mean, int32_t log_scale, Py_ssize_t low, Py_ssize_t high, int r, int32_t *F)
     void symbols_gaussian_push_few(void *job, Py_ssize_t first, Py_ssize_t end, int thread) noexcept
@@ -87,7 +88,7 @@ cdef double LN2 = 6.93147180559945309417e-01
 cdef enum:
     LOGIT_LIMIT = 4096  # logits are clamped to [-16, 16) in steps of 2^-8
     BERNOULLI_SIZE = 2 * LOGIT_LIMIT
-    FEW_PUSHES = 8   # fewer of one Gaussian over 256 buckets do not pay for a table
+    FEW_OF_A_TABLE = 8  # fewer draws of a Gaussian do not pay for one
     FEW_DRAWS = 32   # fewer from one table do not pay for hints
     MANY_DRAWS = 8   # so many for each of its symbols pay for their reciprocals
     WORTH = 4096     # so many symbols pay for another thread
@@ -191,6 +192,7 @@ def uniform_push(Stack stack, const int64_t[:, :, ::1] symbols, const int64_t[:,
                 for m in range(symbols.shape[2]):
                     good = good and 0 <= symbols[l, r, m] < sizes[l, m]
         if good:
+            stack.remember()
             for r in range(symbols.shape[1] - 1, -1, -1):
                 for m in range(symbols.shape[2] - 1, -1, -1):
                     for l in range(symbols.shape[0]):
@@ -201,6 +203,7 @@ def uniform_push(Stack stack, const int64_t[:, :, ::1] symbols, const int64_t[:,
     if not good:
         raise DataError("a symbol is outside the support of the uniform distribution")
     if failed:
+        stack.recall()
         raise MemoryError
 
 
@@ -501,19 +504,13 @@ def bernoulli_table(int precision):
     return freq, length
 
 
-cdef inline int32_t logit_index(int32_t logit) noexcept nogil:
-    logit = logit if logit > -LOGIT_LIMIT else -LOGIT_LIMIT
-    logit = logit if logit < LOGIT_LIMIT - 1 else LOGIT_LIMIT - 1
-    return logit + LOGIT_LIMIT
-
-
 def bernoulli_freqs(const int32_t[::1] logits, const uint32_t[::1] freq):
     result = np.empty(logits.shape[0], np.uint64)
     cdef uint64_t[::1] out = result
     cdef Py_ssize_t i
     with nogil:
         for i in range(logits.shape[0]):
-            out[i] = freq[logit_index(logits[i])]
+            out[i] = freq[symbols_logit(logits[i], LOGIT_LIMIT)]
     return result
 
 
@@ -612,6 +609,7 @@ cdef enum:
     CHUNK = 256  # symbols whose parameters are made ready at a time
 
 MEAN_FRAC, LOG_SCALE_FRAC = MEAN_BITS, LOG_SCALE_BITS
+TABLE_DRAWS = FEW_OF_A_TABLE
 
 cdef double[2 * LOG_SCALE_LIMIT + 1] INV_SCALE  # e^-s of each log-scale s
 
@@ -702,10 +700,11 @@ def gaussian_push(Stack stack, const int32_t[:, :, ::1] symbols, const int32_t[:
     if L * R * M == 0:
         return
     job.gaussian, job.symbols, job.mean, job.log_scale = &g, &symbols[0, 0, 0], &mean[0, 0], &log_scale[0, 0]
-    if R < max(<Py_ssize_t>FEW_PUSHES, g.K // 32):
+    if R < FEW_OF_A_TABLE:
         check_symbols(symbols, g.K)
         push_all(stack, L, symbols_gaussian_push_few, &job)
         return
+    job.threads = <int>min(<Py_ssize_t>job.threads, (L + 3) // 4)  # since no part of `each_lane` is smaller
     job.tables = <int32_t *>malloc(job.threads * (LANES * (g.K + 1) + 2) * M * sizeof(int32_t))
     if job.tables == NULL:
         raise MemoryError

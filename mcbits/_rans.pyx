@@ -131,6 +131,7 @@ cdef class Stack:
                 for i in range(start.shape[1]):
                     good = good and 0 < freq[k, i] <= whole and start[k, i] <= whole - freq[k, i]
             if good:
+                self.remember()
                 for k in range(start.shape[0]):
                     lane = &self._lanes[k]
                     for i in range(start.shape[1] - 1, -1, -1):
@@ -138,6 +139,7 @@ cdef class Stack:
         if not good:
             raise StackError(f"a frequency is zero, or an interval leaves [0, 2^{precision})")
         if failed:
+            self.recall()
             raise MemoryError
 
     def pop(self, cdf, int precision):

@@ -84,7 +84,7 @@ typedef struct {
                 CODE_LANE(0, __VA_ARGS__)                                                \
                 CODE_LANE(1, __VA_ARGS__)                                                \
             }                                                                            \
-        group[0].head = head0, group[1].head = head1; \
+        group[0].head = head0, group[1].head = head1;                                    \
     }                                                                                    \
     for (; l0 < end; l0++) {                                                             \
         uint64_t head0 = job->lanes[l0].head;                                            \
@@ -101,8 +101,9 @@ static void symbols_table_push(void *shared, ptrdiff_t first, ptrdiff_t end, int
     EACH_SYMBOL(BACKWARD, {
         const uint32_t *F = job->cdf + (l * M + m) * (job->K + 1) + job->symbols[(l * R + r) * M + m];
         const uint32_t f = F[1] - F[0];
-        outside |= f == 0;
-        head = rans_push(lane, head, F[0], f + (f == 0), bits, &failed);
+        const int none = (int32_t)f <= 0;
+        outside |= none;
+        head = rans_push(lane, head, F[0], none ? 1 : f, bits, &failed);
     })
     if (failed)
         ((Symbols *)shared)->failed = 1;

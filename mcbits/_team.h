@@ -19,19 +19,21 @@
 #define TEAM_PATIENCE UINT64_C(300000) /* ns that a helper looks for a job before it sleeps */
 #define TEAM_LOOKS 64                  /* between two looks at the clock */
 #define TEAM_ABSENCE UINT64_C(1000000) /* ns that a helper is late or away only where its processor is wanted by others */
-#define TEAM_REST UINT64_C(100000000)  /* ns without helpers after that */
+#ifndef TEAM_REST
+#define TEAM_REST UINT64_C(100000000)  /* ns without helpers after that at most; at first a sixteenth */
+#endif
 
 /* Rows first ... end - 1 of a job; threads count from 0, the caller. */
 typedef void (*TeamWork)(void *job, ptrdiff_t first, ptrdiff_t end, int thread);
 
 static struct {
-    /* The number of the job (28 bits), its last thread (4), its parts and the next of them (16 each) in one word, so that
-       who takes a part knows whose it is. */
+    /* The last thread that may take parts, the number of parts and the next of them in one word (16 bits each): who moves
+       the next on has taken it, whatever job it was looking for. */
     uint64_t ticket;
     TeamWork work;
     void *job;
     ptrdiff_t rows, parts, done;
-    uint64_t rest; /* until when callers do without helpers */
+    uint64_t rest, length; /* until when callers do without helpers, and for how long that was */
     int busy, asleep, helpers;
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -48,7 +50,7 @@ static inline void team_pause(void)
 
 static inline int team_open(uint64_t ticket, int thread)
 {
-    return (ticket & 0xFFFF) < (ticket >> 16 & 0xFFFF) && thread <= (int)(ticket >> 32 & 0xF);
+    return (ticket & 0xFFFF) < (ticket >> 16 & 0xFFFF) && thread <= (int)(ticket >> 32);
 }
 
 /* Parts of the job at hand until none is left. */
@@ -72,6 +74,17 @@ static uint64_t team_now(void)
     return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
 }
 
+/* A helper was late or away. That happens on an idle machine too, so that only who is soon late again rests for long. */
+static void team_disturb(uint64_t now)
+{
+    const uint64_t rest = __atomic_load_n(&team.rest, __ATOMIC_RELAXED), length = __atomic_load_n(&team.length, __ATOMIC_RELAXED);
+    if (now < rest)
+        return;
+    const uint64_t next = now > rest + TEAM_REST ? TEAM_REST / 16 : 2 * length < TEAM_REST ? 2 * length : TEAM_REST;
+    __atomic_store_n(&team.length, next, __ATOMIC_RELAXED);
+    __atomic_store_n(&team.rest, now + next, __ATOMIC_RELAXED);
+}
+
 static void *team_help(void *argument)
 {
     const int thread = (int)(intptr_t)argument;
@@ -90,7 +103,7 @@ static void *team_help(void *argument)
             before = now;
             now = team_now();
             if (now - before > TEAM_ABSENCE)
-                __atomic_store_n(&team.rest, now + TEAM_REST, __ATOMIC_RELAXED);
+                team_disturb(now);
         } while (!open && now - begin < TEAM_PATIENCE && now - before <= TEAM_ABSENCE);
         if (open)
             continue;
@@ -116,8 +129,12 @@ static void team_orphan(void)
 static void team_grow(int helpers)
 {
     sigset_t all, before;
-    /* Signals are for the threads that know what to do with them. */
+    /* Signals are for the threads that know what to do with them, but for those of what a helper itself does wrong. */
     sigfillset(&all);
+    sigdelset(&all, SIGSEGV);
+    sigdelset(&all, SIGBUS);
+    sigdelset(&all, SIGFPE);
+    sigdelset(&all, SIGILL);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     while (team.helpers < helpers) {
         pthread_t thread;
@@ -136,35 +153,32 @@ static inline ptrdiff_t team_parts(ptrdiff_t rows, ptrdiff_t grain)
     return parts < TEAM_PARTS ? parts : TEAM_PARTS;
 }
 
-/* work() of 0 ... rows - 1 in team_parts() parts, on at most `threads` threads, TEAM_MAX of them. */
+/* work() of 0 ... rows - 1 in team_parts() parts, on at most `threads` threads, which is at most TEAM_MAX. */
 static void team_share(int threads, ptrdiff_t rows, ptrdiff_t grain, TeamWork work, void *job)
 {
-    const ptrdiff_t parts = team_parts(rows, grain);
-    if (threads > parts)
-        threads = (int)parts;
-    if (threads < 2 || __atomic_exchange_n(&team.busy, 1, __ATOMIC_ACQUIRE)) {
+    const ptrdiff_t parts = team_parts(rows, grain), wanted = (parts < threads ? parts : threads) - 1;
+    if (wanted < 1 || __atomic_exchange_n(&team.busy, 1, __ATOMIC_ACQUIRE)) {
         if (rows > 0)
             work(job, 0, rows, 0);
         return;
     }
-    const uint64_t rest = __atomic_load_n(&team.rest, __ATOMIC_RELAXED);
-    if (rest && team_now() < rest) {
+    if (team_now() < __atomic_load_n(&team.rest, __ATOMIC_RELAXED)) {
         __atomic_store_n(&team.busy, 0, __ATOMIC_RELEASE);
         work(job, 0, rows, 0);
         return;
     }
-    if (team.helpers < threads - 1)
-        team_grow(threads - 1);
+    if (team.helpers < wanted)
+        team_grow((int)wanted);
     team.work = work;
     team.job = job;
     team.rows = rows;
     team.parts = parts;
     __atomic_store_n(&team.done, 0, __ATOMIC_RELAXED);
-    const uint64_t number = (__atomic_load_n(&team.ticket, __ATOMIC_RELAXED) >> 36) + 1;
-    __atomic_store_n(&team.ticket, number << 36 | (uint64_t)(threads - 1) << 32 | (uint64_t)parts << 16, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&team.ticket, (uint64_t)(threads - 1) << 32 | (uint64_t)parts << 16, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&team.asleep, __ATOMIC_SEQ_CST)) {
         pthread_mutex_lock(&team.lock);
-        pthread_cond_broadcast(&team.wake);
+        for (ptrdiff_t i = 0; i < wanted; i++)
+            pthread_cond_signal(&team.wake);
         pthread_mutex_unlock(&team.lock);
     }
     const uint64_t begin = team_now();
@@ -175,7 +189,7 @@ static void team_share(int threads, ptrdiff_t rows, ptrdiff_t grain, TeamWork wo
         if (looks % TEAM_LOOKS)
             team_pause();
         else if (team_now() > late) {
-            __atomic_store_n(&team.rest, team_now() + TEAM_REST, __ATOMIC_RELAXED);
+            team_disturb(team_now());
             sched_yield();
         }
     __atomic_store_n(&team.busy, 0, __ATOMIC_RELEASE);

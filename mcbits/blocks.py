@@ -253,12 +253,13 @@ _codec: BlockCodec
 
 def _send(models: "SimpleQueue[bytes]", model: bytes, times: int) -> None:
     for _ in range(times):
-        models.put(model)
+        models.put(model)  # for ever, if a process dies before it reads: hence a daemon
 
 
 def _start(header: Header, models: "SimpleQueue[bytes]", backend: str) -> None:
     global _codec
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
+    Alone().__enter__()
     Thread(target=_end_with_parent, daemon=True).start()
     _codec = BlockCodec(header, load_frozen(models.get(), backend))
 

@@ -29,7 +29,7 @@ from mcbits.errors import McbitsError
 
 mpmath.mp.prec = 120
 quick = settings(max_examples=30)
-shapes = st.tuples(st.integers(1, 6), st.integers(1, 5))  # lanes are coded in groups of four
+shapes = st.tuples(st.integers(1, 6), st.integers(1, 5))  # lanes are coded in pairs
 seeds = st.integers(0, 2**32 - 1)
 ONE, HALF = np.ones((1, 1), np.int32), np.full((1, 1), 0.5)
 

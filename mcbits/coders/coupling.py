@@ -28,9 +28,11 @@ def quantile_shifts(num_particles: int, q: Distribution) -> NDArray[np.int64]:
     return _at_precision(num_particles, q.shape[1], q.precision)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=1)
 def _at_precision(num_particles: int, num_dims: int, precision: int) -> NDArray[np.int64]:
-    return (integer_shifts(num_particles, num_dims) >> np.uint32(32 - precision)).astype(np.int64)
+    s = (integer_shifts(num_particles, num_dims) >> np.uint32(32 - precision)).astype(np.int64)
+    s.flags.writeable = False
+    return s
 
 
 def within_bucket(q: Distribution, freq: NDArray[np.uint64], stack: Stack) -> Uniform:

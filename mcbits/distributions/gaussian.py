@@ -18,8 +18,6 @@ CENTRE_FRAC = 8
 """Fractional bits of fixed-point means, of log-scales (nats), and of the bucket centres that a decoder network
 reads."""
 
-# From this many draws on, a table of all K buckets is cheaper than evaluating the cdf for each symbol.
-_TABLE_DRAWS = 8
 
 
 @cache
@@ -111,14 +109,14 @@ class _Gaussian(Repeatable):
             _kernels.table_push(stack, self._made, z, self.precision)
 
     def pop_draws(self, stack: Stack, draws: int) -> NDArray[np.int32]:
-        if draws < _TABLE_DRAWS:
+        if draws < _kernels.TABLE_DRAWS:
             mean, log_scale, edges, leak, precision = self._parameters
             return _kernels.gaussian_pop(stack, draws, mean, log_scale, _buckets(edges.tobytes()), leak, precision)
         return _kernels.table_pop(stack, self._table, draws, self.precision)
 
     def intervals(self, symbols: ArrayLike) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         z = draws(symbols)
-        if z.shape[1] < _TABLE_DRAWS:
+        if z.shape[1] < _kernels.TABLE_DRAWS:
             start, freq = (x.astype(np.uint64) for x in _kernels.gaussian_intervals(z, *self._parameters))
         else:
             start, freq = _kernels.table_intervals(self._table, z)
@@ -126,7 +124,7 @@ class _Gaussian(Repeatable):
 
     def total_codelength(self, symbols: ArrayLike) -> NDArray[np.int64]:
         z = draws(symbols)
-        if z.shape[1] < _TABLE_DRAWS:
+        if z.shape[1] < _kernels.TABLE_DRAWS:
             return super().total_codelength(symbols)
         return _kernels.table_total(self._table, z, self.precision)
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The extensions read and write only what is theirs, and no operation of theirs is undefined in C: AddressSanitizer and
-# UndefinedBehaviorSanitizer watch them, with bounds checks and assertions on, under the quick tests and every golden file.
+# UndefinedBehaviorSanitizer watch them, with bounds checks and assertions on, under the quick tests and every golden file, and
+# ThreadSanitizer the threads.
 #
 #   tests/robustness/sanitizers.sh [pytest arguments]      PYTHON=python3: one with the test requirements
 set -euo pipefail
@@ -16,6 +17,15 @@ watch=(
     ASAN_OPTIONS=detect_leaks=0:halt_on_error=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
     PYTHONMALLOC=malloc OMP_NUM_THREADS=2
 )
+# The threads alone: ThreadSanitizer, and forks, which it does not follow.
+stress=$(mktemp -d)
+trap 'rm -rf "$stress"' EXIT
+here=$(dirname "$0")
+$CC -g -O1 -pthread -fsanitize=thread -I"$here/../../mcbits" "$here/team_stress.c" -o "$stress/watched"
+$CC -O2 -pthread -I"$here/../../mcbits" "$here/team_stress.c" -o "$stress/forks"
+"$stress/watched"
+"$stress/forks" and children
+
 # What the sanitizers' own memory breaks, and no extension: a limit of memory, Chromium.
 others=(
     --deselect tests/test_datasets.py::test_npy_headers_are_not_believed_beyond_the_bytes
