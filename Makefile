@@ -25,7 +25,9 @@ test-portability: $(VENV)/installed
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tests/imports.py
 
 bench: $(VENV)/bench
 	for table in $(TABLES); do $(BIN)/python benchmarks/$$table.py || exit 1; done

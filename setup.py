@@ -17,6 +17,7 @@ extensions = [
     Extension(
         path.removesuffix(".pyx").replace(os.sep, "."),
         [path],
+        include_dirs=["mcbits"],
         extra_compile_args=[speed, "-pthread", *exact_flags],
         extra_link_args=["-pthread"],
     )

@@ -12,14 +12,14 @@ import numpy as np
 from measure import eval500, published_model, repetitions
 
 import mcbits
-from mcbits import _kernels
 from mcbits.coders.bits_back import BitsBackCoder
 from mcbits.coders.cis_bits_back import CISBitsBackCoder
 from mcbits.coders.is_bits_back import ISBitsBackCoder
+from mcbits.core import fixed
+from mcbits.core import symbols as kernels
 from mcbits.distributions import GaussianBuckets, Uniform
-from mcbits.exact import _fixed
 from mcbits.exact.network import FrozenNetwork
-from mcbits.exact.vae import LatentVAE
+from mcbits.latents.vae import LatentVAE
 
 
 class Clocks:
@@ -55,18 +55,18 @@ class Fused:
     """A Cython function of several types, which is chosen by indexing when a network is built."""
 
     def __init__(self, clocks: Clocks, name: str) -> None:
-        self.clocks, self.name, self.function = clocks, name, getattr(_fixed, name)
+        self.clocks, self.name, self.function = clocks, name, getattr(fixed, name)
 
     def __getitem__(self, types: Any) -> Callable[..., Any]:
-        return self.clocks.clocked(f"_fixed.{self.name}", self.function[types])
+        return self.clocks.clocked(f"fixed.{self.name}", self.function[types])
 
 
 def main() -> None:
     n, clocks, images = repetitions(), Clocks(), eval500()
-    clocks.watch(_kernels, *(name for name, kernel in vars(_kernels).items() if isroutine(kernel)))
+    clocks.watch(kernels, *(name for name, kernel in vars(kernels).items() if isroutine(kernel)))
     for name in ("round_clamp", "lookup"):
-        setattr(_fixed, name, Fused(clocks, name))
-    clocks.watch(_fixed, "is_integral")
+        setattr(fixed, name, Fused(clocks, name))
+    clocks.watch(fixed, "is_integral")
     clocks.watch(np, "matmul")
     clocks.watch(FrozenNetwork, "run")
     clocks.watch(LatentVAE, "likelihood", "posterior")

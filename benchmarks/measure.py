@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 import mcbits
 from mcbits.datasets import binarize
-from mcbits.exact.vae import FrozenVAE
-from mcbits.plugins import registry
+from mcbits.latents.vae import FrozenVAE
+from mcbits.plugins.registry import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"

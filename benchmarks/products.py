@@ -8,7 +8,7 @@ from measure import alternate, clock, compare, digits, eval500, publish, publish
 from numpy.typing import NDArray
 
 import mcbits
-from mcbits.exact.vae import FrozenVAE
+from mcbits.latents.vae import FrozenVAE
 
 
 class Products:

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from measure import digits, eval500, published_model
 
-from mcbits.compression import compress_file, make_coder
+from mcbits.archive.jobs import compress_file, make_coder
 
 RECORD = Path(__file__).with_name("rates.json")
 

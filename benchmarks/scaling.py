@@ -7,7 +7,7 @@ from measure import Row, alternate, clock, digits, publish, published_model, rep
 from numpy.typing import NDArray
 
 import mcbits
-from mcbits.exact.vae import FrozenVAE
+from mcbits.latents.vae import FrozenVAE
 
 PARTICLES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 IMAGES = (500, 1000, 2000, 5000, 10000)

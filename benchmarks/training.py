@@ -10,8 +10,9 @@ from measure import alternate, clock, compare, publish, repetitions, shared
 from torch.nn import functional as F
 
 from mcbits.config import TrainConfig
-from mcbits.plugins import hookimpl, registry
-from mcbits.training import train
+from mcbits.plugins import hookimpl
+from mcbits.plugins.registry import registry
+from mcbits.training.loop import train
 
 BATCH = 20
 

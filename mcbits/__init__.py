@@ -3,16 +3,21 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mcbits.compression import compress, decompress, load_model
+    from mcbits.archive.jobs import compress, decompress, load_model
 
-__version__ = "0.1.0"
+    __version__: str
+
 __all__ = ["compress", "decompress", "load_model"]
 
 
 def __getattr__(name: str) -> Any:
     # Loaded when first used, so that `mcbits --help` does not wait for it.
     if name in __all__:
-        from mcbits import compression
+        from mcbits.archive import jobs
 
-        return getattr(compression, name)
+        return getattr(jobs, name)
+    if name == "__version__":
+        from mcbits.plugins.registry import own_version
+
+        return own_version()
     raise AttributeError(f"module 'mcbits' has no attribute {name!r}")

@@ -6,7 +6,7 @@ from libc.string cimport memcpy
 
 import numpy as np
 
-from mcbits import _numerics
+from mcbits.core import numerics
 from mcbits.errors import StackError
 
 
@@ -207,11 +207,11 @@ cdef class Stack:
 
     def bits(self):
         sizes = np.array([self._lanes[k].size for k in range(self.lanes)], np.float64)
-        return _numerics.log2_array(self.heads.astype(np.float64)) - self.lprec + self.bprec * sizes
+        return numerics.log2_array(self.heads.astype(np.float64)) - self.lprec + self.bprec * sizes
 
     def initial_bits(self):
         start = np.array([self._lanes[k].start for k in range(self.lanes)], np.uint64)
-        return _numerics.log2_array(start.astype(np.float64)) - self.lprec + self.bprec * self.initial_words
+        return numerics.log2_array(start.astype(np.float64)) - self.lprec + self.bprec * self.initial_words
 
     def net_bits(self):
         return self.bits() - self.initial_bits()

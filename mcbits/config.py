@@ -13,12 +13,13 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mcbits.errors import PluginError, UsageError
-from mcbits.plugins import make_coder, nearest_name, registry
+from mcbits.plugins.registry import make_coder, nearest_name, registry
 
 if TYPE_CHECKING:
-    from mcbits.exact.iterative import Refinement
+    from mcbits.latents.options import Refinement
 
 C = TypeVar("C", bound=BaseModel)
+
 
 def _one_directory(name: str) -> str:
     if name in ("", ".", "..") or "/" in name or "\\" in name:
@@ -63,9 +64,7 @@ class TrainConfig(_Config):
     logdir: Path = Field(default=Path("runs"), description="where run directories are made")
     seed: int = Field(default=42, ge=0, description="seed of weights, binarisation, batches and particles")
     gpu: int = Field(default=0, ge=-1, description="CUDA device; -1, or no such device: the CPU")
-    datadir: Path = Field(
-        default=Path("data"), description="where the dataset's files are, or are downloaded to"
-    )
+    datadir: Path = Field(default=Path("data"), description="where the dataset's files are, or are downloaded to")
     dataset: str = Field(default="EMNIST", description="dataset: see `mcbits plugins`")
     split: str = Field(default="mnist", description="the dataset's split, e.g. mnist or letters of EMNIST")
     binarize: bool = Field(default=True, description="draw every grey pixel as 0 or 1, anew for every batch")
@@ -85,9 +84,7 @@ class TrainConfig(_Config):
     batch_size: int = Field(default=20, ge=1, description="images per step")
     bound: str = Field(default="IWAE", description="bound on log p(x) to maximise: see `mcbits plugins`")
     num_particles: int = Field(default=1, ge=1, description="particles N of the bound")
-    compile: bool = Field(
-        default=False, description="compile the step with torch.compile; on a GPU into CUDA graphs"
-    )
+    compile: bool = Field(default=False, description="compile the step with torch.compile; on a GPU into CUDA graphs")
     exp_name: _Name = Field(
         default_factory=lambda given: "train_{dataset}_{split}_{bound}_{num_particles}".format_map(given),
         validate_default=True,
@@ -98,27 +95,15 @@ class TrainConfig(_Config):
 class CompressConfig(_Config):
     """Options of `mcbits compress` and `mcbits evaluate`, with those of the coder that is chosen."""
 
-    train_config: Path | None = Field(
-        default=None, description="the model: a run directory or its train_config.yml"
-    )
+    train_config: Path | None = Field(default=None, description="the model: a run directory or its train_config.yml")
     logdir: Path = Field(default=Path("runs"), description="where result directories are made")
-    seed: int = Field(
-        default=42, ge=0, description="seed of the choice of images, binarisation and initial bits"
-    )
+    seed: int = Field(default=42, ge=0, description="seed of the choice of images, binarisation and initial bits")
     gpu: int = Field(default=0, ge=-1, description="CUDA device for evaluate; -1, or no such device: the CPU")
-    datadir: Path = Field(
-        default=Path("data"), description="where the dataset's files are (by default as in training)"
-    )
-    dataset: str = Field(
-        default="EMNIST", description="dataset to take test images of (by default as in training)"
-    )
+    datadir: Path = Field(default=Path("data"), description="where the dataset's files are (by default as in training)")
+    dataset: str = Field(default="EMNIST", description="dataset to take test images of (by default as in training)")
     split: str = Field(default="mnist", description="the dataset's split (by default as in training)")
-    binarize: bool = Field(
-        default=True, description="draw every grey pixel as 0 or 1 (by default as in training)"
-    )
-    num_compress: int = Field(
-        default=0, ge=0, description="how many test images, chosen by the seed; 0 for all"
-    )
+    binarize: bool = Field(default=True, description="draw every grey pixel as 0 or 1 (by default as in training)")
+    num_compress: int = Field(default=0, ge=0, description="how many test images, chosen by the seed; 0 for all")
     batch_compute: bool = Field(
         default=True,
         description="of the paper's configs; no effect, since all particles are always evaluated at once",
@@ -129,15 +114,11 @@ class CompressConfig(_Config):
     coder: str = Field(default="bb-is", description="coder: see `mcbits plugins`")
     lprec: int = Field(default=32, ge=1, le=63, description="bits a stack head keeps at least")
     bprec: int = Field(default=32, ge=1, le=63, description="bits per word of the stack's tail")
-    log_num_bucket: int = Field(
-        default=8, ge=1, le=16, description="log2 of the latent's buckets per dimension"
-    )
+    log_num_bucket: int = Field(default=8, ge=1, le=16, description="log2 of the latent's buckets per dimension")
     prior_mprec: int = Field(default=8, ge=1, le=30, description="precision of the prior p(z), bits")
     prop_mprec: int = Field(default=16, ge=1, le=30, description="precision of the proposal q(z|x), bits")
     cond_mprec: int = Field(default=16, ge=1, le=30, description="precision of the likelihood p(x|z), bits")
-    index_mprec: int = Field(
-        default=24, ge=1, le=30, description="precision of the particle weights Cat(w), bits"
-    )
+    index_mprec: int = Field(default=24, ge=1, le=30, description="precision of the particle weights Cat(w), bits")
     iterative_post_improvement: bool = Field(
         default=False, description="refine each q(z|x) by gradient steps; the decoder repeats them from x"
     )
@@ -205,7 +186,7 @@ class CompressConfig(_Config):
 
     def make_refinement(self) -> Refinement | None:
         """The iterative inference that is asked for; None if it is not."""
-        from mcbits.exact.iterative import Refinement
+        from mcbits.latents.options import Refinement
 
         if not self.iterative_post_improvement:
             return None
@@ -229,17 +210,11 @@ def coder_options(coder: Any) -> dict[str, CoderOption]:
     """The options of a coder class by name; PluginError where one has no type or the name of another."""
     try:
         types = get_type_hints(coder)
-        options = {
-            f.name: CoderOption(types[f.name], f.default, f.metadata.get("help", "")) for f in fields(coder)
-        }
+        options = {f.name: CoderOption(types[f.name], f.default, f.metadata.get("help", "")) for f in fields(coder)}
     except Exception as error:
-        raise PluginError(
-            f"coder {coder.name} declares no proper options: {' '.join(str(error).split())}"
-        ) from error
+        raise PluginError(f"coder {coder.name} declares no proper options: {' '.join(str(error).split())}") from error
     if taken := sorted({*CompressConfig.model_fields, *_OF_THE_COMMANDS}.intersection(options)):
-        raise PluginError(
-            f"coder {coder.name} must call its option {taken[0]} otherwise: mcbits has one of that name"
-        )
+        raise PluginError(f"coder {coder.name} must call its option {taken[0]} otherwise: mcbits has one of that name")
     return options
 
 

@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from mcbits._rans import Stack
 from mcbits.coders.base import Coder
 from mcbits.distributions import CODELENGTH_UNIT
-from mcbits.latent import LatentModel
-from mcbits.models.observation import ObservationModel
+from mcbits.latents.base import LatentModel
+from mcbits.observations.base import ObservationModel
 
 
 def check_coder(coder: Coder, model: LatentModel, x: NDArray[np.int32], lanes: int = 1) -> None:
@@ -15,8 +15,8 @@ def check_coder(coder: Coder, model: LatentModel, x: NDArray[np.int32], lanes: i
     the message has grown by the codelengths that `encode` returned, to 1 %.
 
     x: (n, dims), coded `lanes` at a time, n being a multiple of that; for a percent to mean something it should be
-    some 100 of them. The models of `mcbits.toy` are images (`mixture`) and sequences (`hmm`) to try a coder on, a
-    frozen model is one at given precisions: `frozen.latent_model(Precisions())`.
+    some 100 of them. The models of `mcbits.studies.toy` are images (`mixture`) and sequences (`hmm`) to try a coder
+    on, a frozen model is one at given precisions: `frozen.latent_model(Precisions())`.
     """
     stack, steps = Stack(lanes), x.reshape(-1, lanes, x.shape[1])
     start, ideal = stack.bits(), 0.0

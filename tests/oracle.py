@@ -11,9 +11,7 @@ class OracleLane:
     word; the last word of the tail is its top.
     """
 
-    def __init__(
-        self, lprec: int, bprec: int, draw: Callable[[int], int], head: int, tail: Sequence[int] = ()
-    ):
+    def __init__(self, lprec: int, bprec: int, draw: Callable[[int], int], head: int, tail: Sequence[int] = ()):
         self.lprec, self.bprec, self.draw = lprec, bprec, draw
         self.message = head
         for word in reversed(tail):

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mcbits.baselines import Baseline, _compressors, _jpeg_xl, _picture, baselines, left_out
 from mcbits.cli import main
-from mcbits.datasets import binarize, read_images
+from mcbits.datasets import binarize
 from mcbits.datasets.digits import Digits
 from mcbits.errors import DataError
+from mcbits.images import read_images
+from mcbits.studies.baselines import Baseline, _compressors, _jpeg_xl, _picture, baselines, left_out
 
 JPEG_XL = {"JPEG XL lossless"} if importlib.util.find_spec("pillow_jxl") else set()
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
@@ -146,9 +147,7 @@ def test_the_table_has_a_row_for_every_compressor_and_names_the_others(
     assert "JBIG2" in out
 
 
-def test_the_command_refuses_an_input_and_a_dataset_at_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_refuses_an_input_and_a_dataset_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, tmp_path / "images.npy", "--dataset", "digits")
     assert (code, out) == (2, "") and "INPUT and --dataset exclude each other" in err
 

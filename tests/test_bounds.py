@@ -13,7 +13,7 @@ from mcbits.bounds.elbo import ELBO
 from mcbits.bounds.iwae import IWAE
 from mcbits.bounds.joint import Joint
 from mcbits.models.binary_vae import BinaryVAE
-from mcbits.plugins import registry
+from mcbits.plugins.registry import registry
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +31,7 @@ def x() -> Tensor:
     return torch.tensor([[0, 0, 1, 1, 0, 1], [1, 1, 1, 0, 0, 0], [0, 1, 0, 1, 0, 1]], dtype=torch.float64)
 
 
-def expectation(
-    bound: Bound, model: BinaryVAE, x: Tensor, num_particles: int, draws: int
-) -> tuple[Tensor, Tensor]:
+def expectation(bound: Bound, model: BinaryVAE, x: Tensor, num_particles: int, draws: int) -> tuple[Tensor, Tensor]:
     """Mean and standard error over independent draws, nats."""
     torch.manual_seed(1)
     with torch.no_grad():
@@ -98,9 +96,7 @@ def test_bounds_move_every_parameter(bound: Bound, model: BinaryVAE, x: Tensor) 
     assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters())
 
 
-@pytest.mark.parametrize(
-    ("name", "bound"), [("elbo", ELBO), ("IWAE", IWAE), ("ciwae", CoupledIWAE), ("joint", Joint)]
-)
+@pytest.mark.parametrize(("name", "bound"), [("elbo", ELBO), ("IWAE", IWAE), ("ciwae", CoupledIWAE), ("joint", Joint)])
 def test_bounds_are_registered_under_their_names(name: str, bound: type) -> None:
     assert registry().bound(name) is bound
     assert bound.name == name.lower()

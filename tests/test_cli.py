@@ -86,9 +86,7 @@ def coded(run, trained, source, tmp_path):
     return tmp_path / "x.mcb"
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["decompress", "--help"], ["info", "FILE"], ["decompress", "FILE"]]
-)
+@pytest.mark.parametrize("arguments", [["--help"], ["decompress", "--help"], ["info", "FILE"], ["decompress", "FILE"]])
 def test_decode_path_never_imports_torch(arguments, trained, coded, tmp_path):
     arguments = [str(coded) if each == "FILE" else each for each in arguments]
     if arguments == ["decompress", str(coded)]:
@@ -124,7 +122,7 @@ def test_no_command_shows_the_help_and_nothing_else(run):
 
 @pytest.mark.parametrize("name", ["restored.npy", "restored.npz", "restored.idx.gz", "restored/"])
 def test_decompress_inverts_compress(name, run, trained, coded, images, tmp_path):
-    from mcbits.datasets import read_images
+    from mcbits.images import read_images
 
     code, out, err = run("decompress", coded, "-o", f"{tmp_path}/{name}", "--model", trained, "--quiet")
     assert (code, err) == (0, "") and "9 images" in out
@@ -150,9 +148,7 @@ def test_run_directory_feeds_evaluate_and_compress(run, trained, tmp_path):
     code, out, _ = run("evaluate", *options, "--num_compress", "50")
     ideal = json.loads(out)
     assert code == 0 and ideal["num_images"] == 50 and len(ideal["per_image"]) == 50
-    code, out, err = run(
-        "compress", *options, "--num_compress=50", "--logdir", tmp_path, "--exp-name", "here"
-    )
+    code, out, err = run("compress", *options, "--num_compress=50", "--logdir", tmp_path, "--exp-name", "here")
     report = json.loads(out)
     assert code == 0 and report["num_images"] == 50 and report["num_particles"] == 3
     assert abs(report["net"] - ideal["bits_per_dim"]) < 0.05
@@ -231,9 +227,7 @@ def test_binary_input_is_kept_as_it_is_under_binarize(run, trained, source, imag
 )
 def test_bad_usage_is_one_line_that_says_what_to_do(arguments, expected, fails, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert expected in fails(
-        *arguments, *(["--quiet"] if arguments[0] in ("train", "compress", "evaluate") else [])
-    )
+    assert expected in fails(*arguments, *(["--quiet"] if arguments[0] in ("train", "compress", "evaluate") else []))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -286,9 +280,7 @@ def test_wrong_model_is_refused(fails, run, coded, tmp_path):
         tmp_path,
     ]
     assert run("train", *options, "--exp_name", "other", "--quiet")[0] == 0
-    assert "model" in fails(
-        "decompress", coded, "-o", tmp_path / "y.npy", "--model", tmp_path / "other", "--quiet"
-    )
+    assert "model" in fails("decompress", coded, "-o", tmp_path / "y.npy", "--model", tmp_path / "other", "--quiet")
     assert not (tmp_path / "y.npy").exists()
 
 
@@ -299,9 +291,7 @@ def test_missing_dataset_says_where_to_put_the_files(fails, tmp_path, monkeypatc
         raise OSError("no network")
 
     monkeypatch.setattr(urllib3.HTTPConnectionPool, "urlopen", refuse)
-    said = fails(
-        "train", "--dataset", "EMNIST", "--datadir", tmp_path, "--logdir", tmp_path, "--gpu", -1, "--quiet"
-    )
+    said = fails("train", "--dataset", "EMNIST", "--datadir", tmp_path, "--logdir", tmp_path, "--gpu", -1, "--quiet")
     assert "emnist-mnist-train-images-idx3-ubyte" in said and str(tmp_path) in said
 
 
@@ -377,7 +367,7 @@ def test_out_of_memory_is_one_line_that_says_what_to_lower(fails, error, monkeyp
     def exhausted(path):
         raise error
 
-    monkeypatch.setattr("mcbits.container.info", exhausted)
+    monkeypatch.setattr("mcbits.archive.format.info", exhausted)
     said = fails("info", "x.mcb")
     assert "out of memory" in said and "num_particles" in said and "bug" not in said
 
@@ -385,7 +375,7 @@ def test_out_of_memory_is_one_line_that_says_what_to_lower(fails, error, monkeyp
 def test_what_a_file_claims_cannot_steer_the_terminal(run, coded, tmp_path):
     from dataclasses import replace
 
-    from mcbits.container import read_header
+    from mcbits.archive.format import read_header
 
     with open(coded, "rb") as file:
         header, rest = read_header(file), file.read()
@@ -415,7 +405,7 @@ def test_no_figure_of_a_table_is_cut_off_where_there_is_no_terminal(run, monkeyp
 
 
 def test_no_verify_decodes_nothing_and_writes_the_same_bytes(run, fails, trained, source, coded, monkeypatch, tmp_path):
-    monkeypatch.setattr("mcbits.blocks.BlockCodec.decode", lambda *_: pytest.fail("it decoded"))
+    monkeypatch.setattr("mcbits.archive.blocks.BlockCodec.decode", lambda *_: pytest.fail("it decoded"))
     for flag in (["--no-verify"], ["--no_verify"], ["--decode-check", "false"]):
         target = tmp_path / "unverified.mcb"
         assert run("compress", source, "-o", target, "--model", trained, "--quiet", *flag)[0] == 0

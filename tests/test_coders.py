@@ -6,13 +6,13 @@ import pytest
 from mcbits._rans import Stack
 from mcbits.coders.bits_back import BitsBackCoder
 from mcbits.coders.cis_bits_back import CISBitsBackCoder
-from mcbits.coders.coupling import integer_shifts, shifts
 from mcbits.coders.is_bits_back import ISBitsBackCoder, swap_with_last
 from mcbits.coders.simple import SimpleCoder
 from mcbits.coders.stochastic import StochasticCoder
 from mcbits.distributions import Bernoulli, GaussianBuckets, Uniform
+from mcbits.distributions.coupling import integer_shifts, shifts
 from mcbits.errors import DataError, UsageError
-from mcbits.latent import LatentModel
+from mcbits.latents.base import LatentModel
 
 BITS_BACK = [BitsBackCoder(), ISBitsBackCoder(1), ISBitsBackCoder(7), CISBitsBackCoder(1), CISBitsBackCoder(7)]
 CODERS = [SimpleCoder(), StochasticCoder(), *BITS_BACK]

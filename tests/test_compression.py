@@ -12,10 +12,11 @@ import pytest
 import torch
 
 import mcbits
+from mcbits.archive.jobs import compress_file, decompress_file, info, make_coder, verify
 from mcbits.coders.is_bits_back import ISBitsBackCoder
-from mcbits.compression import compress_file, decompress_file, info, make_coder, verify
 from mcbits.errors import DataError, FormatError, ModelError, UnknownNameError, UsageError
-from mcbits.exact.vae import FrozenVAE, Precisions, freeze_vae
+from mcbits.latents.options import Precisions
+from mcbits.latents.vae import FrozenVAE
 from mcbits.models.binary_vae import BinaryVAE
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
@@ -24,7 +25,7 @@ OPTIONS = {"simple": {}, "stochastic": {}, "bb-elbo": {}, "bb-is": {"num_particl
 
 def small_vae(seed=0, shape=(5, 6)):
     torch.manual_seed(seed)
-    return freeze_vae(BinaryVAE(shape=shape, hidden=16, latent_dim=4).eval())
+    return BinaryVAE(shape=shape, hidden=16, latent_dim=4).eval().freeze()
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def test_a_ramp_saves_initial_bits_and_decodes(vae, images, tmp_path):
 
 
 def test_blocks_are_independent_and_whole(vae, images, monkeypatch):
-    monkeypatch.setattr("mcbits.compression.BLOCK_SIZE", 16)
+    monkeypatch.setattr("mcbits.archive.jobs.BLOCK_SIZE", 16)
     blob = mcbits.compress(images, vae, "bb-is", lanes=5, num_particles=3)
     assert np.array_equal(mcbits.decompress(blob, vae), images)
 
@@ -162,7 +163,7 @@ def test_options_that_mean_nothing_are_refused(vae, images):
 @pytest.mark.parametrize("lanes", ["auto", 1])
 def test_particles_that_memory_should_not_hold_are_refused_before_any_is_drawn(vae, images, monkeypatch, lanes):
     monkeypatch.setattr(ISBitsBackCoder, "encode", lambda *_: pytest.fail("it began to encode"))
-    monkeypatch.setattr("mcbits.blocks.MAX_SYMBOLS", 30 * 50)
+    monkeypatch.setattr("mcbits.archive.blocks.MAX_SYMBOLS", 30 * 50)
     with pytest.raises(UsageError, match="too many"):
         mcbits.compress(images, vae, "bb-is", num_particles=51, lanes=lanes)
 
@@ -192,7 +193,7 @@ for coder, options in (("bb-elbo", {}), ("bb-is", {"num_particles": 20}), ("bb-c
 
 def test_one_and_two_threads_give_the_same_bytes(tmp_path):
     torch.manual_seed(0)
-    freeze_vae(BinaryVAE(shape=(28, 28), hidden=200, latent_dim=50).eval()).save(tmp_path / "codec.safetensors")
+    BinaryVAE(shape=(28, 28), hidden=200, latent_dim=50).eval().freeze().save(tmp_path / "codec.safetensors")
     np.save(tmp_path / "x.npy", (np.random.default_rng(1).random((64, 28, 28)) < 0.2).astype(np.uint8))
     results = {
         subprocess.run(
@@ -236,7 +237,7 @@ def test_frozen_file_or_nothing():
 
 
 def test_workers_and_iterables_give_the_same_bytes(vae, images, monkeypatch):
-    monkeypatch.setattr("mcbits.compression.BLOCK_SIZE", 16)
+    monkeypatch.setattr("mcbits.archive.jobs.BLOCK_SIZE", 16)
     alone = mcbits.compress(images, vae, "bb-is", num_particles=3)
     pieces = (images[first : first + 7] for first in range(0, 60, 7))
     assert mcbits.compress(pieces, vae, "bb-is", num_particles=3) == alone

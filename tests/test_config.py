@@ -29,9 +29,7 @@ def test_minus_and_underscore_are_one_key(tmp_path):
     path = write(tmp_path / "c.yml", "batch-size: 7\n")
     assert TrainConfig.load(path).batch_size == 7
     assert TrainConfig.load(path, {"batch_size": 8}).batch_size == 8
-    assert CompressConfig.load(path=None, overrides={"num-particles": "5"}).coder_options == {
-        "num_particles": 5
-    }
+    assert CompressConfig.load(path=None, overrides={"num-particles": "5"}).coder_options == {"num_particles": 5}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mcbits._rans import Stack
-from mcbits.container import End, Header, pack_block, pack_stack, read_blocks, read_header, unpack_stack
+from mcbits.archive.format import End, Header, pack_block, pack_stack, read_blocks, read_header, unpack_stack
 from mcbits.errors import FormatError
 
 PRECISIONS = dict(lprec=32, bprec=32, log_num_bucket=8, prior_mprec=8, prop_mprec=16, cond_mprec=16, index_mprec=24)

@@ -7,7 +7,7 @@ import torch
 import mcbits
 from mcbits.distributions.gaussian import LOG_SCALE_FRAC, MEAN_FRAC
 from mcbits.errors import UsageError
-from mcbits.exact.vae import Precisions, freeze_vae
+from mcbits.latents.options import Precisions
 from mcbits.models.conv_vae import ConvVAE
 
 
@@ -22,13 +22,13 @@ def images(n):
 
 @pytest.mark.parametrize("coder, options", [("bb-elbo", {}), ("bb-is", {"num_particles": 5})])
 def test_decompress_inverts_compress_in_any_batch(coder, options):
-    vae, x = freeze_vae(model()), images(20)
+    vae, x = model().freeze(), images(20)
     blob = mcbits.compress(x, vae, coder, lanes=4, **options)
     assert np.array_equal(mcbits.decompress(blob, vae), x)
 
 
 def test_frozen_and_float_parameters_agree():
-    vae, float_model, x = freeze_vae(model()), model(), images(50).reshape(50, -1)
+    vae, float_model, x = model().freeze(), model(), images(50).reshape(50, -1)
     latent = vae.latent_model(Precisions())
     with torch.no_grad():
         mean, log_scale = float_model.encoder(torch.tensor(x).float())

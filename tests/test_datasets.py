@@ -17,13 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mcbits.datasets import as_images, binarize, files, image_format, read_images, write_images
+from mcbits.datasets import binarize, files
 from mcbits.datasets.digits import Digits
 from mcbits.datasets.emnist import EMNIST
-from mcbits.datasets.idx import read_idx
-from mcbits.datasets.images import whole_or_nothing, write_npy
 from mcbits.datasets.mnist import MNIST
 from mcbits.errors import DataError, UsageError
+from mcbits.files import whole_or_nothing
+from mcbits.images import as_images, image_format, read_images, write_images
+from mcbits.images.formats import write_npy
+from mcbits.images.idx import read_idx
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
@@ -294,9 +296,7 @@ def test_an_idx_header_is_not_believed_beyond_the_bytes(tmp_path: Path, claim: i
         read_idx(tmp_path / "a")
 
 
-def test_a_gzip_bomb_is_read_no_further_than_its_header(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gzip_bomb_is_read_no_further_than_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.gz").write_bytes(gzip.compress(idx_bytes(random_images(2, 3, 3)) + bytes(1 << 24)))
     taken = 0
     read = gzip.GzipFile.read
@@ -343,9 +343,7 @@ def test_malformed_idx_is_refused(tmp_path: Path, payload: bytes) -> None:
 
 def test_npy_headers_are_not_believed_beyond_the_bytes(tmp_path: Path) -> None:
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        header, {"descr": "|u1", "fortran_order": False, "shape": (10**12, 28, 28)}
-    )
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (10**12, 28, 28)})
     (tmp_path / "a.npy").write_bytes(header.getvalue() + bytes(50))
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("images.npy", header.getvalue() + bytes(50))
@@ -429,12 +427,8 @@ MNIST_NAMES = ["train-images-idx3-ubyte", "t10k-images-idx3-ubyte"]
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
-@pytest.mark.parametrize(
-    "layout", [".", "emnist", "EMNIST", "EMNIST/raw", "gzip", "emnist/gzip", "Emnist/Raw/gzip"]
-)
-def test_emnist_is_found_in_every_usual_layout_and_comes_upright(
-    tmp_path: Path, layout: str, suffix: str
-) -> None:
+@pytest.mark.parametrize("layout", [".", "emnist", "EMNIST", "EMNIST/raw", "gzip", "emnist/gzip", "Emnist/Raw/gzip"])
+def test_emnist_is_found_in_every_usual_layout_and_comes_upright(tmp_path: Path, layout: str, suffix: str) -> None:
     train, test = random_images(3, 28, 28), random_images(2, 28, 28, seed=1)
     for name, images in zip(EMNIST_NAMES, (train, test), strict=True):
         put_idx(tmp_path / layout / f"{name}{suffix}", images.swapaxes(1, 2))
@@ -525,9 +519,7 @@ def serve(monkeypatch: pytest.MonkeyPatch, bodies: dict[str, bytes]) -> list[str
     return asked
 
 
-def test_a_download_with_the_wrong_checksum_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_download_with_the_wrong_checksum_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     serve(monkeypatch, {"gzip.zip": b"something else"})
     with pytest.raises(DataError, match="checksum"):
         EMNIST.load(tmp_path, "mnist")
@@ -614,7 +606,7 @@ def test_real_letters_are_whatever_the_files_hold(data: Path) -> None:
 
 
 def test_reading_and_writing_images_imports_no_torch() -> None:
-    code = "import sys, mcbits.datasets, mcbits.baselines; sys.exit('torch' in sys.modules)"
+    code = "import sys, mcbits.datasets, mcbits.studies.baselines; sys.exit('torch' in sys.modules)"
     repository = Path(__file__).resolve().parents[1]
     assert subprocess.run([sys.executable, "-c", code], cwd=repository).returncode == 0
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from mcbits import evaluation
 from mcbits.errors import DataError, UnknownNameError
-from mcbits.evaluation import choose_device, evaluate
 from mcbits.models.binary_vae import BinaryVAE
-from mcbits.models.checkpoint import load_float
-from mcbits.plugins import hookimpl, registry
+from mcbits.plugins import hookimpl
+from mcbits.plugins.registry import registry
+from mcbits.training import evaluation
+from mcbits.training.checkpoint import load_float
+from mcbits.training.evaluation import choose_device, evaluate
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
@@ -73,9 +74,7 @@ def test_rate_is_minus_the_bound_in_bits_per_dim(model: BinaryVAE, images: np.nd
     assert (result["bound"], result["num_particles"], result["num_images"]) == ("iwae", 3, 10)
 
 
-def test_one_seed_gives_one_result_and_leaves_the_random_state_alone(
-    model: BinaryVAE, images: np.ndarray
-) -> None:
+def test_one_seed_gives_one_result_and_leaves_the_random_state_alone(model: BinaryVAE, images: np.ndarray) -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
     first, again, other = (evaluate(model, images, "ciwae", 4, seed=seed)["per_image"] for seed in (1, 1, 2))

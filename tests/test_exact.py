@@ -86,26 +86,20 @@ NETWORKS = {
     "softplus head": lambda: nn.Sequential(nn.Linear(36, 9), nn.Softplus()),
     "relu head": lambda: nn.Sequential(nn.Linear(36, 9), nn.ReLU()),
     "dropout": lambda: nn.Sequential(nn.Dropout(), nn.Linear(36, 9)),
-    "batch norm 1d": lambda: nn.Sequential(
-        nn.Linear(36, 9), norm(nn.BatchNorm1d, 9), nn.Tanh(), nn.Linear(9, 4)
-    ),
+    "batch norm 1d": lambda: nn.Sequential(nn.Linear(36, 9), norm(nn.BatchNorm1d, 9), nn.Tanh(), nn.Linear(9, 4)),
     "conv": lambda: nn.Conv2d(4, 6, 3),
     "conv stride padding": lambda: nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 2)),
     "conv groups": lambda: nn.Conv2d(4, 6, 3, padding=1, groups=2, bias=False),
     "conv depthwise": lambda: nn.Conv2d(4, 4, 3, padding="same", groups=4),
     "conv dilation": lambda: nn.Conv2d(4, 6, 3, dilation=2, padding=1),
     "conv transpose": lambda: nn.ConvTranspose2d(4, 6, 3),
-    "conv transpose stride": lambda: nn.ConvTranspose2d(
-        4, 6, (3, 4), (2, 3), padding=1, output_padding=(1, 0)
-    ),
+    "conv transpose stride": lambda: nn.ConvTranspose2d(4, 6, (3, 4), (2, 3), padding=1, output_padding=(1, 0)),
     "conv transpose groups": lambda: nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2),
     "conv net": lambda: nn.Sequential(
         *(nn.Conv2d(4, 8, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(72, 18), nn.Tanh()),
         *(nn.Unflatten(1, (2, 3, 3)), nn.ConvTranspose2d(2, 3, 4, stride=2, padding=1)),
     ),
-    "batch norm 2d": lambda: nn.Sequential(
-        nn.Conv2d(4, 6, 3), norm(nn.BatchNorm2d, 6), nn.SiLU(), nn.Conv2d(6, 2, 1)
-    ),
+    "batch norm 2d": lambda: nn.Sequential(nn.Conv2d(4, 6, 3), norm(nn.BatchNorm2d, 6), nn.SiLU(), nn.Conv2d(6, 2, 1)),
     "residual": lambda: nn.Sequential(
         Residual(nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ELU(), nn.Conv2d(4, 4, 1))),
         Residual(nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.ReLU())),
@@ -144,9 +138,7 @@ def test_frozen_network_is_close_to_float_network(case):
         want = module.double()(torch.tensor(x, dtype=torch.float64) / 2**known.frac)
     want = want if isinstance(want, tuple) else (want,)
     for got, expected, output in zip(frozen.run(x), want, frozen.outputs, strict=True):
-        expected = {"linear": lambda t: t, "exp": torch.log, "sigmoid": torch.logit}[output.kind](
-            expected
-        ).numpy()
+        expected = {"linear": lambda t: t, "exp": torch.log, "sigmoid": torch.logit}[output.kind](expected).numpy()
         assert got.dtype == np.int32 and got.shape == expected.shape == (64, *output.shape)
         assert np.abs(expected).max() > 0.1
         assert np.abs(got / 2**output.frac - expected).max() < 0.03

@@ -18,9 +18,7 @@ from mcbits.exact.freeze import freeze
 def networks() -> dict[str, FrozenNetwork]:
     torch.manual_seed(0)
     images, latents = FixedPoint(shape=(2, 6, 6), frac=0, bound=1), FixedPoint(shape=(5,), frac=8, bound=1024)
-    encoder = nn.Sequential(
-        nn.Conv2d(2, 3, 3, stride=2, padding=1), nn.SiLU(), nn.Flatten(), nn.Linear(27, 5)
-    )
+    encoder = nn.Sequential(nn.Conv2d(2, 3, 3, stride=2, padding=1), nn.SiLU(), nn.Flatten(), nn.Linear(27, 5))
     decoder = nn.Sequential(
         nn.Linear(5, 9), nn.Tanh(), nn.Linear(9, 18), nn.Tanh(), nn.Unflatten(1, (2, 3, 3)),
         nn.ConvTranspose2d(2, 2, 4, stride=2, padding=1), nn.BatchNorm2d(2), nn.Sigmoid(),

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from golden import corpus
 
-from mcbits import _kernels, _numerics, container
-from mcbits.coders.coupling import integer_shifts
+from mcbits.archive import format as container
+from mcbits.core import numerics
+from mcbits.core import symbols as kernels
 from mcbits.distributions import Bernoulli, Categorical, GaussianBuckets, Uniform
+from mcbits.distributions.coupling import integer_shifts
 from mcbits.distributions.gaussian import equal_mass_centres
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "format.md").read_text()
@@ -30,11 +32,11 @@ def int32(value):
 
 
 MCBITS = {
-    "exp": one(_numerics.exp_array),
-    "log2": one(_numerics.log2_array),
-    "ndtr": one(_numerics.ndtr_array),
-    "ndtri": one(_numerics.ndtri_array),
-    "length": lambda freq, r: int(_kernels.codelengths(np.array([freq], np.uint64), r)[0]),
+    "exp": one(numerics.exp_array),
+    "log2": one(numerics.log2_array),
+    "ndtr": one(numerics.ndtr_array),
+    "ndtri": one(numerics.ndtri_array),
+    "length": lambda freq, r: int(kernels.codelengths(np.array([freq], np.uint64), r)[0]),
     "uniform": lambda n, r: Uniform(n, (1, 1), r).cdf()[0, 0].tolist(),
     "categorical": lambda w, r: Categorical([[w]], r).cdf()[0, 0].tolist(),
     "weights": lambda log_w, r: Categorical.from_log2(np.array([log_w]), r).cdf()[0, 0].tolist(),

@@ -21,17 +21,17 @@ import safetensors.numpy
 import torch
 
 import mcbits
+from mcbits.archive.format import DICTIONARY, MAGIC, MAX_BLOCK, VERSION, End, pack_block, read_blocks, read_header
+from mcbits.archive.jobs import decode
 from mcbits.coders.bits_back import BitsBackCoder
 from mcbits.coders.is_bits_back import ISBitsBackCoder
-from mcbits.compression import decode
-from mcbits.container import DICTIONARY, MAGIC, MAX_BLOCK, VERSION, End, pack_block, read_blocks, read_header
 from mcbits.errors import DataError, FormatError, McbitsError, ModelError, SizeError
 from mcbits.exact.backends import backend
 from mcbits.exact.fixed import FixedPoint
 from mcbits.exact.freeze import freeze
 from mcbits.exact.layers import ConvTranspose2d
 from mcbits.exact.network import FrozenNetwork
-from mcbits.exact.vae import FrozenVAE, freeze_vae
+from mcbits.latents.vae import FrozenVAE
 from mcbits.models.binary_vae import BinaryVAE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,7 +42,7 @@ STRANGE += [True, None, "", "x", "\ud800", "\x1b[2J", [], [1], [[]], {}, {"a": 1
 @pytest.fixture(scope="module")
 def vae():
     torch.manual_seed(0)
-    return freeze_vae(BinaryVAE(shape=(5, 6), hidden=16, latent_dim=4).eval())
+    return BinaryVAE(shape=(5, 6), hidden=16, latent_dim=4).eval().freeze()
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +275,7 @@ def test_precisions_that_the_file_was_not_made_with_are_an_error_of_mcbits(vae, 
 
 
 def test_what_compress_writes_can_be_read_however_large_its_images(vae, images, monkeypatch):
-    monkeypatch.setattr("mcbits.compression.BLOCK_SIZE", MAX_BLOCK // images[0].size + 1)
+    monkeypatch.setattr("mcbits.archive.jobs.BLOCK_SIZE", MAX_BLOCK // images[0].size + 1)
     assert np.array_equal(mcbits.decompress(mcbits.compress(images, vae, "bb-elbo", verify=False), vae), images)
 
 

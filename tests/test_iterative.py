@@ -15,14 +15,15 @@ import torch
 from torch import nn
 
 import mcbits
-from mcbits.compression import compress_file, info, make_coder
-from mcbits.container import read_header
+from mcbits.archive.format import read_header
+from mcbits.archive.jobs import compress_file, info, make_coder
 from mcbits.errors import FormatError, UsageError
 from mcbits.exact import FixedPoint, FrozenNetwork
 from mcbits.exact.freeze import freeze
 from mcbits.exact.gradient import Gradient
-from mcbits.exact.iterative import MAX_STEPS, Refinement, Refiner
-from mcbits.exact.vae import FrozenVAE, Precisions, freeze_vae
+from mcbits.latents.options import MAX_STEPS, Precisions, Refinement
+from mcbits.latents.refinement import Refiner
+from mcbits.latents.vae import FrozenVAE
 from mcbits.models.binary_vae import BinaryVAE
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
@@ -44,7 +45,7 @@ MLPS = {
 
 def binary_vae(shape=(5, 6), hidden=16, latent_dim=4) -> FrozenVAE:
     torch.manual_seed(0)
-    return freeze_vae(BinaryVAE(shape=shape, hidden=hidden, latent_dim=latent_dim).eval())
+    return BinaryVAE(shape=shape, hidden=hidden, latent_dim=latent_dim).eval().freeze()
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +114,7 @@ def test_gradient_has_the_same_bits_in_any_order_of_summation(bound):
 
 def refined(vae: FrozenVAE, x: np.ndarray, batch: int, refinement: Refinement) -> list[np.ndarray]:
     """Mean and log-scale of each q(z|x), refined `batch` images at a time."""
-    refine = Refiner(vae, refinement)
+    refine = Refiner(vae.decoder, vae.latent_dim, vae.observation, refinement)
     parts = []
     for start in range(0, len(x), batch):
         part = x[start : start + batch]
@@ -136,12 +137,14 @@ def test_refined_posteriors_do_not_depend_on_batch_or_backend():
 SCRIPT = """
 import hashlib, sys
 import numpy as np
-from mcbits.exact.iterative import Refinement, Refiner
-from mcbits.exact.vae import FrozenVAE
+from mcbits.latents.options import Refinement
+from mcbits.latents.refinement import Refiner
+from mcbits.latents.vae import FrozenVAE
 assert "torch" not in sys.modules
 vae = FrozenVAE(open(sys.argv[1], "rb").read())
 x = (np.random.default_rng(0).random((64, 784)) < 0.2).astype(np.int32)
-for refined in Refiner(vae, Refinement(steps=10))(x, *vae.encoder.run(x.astype(np.float32))):
+refine = Refiner(vae.decoder, vae.latent_dim, vae.observation, Refinement(steps=10))
+for refined in refine(x, *vae.encoder.run(x.astype(np.float32))):
     print(hashlib.sha256(refined.tobytes()).hexdigest())
 """
 
@@ -181,9 +184,7 @@ def test_refining_lowers_the_rate(vae, images, tmp_path, coder):
 
 def test_the_file_keeps_steps_and_learning_rate_exactly(vae, images, tmp_path):
     rate = 0.1 + 0.2
-    compress_file(
-        images, tmp_path / "x.mcb", vae, coder=make_coder("bb-elbo", {}), refinement=Refinement(3, rate)
-    )
+    compress_file(images, tmp_path / "x.mcb", vae, coder=make_coder("bb-elbo", {}), refinement=Refinement(3, rate))
     assert info(tmp_path / "x.mcb")["refinement"] == {"steps": 3, "lr": rate}
 
 
@@ -238,7 +239,7 @@ class Clamped(BinaryVAE):
     ("model", "layer"), [(Convolutional, r"layer \d \(reshape\) of the decoder"), (Clamped, r"layer 1 \(round\)")]
 )
 def test_a_network_without_exact_gradient_is_refused_by_layer(model, layer):
-    frozen = freeze_vae(model().eval())
+    frozen = model().eval().freeze()
     frozen.latent_model(Precisions())
     with pytest.raises(UsageError, match=layer) as error:
         frozen.latent_model(Precisions(), Refinement())

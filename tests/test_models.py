@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from mcbits.coders.coupling import shifts
+from mcbits.distributions.coupling import shifts
 from mcbits.errors import ModelError
-from mcbits.models.bernoulli import BernoulliObservation
 from mcbits.models.binary_vae import BinaryVAE
-from mcbits.models.checkpoint import dump_float, load_float
+from mcbits.observations.bernoulli import BernoulliObservation
+from mcbits.training.checkpoint import dump_float, load_float
 
 
 def small_model() -> BinaryVAE:
@@ -136,9 +136,7 @@ class Payload:
         return os.mkdir, (os.environ["MCBITS_TEST_PAYLOAD"],)
 
 
-def test_pickled_code_in_a_checkpoint_is_refused_and_not_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pickled_code_in_a_checkpoint_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MCBITS_TEST_PAYLOAD", str(tmp_path / "ran"))
     (tmp_path / "train_config.yml").write_text("model: BinaryVAE\n")
     for write in (lambda f: torch.save(Payload(), f), lambda f: f.write_bytes(pickle.dumps(Payload(), 2))):
@@ -205,7 +203,8 @@ def test_a_model_that_cannot_be_read_is_one_line_of_error(tmp_path: Path, how: s
 
 def test_bounds_observation_models_and_evaluation_import_no_torch() -> None:
     code = (
-        "import sys, mcbits.models.bernoulli, mcbits.evaluation, mcbits.bounds.elbo, mcbits.bounds.iwae, "
+        "import sys, mcbits.observations.bernoulli, mcbits.training.evaluation, mcbits.bounds.elbo, "
+        "mcbits.bounds.iwae, "
         "mcbits.bounds.coupled_iwae, mcbits.bounds.joint; sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,10 +7,10 @@ import mpmath
 import numpy as np
 import pytest
 
-from mcbits._numerics import exp_array as exp
-from mcbits._numerics import log2_array as log2
-from mcbits._numerics import ndtr_array as ndtr
-from mcbits._numerics import ndtri_array as ndtri
+from mcbits.core.numerics import exp_array as exp
+from mcbits.core.numerics import log2_array as log2
+from mcbits.core.numerics import ndtr_array as ndtr
+from mcbits.core.numerics import ndtri_array as ndtri
 
 mpmath.mp.prec = 120
 FUNCTIONS = {"exp": exp, "log2": log2, "ndtr": ndtr, "ndtri": ndtri}

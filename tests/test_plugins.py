@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from mcbits.errors import PluginError, UnknownNameError
-from mcbits.plugins import KINDS, Registry, _names, hookimpl, registry
+from mcbits.plugins import hookimpl
+from mcbits.plugins.registry import KINDS, Registry, _names, registry
 
 ROOT = Path(__file__).resolve().parents[1]
 GUIDE = ROOT / "plugins" / "README.md"
@@ -110,9 +111,7 @@ def test_plugin_that_breaks_the_contract_is_listed_and_breaks_nothing(tmp_path, 
     assert found.coder("bb-is").short == "bb-is" and found.bound("iwae").name == "iwae"
 
 
-def test_name_claimed_by_two_plugins_is_an_error_that_names_both_and_leaves_the_rest_alone(
-    tmp_path, monkeypatch
-):
+def test_name_claimed_by_two_plugins_is_an_error_that_names_both_and_leaves_the_rest_alone(tmp_path, monkeypatch):
     install(tmp_path, "mcbits-one", TOY.format(name="same", hook="coders"))
     install(tmp_path, "mcbits-two", TOY.format(name="SAME", hook="coders"))
     monkeypatch.syspath_prepend(tmp_path)
@@ -139,9 +138,7 @@ def test_coder_with_unusable_options_is_an_error_for_those_who_choose_it_only(tm
 
 
 def test_lazy_class_is_imported_only_when_looked_up(tmp_path, monkeypatch):
-    install(
-        tmp_path, "mcbits-lazy", "@hookimpl\ndef mcbits_models():\n    return [Lazy('lazily:Toy', 'toy')]"
-    )
+    install(tmp_path, "mcbits-lazy", "@hookimpl\ndef mcbits_models():\n    return [Lazy('lazily:Toy', 'toy')]")
     (tmp_path / "lazily.py").write_text("class Toy:\n    name = 'toy'\n")
     monkeypatch.syspath_prepend(tmp_path)
     found = Registry()
@@ -229,14 +226,13 @@ def test_guide_is_a_package_whose_tests_pass(tmp_path):
 
 def test_file_of_a_plugin_asks_for_the_plugin_where_it_is_missing(tmp_path):
     pytest.importorskip("torch")
-    from mcbits.exact.vae import freeze_vae
     from mcbits.models.binary_vae import BinaryVAE
 
     install(tmp_path, "mcbits-template")
     shutil.copytree(TEMPLATE / "mcbits_template", tmp_path / "mcbits_template")
     images = np.random.default_rng(0).integers(0, 2, (6, 8, 8), np.uint8)
     np.save(tmp_path / "images.npy", images)
-    freeze_vae(BinaryVAE(shape=(8, 8), latent_dim=4).eval()).save(tmp_path / "codec.safetensors")
+    BinaryVAE(shape=(8, 8), latent_dim=4).eval().freeze().save(tmp_path / "codec.safetensors")
     options = ["--model", tmp_path / "codec.safetensors", "--json"]
     coded = mcbits("compress", tmp_path / "images.npy", "-o", tmp_path / "x.mcb", "--coder", "best-of",
                    "--num_particles", 3, *options, path=tmp_path)  # fmt: skip

@@ -11,13 +11,13 @@ from html import unescape
 import numpy as np
 import pytest
 
+from mcbits.archive.jobs import compress_file, load_model, make_coder
 from mcbits.cli import main
-from mcbits.compression import compress_file, load_model, make_coder
 from mcbits.config import CompressConfig
+from mcbits.datasets.selection import test_images as images_of
 from mcbits.errors import UsageError
-from mcbits.exact.vae import Precisions
-from mcbits.inputs import test_images as images_of
-from mcbits.report import measure, write_report
+from mcbits.latents.vae import Precisions
+from mcbits.studies.report import measure, write_report
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("torch")
@@ -43,8 +43,8 @@ def trained(tmp_path_factory):
 def few():
     """Reports on 40 images, against gzip alone: the whole takes a minute."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("mcbits.report.report.SAMPLE", 40)
-        patch.setattr("mcbits.report.report._PARTICLES", (1, 3))
+        patch.setattr("mcbits.studies.report.report.SAMPLE", 40)
+        patch.setattr("mcbits.studies.report.report._PARTICLES", (1, 3))
         yield
 
 
@@ -194,7 +194,7 @@ def test_reconstructions_are_probabilities_that_favour_the_image(model, images):
 
 
 def test_labels_are_kept_apart_and_near_what_they_label():
-    from mcbits.report.figures import _GAP, _apart
+    from mcbits.studies.report.figures import _GAP, _apart
 
     for wanted in ([0.5], [0.1, 0.1, 0.1], [0.2, 0.21, 0.8], np.linspace(0, 0.1, 8)):
         at = _apart(np.array(wanted))

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import yaml
 
-from mcbits import reproduce as module
+from mcbits.archive.jobs import decompress_file, load_model
 from mcbits.cli import main
-from mcbits.compression import decompress_file, load_model
 from mcbits.config import CompressConfig
+from mcbits.datasets.selection import test_images as images_of
 from mcbits.errors import UsageError
-from mcbits.inputs import test_images as images_of
-from mcbits.reproduce import Cell, Table, config_of, find_tables, read_cells, reproduce
+from mcbits.studies import reproduce as module
+from mcbits.studies.reproduce import Cell, Table, config_of, find_tables, read_cells, reproduce
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -253,7 +253,7 @@ def published(tmp_path_factory):
     """The directory of the coupled table, of the published checkpoints on 500 images, and its cells by label."""
     if not (SHARED / "checkpoints").is_dir():
         pytest.skip("the published checkpoints are not beside the repository, in ../shared")
-    table = Table.load(ROOT / "configs" / "reproduce" / "coupled.yml")
+    table = Table.load(module.TABLES / "coupled.yml")
     spec = table.model_dump() | {"rows": [row.model_dump() for row in table.rows if "00)" not in row.label]}
     path = tmp_path_factory.mktemp("tables") / "coupled.yml"
     path.write_text(yaml.safe_dump(spec | {"columns": [list(column) for column in table.columns]}))
@@ -289,8 +289,8 @@ def test_ramp_brings_the_total_to_the_net_rate_and_a_fresh_process_decodes_it(pu
 @pytest.mark.slow
 @pytest.mark.parametrize("label, expected", [("BB-IS (1)", 0.2359), ("BB-IS (5)", 0.2309), ("BB-IS (50)", 0.2271)])
 def test_ideal_rates_on_all_digits_are_those_of_the_reference(published, label, expected):
-    from mcbits.evaluation import evaluate
-    from mcbits.models.checkpoint import load_float
+    from mcbits.training.checkpoint import load_float
+    from mcbits.training.evaluation import evaluate
 
     cell = replace(published[1][label], num_compress=0)
     config = config_of(cell)

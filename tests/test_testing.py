@@ -9,9 +9,9 @@ from mcbits.coders.cis_bits_back import CISBitsBackCoder
 from mcbits.coders.is_bits_back import ISBitsBackCoder
 from mcbits.coders.simple import SimpleCoder
 from mcbits.coders.stochastic import StochasticCoder
-from mcbits.models.bernoulli import BernoulliObservation
+from mcbits.observations.bernoulli import BernoulliObservation
+from mcbits.studies.toy import hmm, mixture
 from mcbits.testing import check_coder, check_observation
-from mcbits.toy import hmm, mixture
 
 CODERS = [SimpleCoder(), StochasticCoder(), BitsBackCoder(), ISBitsBackCoder(5), CISBitsBackCoder(5)]
 

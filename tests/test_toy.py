@@ -14,12 +14,12 @@ from mcbits.cli import main
 from mcbits.coders.base import Coder
 from mcbits.coders.bits_back import BitsBackCoder
 from mcbits.coders.cis_bits_back import CISBitsBackCoder
-from mcbits.coders.coupling import quantile_shifts
 from mcbits.coders.is_bits_back import ISBitsBackCoder
 from mcbits.coders.simple import SimpleCoder
 from mcbits.coders.stochastic import StochasticCoder
+from mcbits.distributions.coupling import quantile_shifts
 from mcbits.errors import PluginError
-from mcbits.toy import ToyModel, Truth, hmm, measure, mixture
+from mcbits.studies.toy import ToyModel, Truth, hmm, measure, mixture
 
 AT_16 = [SimpleCoder(), StochasticCoder(), BitsBackCoder(), ISBitsBackCoder(16), CISBitsBackCoder(16)]
 BITS_BACK = [BitsBackCoder(), ISBitsBackCoder(1), ISBitsBackCoder(16), CISBitsBackCoder(1), CISBitsBackCoder(16)]
@@ -94,7 +94,7 @@ def test_iwae_is_the_sum_over_every_multiset_of_particles(model: ToyModel, num_p
 
 @pytest.mark.parametrize("seed", range(3))
 def test_coupled_iwae_is_the_mean_over_every_u(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mcbits.toy.model.PRECISION", 9)
+    monkeypatch.setattr("mcbits.studies.toy.model.PRECISION", 9)
     model, coder = mixture(seed, 5, 3), CISBitsBackCoder(3)
     x = model.sample(30, 1)
     q = model.posterior(x)
@@ -127,9 +127,7 @@ def test_the_chain_prior_puts_every_path_where_its_inverse_finds_it() -> None:
     assert stack.net_bits() == pytest.approx(0, abs=1e-9)
     particles = prior.expand(3).pop(stack)
     assert particles.shape == (200, 3, 5)
-    assert np.array_equal(
-        prior.expand(3).total_codelength(particles), prior.expand(3).codelength(particles).sum(-1)
-    )
+    assert np.array_equal(prior.expand(3).total_codelength(particles), prior.expand(3).codelength(particles).sum(-1))
 
 
 @pytest.mark.parametrize("coder", AT_16, ids=label)

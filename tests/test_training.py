@@ -17,19 +17,20 @@ import numpy as np
 import pytest
 import torch
 
-from mcbits import load_model, training
+from mcbits import load_model
 from mcbits.bounds.iwae import IWAE
 from mcbits.config import TrainConfig
 from mcbits.datasets.base import Dataset
 from mcbits.datasets.binarize import binarize
 from mcbits.datasets.digits import Digits
 from mcbits.errors import DataError, FreezeError, McbitsError, ModelError, UsageError
-from mcbits.evaluation import ideal_rates
-from mcbits.exact.vae import freeze_vae
 from mcbits.models.binary_vae import BinaryVAE
-from mcbits.models.checkpoint import load_float, read_tensors
-from mcbits.plugins import hookimpl, registry
-from mcbits.training import batches, learning_rate, train
+from mcbits.plugins import hookimpl
+from mcbits.plugins.registry import registry
+from mcbits.training import loop as training
+from mcbits.training.checkpoint import load_float, read_tensors
+from mcbits.training.evaluation import ideal_rates
+from mcbits.training.loop import batches, learning_rate, train
 
 RESULTS = (
     *("model.safetensors", "metrics.jsonl", "resume.safetensors", "resume.previous.safetensors"),
@@ -106,7 +107,7 @@ def test_a_run_killed_within_an_epoch_ends_in_the_same_bits(tmp_path: Path, fini
     code = """
 import os, signal, sys
 from pathlib import Path
-from mcbits import training
+from mcbits.training import loop as training
 from mcbits.config import TrainConfig
 step = 0
 def dying_batches(*arguments, batches=training.batches):
@@ -137,7 +138,7 @@ def test_a_longer_run_continues_a_shorter_one_to_the_same_bits(tmp_path: Path, f
 
 def test_what_is_frozen_never_stands_beside_newer_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = train(config(tmp_path, epochs=1))
-    frozen = freeze_vae(load_float(run)).model_id
+    frozen = load_float(run).freeze().model_id
 
     def killed(state: Any) -> None:
         raise Killed
@@ -145,7 +146,7 @@ def test_what_is_frozen_never_stands_beside_newer_weights(tmp_path: Path, monkey
     monkeypatch.setattr(training._State, "save", killed)
     with pytest.raises(Killed):
         train(config(tmp_path))
-    newer = freeze_vae(load_float(run)).model_id
+    newer = load_float(run).freeze().model_id
     assert load_model(run).model_id == newer != frozen
 
 
@@ -156,7 +157,7 @@ def test_a_full_disk_is_one_line_that_names_the_file(
     fsync = os.fsync
 
     def full(descriptor: int) -> None:
-        written = [path for path in (tmp_path / "run").iterdir() if name in path.name]
+        written = [path for path in (tmp_path / "run").rglob("*") if name in path.name]
         if any(os.path.samestat(os.fstat(descriptor), path.stat()) for path in written):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         fsync(descriptor)
@@ -166,9 +167,7 @@ def test_a_full_disk_is_one_line_that_names_the_file(
         train(config(tmp_path, epochs=1))
 
 
-def test_interrupting_leaves_the_last_epoch_intact(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupting_leaves_the_last_epoch_intact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*arguments: Any) -> Iterator[torch.Tensor]:
         yield from batches(*arguments)
         raise KeyboardInterrupt
@@ -360,7 +359,7 @@ def test_a_compiled_run_continued_by_another_process_ends_in_the_same_bits(tmp_p
 import sys
 from pathlib import Path
 from mcbits.config import TrainConfig
-from mcbits.training import train
+from mcbits.training.loop import train
 train(TrainConfig.load(Path(sys.argv[1])))
 """
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"

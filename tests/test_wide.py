@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mcbits import _kernels
+from mcbits.core import fixed
+from mcbits.core import symbols as kernels
 from mcbits.distributions import Bernoulli, GaussianBuckets, GaussianGrid
-from mcbits.exact import _fixed
 
 rng = np.random.default_rng(0)
 
@@ -17,14 +17,14 @@ def both(request):
     def call(function):
         results = []
         for wide in (0, -1):
-            _kernels.set_wide(wide)
-            _fixed.set_wide(wide)
+            kernels.set_wide(wide)
+            fixed.set_wide(wide)
             results.append(function())
         return results
 
     yield call
-    _kernels.set_wide(-1)
-    _fixed.set_wide(-1)
+    kernels.set_wide(-1)
+    fixed.set_wide(-1)
 
 
 @pytest.mark.parametrize("precision", [9, 16, 30])
@@ -61,7 +61,7 @@ def test_lookups(both, channels, shift):
 
     def run():
         out = np.empty_like(acc)
-        _fixed.lookup["float", "float"](acc, bias, shift, -4096, table, False, 0, out)
+        fixed.lookup["float", "float"](acc, bias, shift, -4096, table, False, 0, out)
         return out
 
     a, b = both(run)

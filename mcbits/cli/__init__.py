@@ -123,9 +123,7 @@ def _line(error: Exception) -> str:
     elif _is_out_of_memory(error):
         text = "out of memory: lower num_particles, lanes, batch_size or workers"
     else:
-        text = (
-            f"{type(error).__name__}: {error} (this is a bug of mcbits or of a plugin; --debug shows where)"
-        )
+        text = f"{type(error).__name__}: {error} (this is a bug of mcbits or of a plugin; --debug shows where)"
     return printable(" ".join(text.split()))
 
 

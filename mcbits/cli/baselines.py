@@ -11,9 +11,9 @@ from mcbits.cli.output import print_table, show
 from mcbits.cli.progress import progress
 from mcbits.config import CompressConfig
 from mcbits.datasets import binarize as binarized
-from mcbits.datasets import read_images
+from mcbits.datasets.selection import test_images
 from mcbits.errors import UsageError
-from mcbits.inputs import test_images
+from mcbits.images import read_images
 
 
 def _option(name: str, metavar: str, help: str) -> Any:
@@ -46,7 +46,7 @@ def baselines(
     debug: Debug = False,
 ) -> None:
     """Measure gzip, bz2, xz, zstd, PNG, WebP and JPEG XL, on all images in one file and on a file for each."""
-    from mcbits.baselines import baselines, left_out
+    from mcbits.studies.baselines import baselines, left_out
 
     of_dataset = {"dataset": dataset, "split": split, "datadir": datadir, "num_compress": num_compress}
     options = of_dataset | {"binarize": binarize, "seed": seed}

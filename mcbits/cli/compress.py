@@ -13,11 +13,12 @@ from mcbits.cli.options import config_options
 from mcbits.cli.output import as_json, show
 from mcbits.cli.progress import progress
 from mcbits.config import CompressConfig
-from mcbits.datasets import binarize, read_images
-from mcbits.datasets.images import check_target, whole_or_nothing
+from mcbits.datasets import binarize
+from mcbits.datasets.selection import test_images
 from mcbits.errors import DataError, UsageError
-from mcbits.inputs import test_images
-from mcbits.plugins import registry
+from mcbits.files import check_target, whole_or_nothing
+from mcbits.images import read_images
+from mcbits.plugins.registry import registry
 
 Input = Annotated[
     str | None,
@@ -27,9 +28,7 @@ Input = Annotated[
     ),
 ]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="The .mcb file to write.")]
-Model = Annotated[
-    Path | None, typer.Option("--model", help="The model: a run directory or a frozen model file.")
-]
+Model = Annotated[Path | None, typer.Option("--model", help="The model: a run directory or a frozen model file.")]
 NoVerify = Annotated[bool, typer.Option("--no_verify", help="Short for --decode_check false.")]
 Embed = Annotated[bool, typer.Option("--embed_model", help="Store the model in the file as well.")]
 
@@ -55,9 +54,7 @@ def compress(
     checked = CompressConfig.load(config, overrides)
     path = model or checked.train_config
     if path is None or (input is None and checked.train_config is None):
-        raise UsageError(
-            "say INPUT -o OUT.mcb --model RUN, or --train_config RUN/train_config.yml for test images"
-        )
+        raise UsageError("say INPUT -o OUT.mcb --model RUN, or --train_config RUN/train_config.yml for test images")
     if input is not None and output is None:
         raise UsageError("there is no file to write: say -o OUT.mcb")
     if output is not None:
@@ -65,8 +62,8 @@ def compress(
     coder = checked.make_coder()
 
     from mcbits import load_model
-    from mcbits.compression import compress_file
-    from mcbits.exact.frozen import Precisions
+    from mcbits.archive.jobs import compress_file
+    from mcbits.latents.options import Precisions
 
     with progress(quiet):
         frozen = load_model(path, checked.backend)
@@ -117,9 +114,7 @@ def _own_images(
         raise DataError(f"{path}: values up to {images.max()}, but the model describes 0..{num_symbols - 1}")
     # A config file's `binarize` is about a dataset: to change the user's own pixels takes their own word.
     if not ("binarize" in overrides and config.binarize):
-        raise DataError(
-            f"{path} is grey and the model binary: --binarize stores a binarised copy instead of it"
-        )
+        raise DataError(f"{path} is grey and the model binary: --binarize stores a binarised copy instead of it")
     registry().hook.mcbits_notice(
         message=f"what is stored is {path} binarised with seed {config.seed}; its grey values are not"
     )

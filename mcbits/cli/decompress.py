@@ -10,9 +10,7 @@ from mcbits.cli.output import show
 from mcbits.cli.progress import progress
 from mcbits.errors import UsageError
 
-Output = Annotated[
-    str, typer.Option("-o", "--output", help="RESTORED.npy, .npz, .idx, .idx.gz, or a folder for PNGs.")
-]
+Output = Annotated[str, typer.Option("-o", "--output", help="RESTORED.npy, .npz, .idx, .idx.gz, or a folder for PNGs.")]
 Workers = Annotated[int, typer.Option("--workers", help="Processes that decode blocks at the same time.")]
 Backend = Annotated[str, typer.Option("--backend", help="What computes the network: numpy, torch or torch:DEVICE.")]
 
@@ -34,8 +32,9 @@ def decompress(
 ) -> None:
     """Restore the images of a .mcb file."""
     from mcbits import load_model
-    from mcbits.compression import restore
-    from mcbits.datasets.images import check_target, image_format
+    from mcbits.archive.jobs import restore
+    from mcbits.files import check_target
+    from mcbits.images.formats import image_format
 
     limit = _bytes(max_size)
     # A target that cannot be written is refused before the work, not after it.

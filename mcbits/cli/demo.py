@@ -18,8 +18,8 @@ from mcbits.cli.flags import Debug, Json, Quiet
 from mcbits.cli.output import print_table, show
 from mcbits.cli.progress import progress
 from mcbits.config import CompressConfig, TrainConfig
+from mcbits.datasets.selection import test_images
 from mcbits.errors import DataError
-from mcbits.inputs import test_images
 
 EPOCHS = 120
 CODERS: tuple[dict[str, Any], ...] = (
@@ -33,8 +33,8 @@ CODERS: tuple[dict[str, Any], ...] = (
 
 def demo(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
     """Train on scikit-learn's digits, compress held-out ones with every coder, restore and compare them."""
-    from mcbits.baselines import baselines
-    from mcbits.training import train
+    from mcbits.studies.baselines import baselines
+    from mcbits.training.loop import train
 
     with progress(quiet), tempfile.TemporaryDirectory(prefix="mcbits-demo-") as directory:
         run = train(
@@ -59,16 +59,14 @@ def demo(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None
 def _code(config: CompressConfig) -> dict[str, Any]:
     """Compress with one coder, restore in a process that has only the file and the model, compare."""
     from mcbits import load_model
-    from mcbits.compression import compress_file
+    from mcbits.archive.jobs import compress_file
 
     images, coder = test_images(config), config.make_coder()
     run = Path(str(config.train_config))
     file, restored = run / f"{config.coder}.mcb", run / f"{config.coder}.npy"
     report = compress_file(images, file, load_model(run), coder=coder, seed=config.seed, verify=False)
     command = [sys.executable, "-m", "mcbits", "decompress", str(file), "-o", str(restored)]
-    process = subprocess.run(
-        [*command, "--model", str(run), "--json", "--quiet"], capture_output=True, text=True
-    )
+    process = subprocess.run([*command, "--model", str(run), "--json", "--quiet"], capture_output=True, text=True)
     if process.returncode:
         raise DataError(f"{config.coder}: decompressing failed: {process.stderr}")
     if _sha256(np.load(restored)) != _sha256(images):
@@ -107,14 +105,9 @@ def _print_table(images: NDArray[np.uint8], rows: list[dict[str, Any]], others: 
             row["coder"],
             str(row.get("num_particles", "")),
             *(f"{row[key]:.4f}" for key in ("ideal", "net", "total")),
-            *(
-                f"{row[key]:,.0f}"
-                for key in ("bytes", "encode_images_per_second", "decode_images_per_second")
-            ),
+            *(f"{row[key]:,.0f}" for key in ("bytes", "encode_images_per_second", "decode_images_per_second")),
         )
     table.add_section()
     for other in others:
-        table.add_row(
-            other["name"], "", "", "", f"{other['bits_per_dim']:.4f}", f"{other['bytes']:,}", "", ""
-        )
+        table.add_row(other["name"], "", "", "", f"{other['bits_per_dim']:.4f}", f"{other['bytes']:,}", "", "")
     print_table(table)

@@ -5,9 +5,9 @@ from mcbits.cli.options import config_options
 from mcbits.cli.output import show
 from mcbits.cli.progress import progress
 from mcbits.config import CompressConfig
+from mcbits.datasets.selection import test_images
 from mcbits.errors import UsageError
-from mcbits.inputs import test_images
-from mcbits.plugins import registry
+from mcbits.plugins.registry import registry
 
 
 @config_options(CompressConfig)
@@ -27,8 +27,8 @@ def evaluate(
     coder = checked.make_coder()
     images = test_images(checked)
 
-    from mcbits.evaluation import choose_device, evaluate
-    from mcbits.models.checkpoint import load_float
+    from mcbits.training.checkpoint import load_float
+    from mcbits.training.evaluation import choose_device, evaluate
 
     with progress(quiet):
         result = evaluate(

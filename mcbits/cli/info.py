@@ -6,7 +6,7 @@ from mcbits.cli.output import printable, show
 
 def info(file: File, json: Json = False, debug: Debug = False) -> None:
     """Show what a .mcb file holds and what it needs."""
-    from mcbits.container import info
+    from mcbits.archive.format import info
 
     document = info(file)
     width = max(map(len, document))

@@ -63,9 +63,7 @@ def _parameter(name: str, kind: Any, help: str, default: Any, panel: str) -> ins
     option = typer.Option(
         f"--{name}",
         metavar=_metavar(kind),
-        help=help
-        if default is None
-        else f"{help} (default {str(default).lower() if kind is bool else default})",
+        help=help if default is None else f"{help} (default {str(default).lower() if kind is bool else default})",
         show_default=False,
         rich_help_panel=panel,
     )

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from mcbits.cli.flags import Debug, Json
 from mcbits.cli.output import show
-from mcbits.plugins import KINDS, PluginInfo, registry
+from mcbits.plugins.registry import KINDS, PluginInfo, registry
 
 
 def plugins(json: Json = False, debug: Debug = False) -> None:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mcbits.plugins import hookimpl, registry
+from mcbits.plugins import hookimpl
+from mcbits.plugins.registry import registry
 
 
 @contextmanager

@@ -27,7 +27,7 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Draw rates, training, reconstructions, samples, bits per pixel and initial bits on one self-contained page."""
-    from mcbits.report import write_report
+    from mcbits.studies.report import write_report
 
     with progress(quiet):
         files = write_report(source, output, datadir)

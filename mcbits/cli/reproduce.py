@@ -10,13 +10,13 @@ import typer
 from mcbits.cli.flags import Debug, Json, Quiet
 from mcbits.cli.output import print_table, show
 from mcbits.cli.progress import progress
-from mcbits.reproduce import Cell, Table, find_tables
+from mcbits.studies.reproduce import Cell, Table, find_tables
 
 TableName = Annotated[
     str,
     typer.Argument(
         metavar="TABLE",
-        help="in-out-distribution, iterative-inference, coupled (configs/reproduce), all of them, or a YAML file.",
+        help="in-out-distribution, iterative-inference, coupled, all of them, or a YAML file.",
     ),
 ]
 Checkpoints = Annotated[Path, typer.Option("--checkpoints", help="Directory of the published checkpoints.")]
@@ -43,7 +43,7 @@ def reproduce(
     debug: Debug = False,
 ) -> None:
     """Measure a table of the paper: evaluate, compress, decode and compare every cell; goes on where it was stopped."""
-    from mcbits.reproduce import reproduce
+    from mcbits.studies.reproduce import reproduce
 
     paths = find_tables(table)
     titles = [Table.load(path).title for path in paths]  # a bad table is an error before the first cell

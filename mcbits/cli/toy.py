@@ -9,7 +9,7 @@ from mcbits.cli.flags import Debug, Json, Quiet
 from mcbits.cli.output import print_table, show
 from mcbits.cli.progress import progress
 from mcbits.errors import UsageError
-from mcbits.plugins import make_coder, registry
+from mcbits.plugins.registry import make_coder, registry
 
 CODERS = "simple,stochastic,bb-elbo,bb-is,bb-cis"
 
@@ -41,7 +41,7 @@ def toy(
     debug: Debug = False,
 ) -> None:
     """Measure coders on a toy model: net rate against its exact ideal and the entropy, and the initial bits."""
-    from mcbits.toy import Truth, hmm, measure, mixture
+    from mcbits.studies.toy import Truth, hmm, measure, mixture
 
     coders = _coders(coder, num_particles, option or [])
     toy_model = (mixture if model == "mixture" else hmm)(seed, proposal=proposal)

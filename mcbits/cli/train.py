@@ -17,7 +17,7 @@ def train(
 ) -> None:
     """Train a model; a run that was interrupted goes on where it was."""
     checked = TrainConfig.load(config, overrides)
-    from mcbits.training import train
+    from mcbits.training.loop import train
 
     with progress(quiet):
         run = train(checked)

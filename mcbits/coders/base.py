@@ -7,11 +7,11 @@ from typing import Any, ClassVar, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from mcbits._kernels import log2_mean
 from mcbits._rans import Stack
+from mcbits.core.symbols import log2_mean
 from mcbits.distributions.base import Repeatable
 from mcbits.errors import UsageError
-from mcbits.latent import Joint, LatentModel
+from mcbits.latents.base import Joint, LatentModel
 
 __all__ = ["Coder", "Stack", "log2_mean", "log_weights", "option"]
 

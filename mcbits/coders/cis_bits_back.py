@@ -7,12 +7,12 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mcbits._kernels import log2_mean
 from mcbits._rans import Stack
 from mcbits.coders.base import Coder, log_weights, option
-from mcbits.coders.coupling import quantile_shifts, within_bucket
+from mcbits.core.symbols import log2_mean
 from mcbits.distributions import Categorical, uniform
-from mcbits.latent import LatentModel
+from mcbits.distributions.coupling import quantile_shifts, within_bucket
+from mcbits.latents.base import LatentModel
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mcbits._kernels import log2_mean
 from mcbits._rans import Stack
 from mcbits.coders.base import Coder, log_weights, option
+from mcbits.core.symbols import log2_mean
 from mcbits.distributions import Categorical, uniform
-from mcbits.latent import LatentModel
+from mcbits.latents.base import LatentModel
 
 
 @dataclass(frozen=True)

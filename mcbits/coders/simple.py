@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from mcbits._rans import Stack
 from mcbits.coders.base import Coder
 from mcbits.distributions import Distribution
-from mcbits.latent import LatentModel
+from mcbits.latents.base import LatentModel
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 class Dataset:
     """Grey images `train` (n, *shape) and `test` (m, *shape): uint8, upright, values 0..`levels` (white).
 
-    Or sequences of one `shape` (frames, *dims of a frame), padded as in `mcbits.sequences`. Training keeps the weights
-    that are best on `valid`, or on `test` where the dataset has no such part.
+    Or sequences of one `shape` (frames, *dims of a frame), padded as in `mcbits.latents.sequences`. Training keeps
+    the weights that are best on `valid`, or on `test` where the dataset has no such part.
     """
 
     train: NDArray[np.uint8]

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from mcbits.datasets.base import Dataset
 from mcbits.datasets.files import fetch, find, read_square
-from mcbits.datasets.images import whole_or_nothing
 from mcbits.errors import DataError, UsageError
+from mcbits.files import whole_or_nothing
 
 _URL = "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip"
 _MD5 = "58c8d27c78d21e728a6bc7b3cc06412e"

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcbits.datasets.idx import read_idx
 from mcbits.errors import DataError
+from mcbits.images.idx import read_idx
 
 
 def find(datadir: str | PathLike[str], folders: Sequence[str], name: str) -> Path | None:

@@ -7,17 +7,17 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mcbits import _kernels, _numerics
 from mcbits._rans import Stack
+from mcbits.core import numerics
+from mcbits.core import symbols as kernels
 from mcbits.distributions.base import Repeatable, check_precision, draws
 from mcbits.errors import DataError, UsageError
 
-MEAN_FRAC = _kernels.MEAN_FRAC
-LOG_SCALE_FRAC = _kernels.LOG_SCALE_FRAC
+MEAN_FRAC = kernels.MEAN_FRAC
+LOG_SCALE_FRAC = kernels.LOG_SCALE_FRAC
 CENTRE_FRAC = 8
 """Fractional bits of fixed-point means, of log-scales (nats), and of the bucket centres that a decoder network
 reads."""
-
 
 
 @cache
@@ -27,13 +27,13 @@ def equal_mass_edges(log_num_bucket: int) -> NDArray[np.float64]:
     if not 0 <= log_num_bucket <= 20:
         raise UsageError(f"log_num_bucket must be between 0 and 20, not {log_num_bucket}")
     num_buckets = 1 << log_num_bucket
-    return _numerics.ndtri_array(np.arange(num_buckets + 1) / num_buckets)
+    return numerics.ndtri_array(np.arange(num_buckets + 1) / num_buckets)
 
 
 @cache
 def equal_mass_centres(num_buckets: int) -> NDArray[np.float32]:
     """The medians of those buckets as integers in units of 2^-8, clamped to +-4 (1024 units)."""
-    medians = _numerics.ndtri_array((np.arange(num_buckets) + 0.5) / num_buckets)
+    medians = numerics.ndtri_array((np.arange(num_buckets) + 0.5) / num_buckets)
     return np.floor(np.clip(medians, -4.0, 4.0) * 2.0**CENTRE_FRAC + 0.5).astype(np.float32)
 
 
@@ -46,8 +46,8 @@ def grid_edges(num_buckets: int, low: float, high: float) -> NDArray[np.float64]
 
 
 @lru_cache
-def _buckets(edges: bytes) -> _kernels.Buckets:
-    return _kernels.Buckets(np.frombuffer(edges))
+def _buckets(edges: bytes) -> kernels.Buckets:
+    return kernels.Buckets(np.frombuffer(edges))
 
 
 def _int32(integers: NDArray[Any]) -> NDArray[np.int32]:
@@ -95,7 +95,7 @@ class _Gaussian(Repeatable):
     @property
     def _table(self) -> NDArray[np.uint32]:
         if self._made is None:
-            self._made = _kernels.gaussian_table(*self._parameters)
+            self._made = kernels.gaussian_table(*self._parameters)
         return self._made
 
     def cdf(self) -> NDArray[np.uint64]:
@@ -104,32 +104,32 @@ class _Gaussian(Repeatable):
     def push(self, stack: Stack, symbols: ArrayLike) -> None:
         z = draws(symbols)
         if self._made is None:
-            _kernels.gaussian_push(stack, z, *self._parameters)
+            kernels.gaussian_push(stack, z, *self._parameters)
         else:
-            _kernels.table_push(stack, self._made, z, self.precision)
+            kernels.table_push(stack, self._made, z, self.precision)
 
     def pop_draws(self, stack: Stack, draws: int) -> NDArray[np.int32]:
-        if draws < _kernels.TABLE_DRAWS:
+        if draws < kernels.TABLE_DRAWS:
             mean, log_scale, edges, leak, precision = self._parameters
-            return _kernels.gaussian_pop(stack, draws, mean, log_scale, _buckets(edges.tobytes()), leak, precision)
-        return _kernels.table_pop(stack, self._table, draws, self.precision)
+            return kernels.gaussian_pop(stack, draws, mean, log_scale, _buckets(edges.tobytes()), leak, precision)
+        return kernels.table_pop(stack, self._table, draws, self.precision)
 
     def intervals(self, symbols: ArrayLike) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         z = draws(symbols)
-        if z.shape[1] < _kernels.TABLE_DRAWS:
-            start, freq = (x.astype(np.uint64) for x in _kernels.gaussian_intervals(z, *self._parameters))
+        if z.shape[1] < kernels.TABLE_DRAWS:
+            start, freq = (x.astype(np.uint64) for x in kernels.gaussian_intervals(z, *self._parameters))
         else:
-            start, freq = _kernels.table_intervals(self._table, z)
+            start, freq = kernels.table_intervals(self._table, z)
         return start.reshape(np.shape(symbols)), freq.reshape(np.shape(symbols))
 
     def total_codelength(self, symbols: ArrayLike) -> NDArray[np.int64]:
         z = draws(symbols)
-        if z.shape[1] < _kernels.TABLE_DRAWS:
+        if z.shape[1] < kernels.TABLE_DRAWS:
             return super().total_codelength(symbols)
-        return _kernels.table_total(self._table, z, self.precision)
+        return kernels.table_total(self._table, z, self.precision)
 
     def inverse(self, quantiles: ArrayLike) -> NDArray[np.int32]:
-        found = _kernels.table_inverse(self._table, draws(quantiles, np.uint64), self.precision)
+        found = kernels.table_inverse(self._table, draws(quantiles, np.uint64), self.precision)
         return found.reshape(np.shape(quantiles))
 
 

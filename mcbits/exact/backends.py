@@ -44,9 +44,7 @@ class TorchBackend:
         try:
             import torch
         except ImportError:
-            raise UsageError(
-                "backend 'torch' needs torch; install mcbits[train] or use backend 'numpy'"
-            ) from None
+            raise UsageError("backend 'torch' needs torch; install mcbits[train] or use backend 'numpy'") from None
         self._torch = torch
         try:
             self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcbits.exact._dense import Dense
+from mcbits.core.dense import Dense
 from mcbits.exact.fixed import HEAD_LIMIT, FixedPoint
 from mcbits.exact.layers import Linear, Lookup, Pass, Round, Tensors
 
@@ -20,7 +20,7 @@ MAX_INPUTS = 1 << 15
 
 @dataclass(frozen=True)
 class Stage:
-    """A linear layer and the one pass, or output of the network, that reads it; fields as `_dense.pyi` has them."""
+    """A linear layer and the one pass, or output of the network, that reads it; fields as `dense.pyi` has them."""
 
     source: int
     width: int

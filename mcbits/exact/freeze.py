@@ -137,9 +137,7 @@ def freeze(
     try:
         graph = fx.Tracer().trace(root)
     except Exception as error:  # tracing runs the module's own code, which may raise anything
-        raise FreezeError(
-            f"network '{name or type(module).__name__}' cannot be traced: {_one_line(error)}"
-        ) from None
+        raise FreezeError(f"network '{name or type(module).__name__}' cannot be traced: {_one_line(error)}") from None
     return _Freezer(root, graph, tuple(inputs), tuple(output_frac), name).freeze()
 
 
@@ -186,9 +184,7 @@ class _Freezer:
                 except Exception as error:  # a call that its rule does not expect, whatever it trips over
                     raise FreezeError(f"{self._place(node)} cannot be frozen: {_one_line(error)}") from None
         if next(indices, None) is not None:
-            raise FreezeError(
-                f"network '{self.name}' takes fewer than the {len(self.inputs)} inputs described"
-            )
+            raise FreezeError(f"network '{self.name}' takes fewer than the {len(self.inputs)} inputs described")
         outputs = tuple(self._output(env[node], frac) for node, frac in returned)
         return FrozenNetwork(self.inputs, tuple(self.layers), outputs, self.tensors)
 
@@ -234,9 +230,7 @@ class _Freezer:
             raise FreezeError(f"{self._place(node)} cannot be frozen; layers that can: {able}")
         call = _Call(function, tuple(args), dict(kwargs), head)
         if any(x.kind != "linear" for x in call.operands):
-            raise FreezeError(
-                f"{self._place(node)} cannot be frozen: it reads exp or sigmoid, which only outputs may"
-            )
+            raise FreezeError(f"{self._place(node)} cannot be frozen: it reads exp or sigmoid, which only outputs may")
         if rule in _CURVES:
             return self._curve(rule, call)
         if rule in ("exp", "clamp", "arithmetic"):
@@ -274,9 +268,7 @@ class _Freezer:
         surplus = max(value.bound.bit_length() - NARROW_BITS, value.frac - NARROW_FRAC)
         return self._rounded(x, max(value.frac - surplus, 0)) if surplus > 0 else x
 
-    def _product(
-        self, layer: type, x: _Traced, weight: np.ndarray, bias: np.ndarray, **fields: Any
-    ) -> _Traced:
+    def _product(self, layer: type, x: _Traced, weight: np.ndarray, bias: np.ndarray, **fields: Any) -> _Traced:
         """The layer with the widest weights allowed in float32, or in float64 if those are poor."""
         value = self.values[x.index]
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
@@ -331,9 +323,7 @@ class _Freezer:
         groups, weight = module.groups, _numpy(module.weight)
         weight = weight.reshape(groups, -1, *weight.shape[1:]).transpose(0, 3, 4, 2, 1)
         fields = {"stride": module.stride, "padding": padding, "dilation": module.dilation}
-        return self._product(
-            Conv2d, self._activation(x), weight, _bias(module.bias, module.out_channels), **fields
-        )
+        return self._product(Conv2d, self._activation(x), weight, _bias(module.bias, module.out_channels), **fields)
 
     def _conv_transpose2d(self, module: nn.ConvTranspose2d, x: _Traced) -> _Traced:
         if module.dilation != (1, 1):
@@ -413,9 +403,7 @@ class _Freezer:
             if curve.high > 64:
                 raise ModelError(f"{name} with these parameters is too wide for a table")
         low, high = curve.low << INDEX_FRAC, curve.high << INDEX_FRAC
-        table = narrowest(
-            np.rint(call.at(np.arange(low, high) / (1 << INDEX_FRAC)) * 2.0**frac).astype(np.int64)
-        )
+        table = narrowest(np.rint(call.at(np.arange(low, high) / (1 << INDEX_FRAC)) * 2.0**frac).astype(np.int64))
         number = self.tables.setdefault(table.tobytes(), len(self.tables))
         x = self._with_frac(x, max(INDEX_FRAC, frac if curve.identity_above else 0))
         layer = Lookup(
@@ -472,9 +460,7 @@ class _Freezer:
     def _state(self, x: _Traced, old: _Traced) -> _Traced:
         known = self.values[self._narrow(old).index]
         x = self._with_frac(x, known.frac)
-        return _Traced(
-            self._emit(Round(inputs=(x.index,), frac=known.frac, low=-known.bound, high=known.bound))
-        )
+        return _Traced(self._emit(Round(inputs=(x.index,), frac=known.frac, low=-known.bound, high=known.bound)))
 
     def _shape_of(self, x: _Traced) -> tuple[Any, ...]:
         return (BATCH, *self.values[x.index].shape)
@@ -504,9 +490,7 @@ class _Freezer:
     def _chunk(self, module: None, x: _Traced, chunks: int, dim: int = 0) -> tuple[_Traced, ...]:
         return self._split(module, x, -(-self.values[x.index].shape[0] // chunks), dim)
 
-    def _split(
-        self, module: None, x: _Traced, sizes: int | Sequence[int], dim: int = 0
-    ) -> tuple[_Traced, ...]:
+    def _split(self, module: None, x: _Traced, sizes: int | Sequence[int], dim: int = 0) -> tuple[_Traced, ...]:
         channels, rank = self.values[x.index].shape[0], len(self.values[x.index].shape) + 1
         if dim % rank != 1:
             raise ModelError("only dimension 1 can be split")
@@ -515,9 +499,7 @@ class _Freezer:
         stops = np.cumsum(sizes).tolist()
         return tuple(self._sliced(x, stop - size, stop) for size, stop in zip(sizes, stops, strict=True))
 
-    def _flatten(
-        self, module: nn.Flatten | None, x: _Traced, start_dim: int = 0, end_dim: int = -1
-    ) -> _Traced:
+    def _flatten(self, module: nn.Flatten | None, x: _Traced, start_dim: int = 0, end_dim: int = -1) -> _Traced:
         start, end = (module.start_dim, module.end_dim) if module else (start_dim, end_dim)
         shape = self._shape_of(x)
         start, end = start % len(shape), end % len(shape)
@@ -525,9 +507,7 @@ class _Freezer:
             raise ModelError("it would flatten the batch; use start_dim=1")
         return self._reshaped(x, (*shape[1:start], prod(shape[start : end + 1]), *shape[end + 1 :]))
 
-    def _unflatten(
-        self, module: nn.Unflatten | None, x: _Traced, dim: int = 1, sizes: Sequence[int] = ()
-    ) -> _Traced:
+    def _unflatten(self, module: nn.Unflatten | None, x: _Traced, dim: int = 1, sizes: Sequence[int] = ()) -> _Traced:
         dim, sizes = (module.dim, module.unflattened_size) if module else (dim, sizes)
         shape = self._shape_of(x)
         dim %= len(shape)

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from mcbits.core import fixed
 from mcbits.errors import ModelError
-from mcbits.exact import _fixed
 from mcbits.exact.backends import Backend
 from mcbits.exact.fixed import (
     HEAD_LIMIT,
@@ -74,8 +74,7 @@ def _integers(tensors: Tensors, name: str, ndim: int, bits: int = 32) -> np.ndar
     array = tensors[name]
     if array.dtype.kind != "i" or array.itemsize * 8 > bits or array.ndim != ndim or array.size == 0:
         raise ModelError(
-            f"tensor {name!r} is {array.dtype} of shape {array.shape}, "
-            f"not {ndim}-dimensional integers of {bits} bits"
+            f"tensor {name!r} is {array.dtype} of shape {array.shape}, not {ndim}-dimensional integers of {bits} bits"
         )
     return array
 
@@ -93,9 +92,7 @@ class Product(_Layer):
     def tensor_names(self, index: int) -> dict[str, str]:
         return {"weight": f"{index}.weight", "bias": f"{index}.bias"}
 
-    def _accumulator(
-        self, shape: tuple[int, ...], x: FixedPoint, sums: np.ndarray, tensors: Tensors
-    ) -> FixedPoint:
+    def _accumulator(self, shape: tuple[int, ...], x: FixedPoint, sums: np.ndarray, tensors: Tensors) -> FixedPoint:
         # sum_j |w_j| max|a_j| + |bias|, the premise of the theorem, in Python's integers.
         bias = _integers(tensors, "bias", 1, bits=64)
         if len(bias) != shape[0]:
@@ -122,9 +119,7 @@ class Linear(Product):
         width = tensors["weight"].shape[1]
 
         def step(take: Take, x: np.ndarray) -> np.ndarray:
-            return engine.product(
-                x.astype(dtype, copy=False), weight, take("result", (len(x), width), dtype)
-            )
+            return engine.product(x.astype(dtype, copy=False), weight, take("result", (len(x), width), dtype))
 
         return step
 
@@ -214,9 +209,7 @@ class ConvTranspose2d(Product):
             raise ModelError(f"its padding {self.padding} leaves nothing of its output")
         # An output pixel is reached by every stride-th tap of the kernel only: by one where the stride is longer.
         taps = _magnitudes(weight).sum(axis=1)
-        (down, up), (across, over) = (
-            (min(s, k), -(-k // min(s, k))) for s, k in zip(self.stride, kernel, strict=True)
-        )
+        (down, up), (across, over) = ((min(s, k), -(-k // min(s, k))) for s, k in zip(self.stride, kernel, strict=True))
         taps = np.pad(taps, ((0, 0), (0, up * down - kernel[0]), (0, over * across - kernel[1]), (0, 0)))
         phases = taps.reshape(groups, up, down, over, across, width).sum(axis=(1, 3))
         return self._accumulator((groups * width, *sizes), x, phases.max(axis=(1, 2)), tensors)
@@ -384,9 +377,7 @@ class Round(Pass):
     def result(self, args: list[FixedPoint], tensors: Tensors) -> FixedPoint:
         (x,) = args
         if self.frac > x.frac or self.low > self.high:
-            raise ModelError(
-                f"it rounds {x.frac} fractional bits to {self.frac} in [{self.low}, {self.high}]"
-            )
+            raise ModelError(f"it rounds {x.frac} fractional bits to {self.frac} in [{self.low}, {self.high}]")
         extent = shift_round(x.bound, x.frac - self.frac)
         ends = [min(max(end, self.low), self.high) for end in (-extent, extent)]
         return FixedPoint(shape=x.shape, frac=self.frac, bound=max(map(abs, ends))).checked()
@@ -394,7 +385,7 @@ class Round(Pass):
     def build_with_bias(self, x: FixedPoint, tensors: Tensors, bias: np.ndarray) -> Step:
         dtype = self.result([x], tensors).dtype
         shift, low, high = x.frac - self.frac, self.low, self.high
-        kernel = _fixed.round_clamp[_C_NAMES[x.dtype], _C_NAMES[dtype]]
+        kernel = fixed.round_clamp[_C_NAMES[x.dtype], _C_NAMES[dtype]]
 
         def step(take: Take, acc: np.ndarray) -> np.ndarray:
             out = take("result", acc.shape, dtype)
@@ -448,7 +439,7 @@ class Lookup(Pass):
         first, top, above = self.reach(x, tensors["table"])
         table = tensors["table"][first - self.low : top - self.low + 1].astype(np.float32)
         shift, identity_shift = x.frac - self.index_frac, x.frac - self.frac if above else 0
-        kernel = _fixed.lookup[_C_NAMES[x.dtype], _C_NAMES[dtype]]
+        kernel = fixed.lookup[_C_NAMES[x.dtype], _C_NAMES[dtype]]
 
         def step(take: Take, acc: np.ndarray) -> np.ndarray:
             out = take("result", acc.shape, dtype)

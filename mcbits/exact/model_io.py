@@ -10,9 +10,9 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from mcbits.datasets.images import whole_or_nothing
 from mcbits.errors import ModelError
 from mcbits.exact.network import FrozenNetwork
+from mcbits.files import whole_or_nothing
 
 FORMAT = 1
 """Version of the model file; any change to what the stored integers mean is a new one."""
@@ -59,9 +59,7 @@ def load(
         if (network := key.partition(".")[0]) not in own:
             raise ModelError(f"{name} holds a tensor {key!r} that belongs to no network")
         own[network][key] = tensor
-    networks = {
-        key: FrozenNetwork.from_tensors(own[key], spec, f"{key}.", backend_name) for key, spec in specs.items()
-    }
+    networks = {key: FrozenNetwork.from_tensors(own[key], spec, f"{key}.", backend_name) for key, spec in specs.items()}
     return networks, meta, hashlib.sha256(data).hexdigest()
 
 

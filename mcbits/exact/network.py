@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mcbits.core import dense, fixed
+from mcbits.core.dense import Dense
 from mcbits.errors import DataError, ModelError
-from mcbits.exact import _dense, _fixed
 from mcbits.exact.backends import backend, self_test
 from mcbits.exact.dense import dense_form
 from mcbits.exact.fixed import HEAD_LIMIT, MAX_ELEMENTS, SIGNIFICAND_BITS, FixedPoint, Shape
@@ -105,9 +106,7 @@ class FrozenNetwork:
             raise ModelError(f"the frozen network has a tensor {unknown[0]!r} that no layer reads")
         for output in self.outputs:
             if output.value >= len(values) or values[output.value].shape != output.shape:
-                raise ModelError(
-                    f"the frozen network has no output of shape {output.shape}; the model is damaged"
-                )
+                raise ModelError(f"the frozen network has no output of shape {output.shape}; the model is damaged")
             if output.frac > values[output.value].frac:
                 raise ModelError(f"an output of the frozen network lacks its {output.frac} fractional bits")
         self._elements, self._widest = kept + scratch, max(scratch, *(x.size for x in values))
@@ -152,7 +151,7 @@ class FrozenNetwork:
         self._rows = max(1, min(engine.elements // self._widest, MAX_ELEMENTS // self._elements))
         self._scratch = threading.local()
         self._dense = None
-        if self.backend_name == "numpy" and _dense.width():
+        if self.backend_name == "numpy" and dense.width():
             own_tensors = [self._own(index) for index in range(len(self.layers))]
             self._dense = dense_form(self.values, self.layers, self.outputs, own_tensors)
 
@@ -184,14 +183,14 @@ class FrozenNetwork:
                 head(values[output.value], out[rows])
         return tuple(channels_first(out) for out in outs)
 
-    def _run_dense(self, dense: _dense.Dense, x: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _run_dense(self, form: Dense, x: np.ndarray) -> tuple[np.ndarray, ...]:
         known = self.inputs[0]
         _check_shape(known, x)
         if x.dtype not in _DENSE_TYPES:
             x = self._checked(known, x)
         x = np.ascontiguousarray(x)
         outs = tuple([np.empty((len(x), o.shape[0]), np.int32) for o in self.outputs])
-        if not dense.run(x, outs):
+        if not form.run(x, outs):
             raise DataError(f"an input is not an integer within +-{known.bound}")
         return outs
 
@@ -206,7 +205,7 @@ class FrozenNetwork:
             # The comparison itself rounds what is beyond 2^53, which is beyond every bound.
             rounded = not np.array_equal(wide, x)
         x = np.ascontiguousarray(channels_last(x), np.float32)
-        if rounded or not _fixed.is_integral(x.reshape(-1), known.bound):
+        if rounded or not fixed.is_integral(x.reshape(-1), known.bound):
             raise DataError(f"an input is not an integer within +-{known.bound}")
         return x
 
@@ -265,7 +264,7 @@ def _with_bias(step: Step, bias: np.ndarray) -> Step:
 
 
 def _head(value: FixedPoint, output: Output, bias: np.ndarray) -> Callable[[np.ndarray, np.ndarray], None]:
-    kernel = _fixed.round_clamp["float" if value.dtype == "float32" else "double", "int32_t"]
+    kernel = fixed.round_clamp["float" if value.dtype == "float32" else "double", "int32_t"]
     shift, channels = value.frac - output.frac, value.shape[0]
 
     def head(acc: np.ndarray, out: np.ndarray) -> None:

@@ -1,1 +1,1 @@
-"""Networks and observation models for training; importing this package imports no torch."""
+"""Networks for training, one file each; importing this package imports no torch."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mcbits.errors import ModelError
-from mcbits.exact.frozen import FrozenModel
-from mcbits.models.observation import ObservationModel
+from mcbits.latents.frozen import FrozenModel
+from mcbits.observations.base import ObservationModel
 
 
 class Model(nn.Module):
@@ -21,7 +21,8 @@ class Model(nn.Module):
 
     name: ClassVar[str]
     sequences: ClassVar[bool] = False
-    """Whether an x is a sequence of frames, padded as in `mcbits.sequences`, `shape` beginning with the most frames."""
+    """Whether an x is a sequence of frames, padded as in `mcbits.latents.sequences`, `shape` beginning with the most
+    frames."""
 
     def __init__(self, *, shape: tuple[int, ...], latent_dim: int, observation: ObservationModel) -> None:
         super().__init__()
@@ -46,7 +47,7 @@ class Model(nn.Module):
         """log p(x, z_i) and log q(z_i|x) in nats, each (B, N), of z_1..z_N ~ q(z|x), differentiable.
 
         x: float (B, prod(shape)) of symbols. coupled: one uniform drives all particles of an image (Ruan et al. 2021,
-        coupled importance sampling; see `mcbits.coders.coupling`), so that each z_i alone is a draw from q.
+        coupled importance sampling; see `mcbits.distributions.coupling`), so that each z_i alone is a draw from q.
         """
 
     def log_weights(self, x: Tensor, num_particles: int, coupled: bool = False) -> Tensor:
@@ -70,10 +71,10 @@ def standard_normal_log_prob(z: Tensor) -> Tensor:
 
 def normal_noise(batch: int, num_particles: int, num_dims: int, like: Tensor, coupled: bool) -> Tensor:
     """Standard normal (batch, N, num_dims): independent, or Phi^-1((u + s_i) mod 1) of one uniform u per image and the
-    fixed shifts s_i of `mcbits.coders.coupling`."""
+    fixed shifts s_i of `mcbits.distributions.coupling`."""
     if not coupled:
         return torch.randn((batch, num_particles, num_dims), dtype=like.dtype, device=like.device)
-    from mcbits.coders.coupling import shifts
+    from mcbits.distributions.coupling import shifts
 
     s = torch.as_tensor(shifts(num_particles, num_dims), dtype=torch.float64, device=like.device)
     u = torch.rand(batch, 1, num_dims, dtype=torch.float64, device=like.device)

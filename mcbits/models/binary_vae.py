@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from mcbits.errors import ModelError
-from mcbits.models.bernoulli import BernoulliObservation
 from mcbits.models.vae import VAE
+from mcbits.observations.bernoulli import BernoulliObservation
 
 # Where each layer of a published checkpoint (Ruan et al. 2021) goes.
 _PUBLISHED_KEYS = {

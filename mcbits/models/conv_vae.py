@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from mcbits.errors import UsageError
-from mcbits.models.bernoulli import BernoulliObservation
 from mcbits.models.vae import VAE
+from mcbits.observations.bernoulli import BernoulliObservation
 
 
 class ConvEncoder(nn.Module):

@@ -1,10 +1,15 @@
 """A VAE is p(z) = N(0, I), a decoder for p(x|z), and an encoder for q(z|x) = N(mean, exp(log_scale)^2)."""
 
+from math import prod
+
 from torch import Tensor, nn
 
-from mcbits.exact.vae import FrozenVAE, freeze_vae
+from mcbits.distributions.gaussian import CENTRE_FRAC, LOG_SCALE_FRAC, MEAN_FRAC
+from mcbits.exact.fixed import FixedPoint
+from mcbits.exact.freeze import freeze
+from mcbits.latents.vae import FrozenVAE
 from mcbits.models.base import Model, normal_noise, standard_normal_log_prob
-from mcbits.models.observation import ObservationModel
+from mcbits.observations.base import ObservationModel
 
 
 class VAE(Model):
@@ -28,9 +33,7 @@ class VAE(Model):
         self.encoder = encoder
         self.decoder = decoder
 
-    def posterior_particles(
-        self, x: Tensor, num_particles: int, coupled: bool = False
-    ) -> tuple[Tensor, Tensor]:
+    def posterior_particles(self, x: Tensor, num_particles: int, coupled: bool = False) -> tuple[Tensor, Tensor]:
         """z_1..z_N ~ q(z|x), reparameterised: (z (B, N, latent_dim), log q(z|x) (B, N))."""
         mean, log_scale = self.encoder(x.flatten(1))
         noise = normal_noise(len(x), num_particles, self.latent_dim, mean, coupled)
@@ -49,4 +52,10 @@ class VAE(Model):
         return self.log_joint(x, z), log_q
 
     def freeze(self, backend: str = "numpy") -> FrozenVAE:
-        return freeze_vae(self, backend)
+        x = FixedPoint(shape=(prod(self.shape),), frac=0, bound=self.observation.num_symbols - 1)
+        z = FixedPoint(shape=(self.latent_dim,), frac=CENTRE_FRAC, bound=1024)
+        networks = {
+            "encoder": freeze(self.encoder, [x], [MEAN_FRAC, LOG_SCALE_FRAC]),
+            "decoder": freeze(self.decoder, [z], [self.observation.frac_bits]),
+        }
+        return FrozenVAE.pack(networks, observation=self.observation.name, shape=self.shape, backend=backend)

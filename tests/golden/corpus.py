@@ -18,13 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcbits import _numerics, compress, compression, decompress
+from mcbits import compress, decompress
 from mcbits._rans import Stack
-from mcbits.coders.coupling import integer_shifts
+from mcbits.archive import jobs
+from mcbits.core import numerics
 from mcbits.distributions import Bernoulli, Categorical, Distribution, GaussianBuckets, GaussianGrid, Uniform
+from mcbits.distributions.coupling import integer_shifts
 from mcbits.distributions.gaussian import equal_mass_centres
 from mcbits.exact import FrozenNetwork, load
-from mcbits.exact.vae import FrozenVAE
+from mcbits.latents.vae import FrozenVAE
 
 FOLDER = Path(__file__).resolve().parent
 MODELS = {"dense": FOLDER / "model.safetensors", "conv": FOLDER / "conv.safetensors.xz"}
@@ -60,7 +62,7 @@ def vectors(backend: str = "numpy") -> dict[str, str]:
     """Name -> SHA-256 of what this machine computes."""
     found: dict[str, str] = {}
     for name, points in _points().items():
-        function: Callable[..., NDArray[np.float64]] = getattr(_numerics, f"{name}_array")
+        function: Callable[..., NDArray[np.float64]] = getattr(numerics, f"{name}_array")
         found[f"numerics {name}"] = _digest(function(points).view(np.uint64))
     for lprec, bprec in ((32, 32), (16, 8), (20, 12), (1, 1), (31, 33), (40, 24)):
         found[f"stack {lprec} {bprec}"] = _digest(*_stack_program(lprec, bprec))
@@ -119,11 +121,11 @@ def job_images(job: dict[str, Any]) -> NDArray:
 
 def encoded(job: dict[str, Any], vae: FrozenVAE) -> bytes:
     """The file of a job. Its blocks may be small, so that a small file has several."""
-    before, compression.BLOCK_SIZE = compression.BLOCK_SIZE, job["block_size"]
+    before, jobs.BLOCK_SIZE = jobs.BLOCK_SIZE, job["block_size"]
     try:
         return compress(job_images(job), vae, verify=False, **job["arguments"])
     finally:
-        compression.BLOCK_SIZE = before
+        jobs.BLOCK_SIZE = before
 
 
 def _digest(*arrays: NDArray) -> str:

@@ -16,7 +16,6 @@ from mcbits.datasets.binarize import binarize
 from mcbits.datasets.digits import Digits
 from mcbits.exact import FixedPoint, dumps
 from mcbits.exact.freeze import freeze
-from mcbits.exact.vae import freeze_vae
 from mcbits.models.binary_vae import BinaryVAE
 from mcbits.models.conv_vae import ConvVAE
 from mcbits.models.vae import VAE
@@ -137,8 +136,8 @@ def main() -> None:
         np.save(FOLDER / "images.npy", np.packbits(images.reshape(500, -1), axis=1))
         x, shape = binarize(digits.train, digits.levels, seed=1), IMAGES_SHAPE[1:]
         torch.manual_seed(0)
-        MODELS["dense"].write_bytes(freeze_vae(train(BinaryVAE(shape=shape, latent_dim=6, hidden=32), x)).data)
-        conv = freeze_vae(train(ConvVAE(shape=shape, latent_dim=4, channels=3), x))
+        MODELS["dense"].write_bytes(train(BinaryVAE(shape=shape, latent_dim=6, hidden=32), x).freeze().data)
+        conv = train(ConvVAE(shape=shape, latent_dim=4, channels=3), x).freeze()
         MODELS["conv"].write_bytes(lzma.compress(conv.data, preset=9))
         NETWORKS.write_bytes(lzma.compress(layers(), preset=9))
     vaes, files = models(), jobs()

@@ -79,7 +79,7 @@ class Bench:
 
             def compile_one(source: Path) -> None:
                 target = source.with_name(source.stem + suffix)
-                folders = ["-I", str(source.parent), "-I", str(include), "-idirafter", str(include.parent)]
+                folders = ["-I", str(folder / "mcbits"), "-I", str(include), "-idirafter", str(include.parent)]
                 _run([*command, "-w", "-shared", "-fPIC", *folders, str(source), "-o", str(target)])
 
             with ThreadPoolExecutor(os.cpu_count()) as pool:

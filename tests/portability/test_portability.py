@@ -20,8 +20,8 @@ from mcbits.datasets.binarize import binarize
 from mcbits.datasets.emnist import EMNIST
 from mcbits.distributions.gaussian import CENTRE_FRAC, LOG_SCALE_FRAC, MEAN_FRAC, equal_mass_centres
 from mcbits.exact import FrozenNetwork
-from mcbits.exact.vae import FrozenVAE, Precisions
-from mcbits.models.checkpoint import load_float
+from mcbits.latents.vae import FrozenVAE, Precisions
+from mcbits.training.checkpoint import load_float
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"

@@ -25,10 +25,10 @@ GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 sys.path.insert(0, str(GOLDEN.parents[1]))
 
 with atheris.instrument_imports(include=["mcbits"]):
-    from mcbits.container import DICTIONARY, End, Header, read_blocks, read_header, unpack_stack
-    from mcbits.datasets.idx import read_idx
+    from mcbits.archive.format import DICTIONARY, End, Header, read_blocks, read_header, unpack_stack
     from mcbits.errors import McbitsError
     from mcbits.exact import load
+    from mcbits.images.idx import read_idx
 
 
 def header(data: bytes) -> None:

@@ -60,7 +60,7 @@ def mutated(rng: random.Random, blob: bytes, other: bytes) -> bytes:
 
 def forged(rng: random.Random, blob: bytes, other: bytes) -> bytes:
     """`blob` with one of its parts mutated and all checksums right again."""
-    from mcbits.container import DICTIONARY
+    from mcbits.archive.format import DICTIONARY
 
     (length,) = struct.unpack("<H", blob[5:7])
     at = 7 + length
@@ -242,6 +242,7 @@ def main() -> int:
         return process
 
     running = {worker: start(worker, worker) for worker in range(arguments.workers)}
+
     def collect() -> None:
         while not results.empty():
             index, name, outcome = results.get()

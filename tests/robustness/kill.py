@@ -30,13 +30,13 @@ import numpy as np
 import torch
 import yaml
 
+from mcbits.archive.jobs import verify
 from mcbits.cli import COMMANDS, _load
 from mcbits.cli import main as command_line
-from mcbits.compression import verify
 from mcbits.config import TrainConfig
 from mcbits.datasets.digits import Digits
-from mcbits.exact.vae import FrozenVAE
-from mcbits.models.checkpoint import read_tensors
+from mcbits.latents.vae import FrozenVAE
+from mcbits.training.checkpoint import read_tensors
 
 TABLE = {
     "title": "Digits",

@@ -21,8 +21,8 @@ watch=(
 stress=$(mktemp -d)
 trap 'rm -rf "$stress"' EXIT
 here=$(dirname "$0")
-$CC -g -O1 -pthread -fsanitize=thread -I"$here/../../mcbits" "$here/team_stress.c" -o "$stress/watched"
-$CC -O2 -pthread -I"$here/../../mcbits" "$here/team_stress.c" -o "$stress/forks"
+$CC -g -O1 -pthread -fsanitize=thread -I"$here/../../mcbits/core" "$here/team_stress.c" -o "$stress/watched"
+$CC -O2 -pthread -I"$here/../../mcbits/core" "$here/team_stress.c" -o "$stress/forks"
 "$stress/watched"
 "$stress/forks" and children
 

@@ -1,7 +1,7 @@
 /* Every row of a job is done once, by no thread beyond those allowed, whoever calls at the same time, and in a child of a
    fork amid all that. ThreadSanitizer watches it in sanitizers.sh; helpers hardly ever rest here. */
 #define TEAM_REST UINT64_C(16)
-#include "_team.h"
+#include "threads.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -9,8 +9,8 @@ import numpy as np
 from mcbits_ais.chains import LOG_CANDIDATES
 
 from mcbits import load_model
-from mcbits.compression import compress_file
-from mcbits.plugins import make_coder
+from mcbits.archive.jobs import compress_file
+from mcbits.plugins.registry import make_coder
 
 
 def main() -> None:

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcbits.coders.base import Stack, log_weights
-from mcbits.coders.coupling import integer_shifts, within_bucket
 from mcbits.distributions import Categorical, Distribution, uniform
 from mcbits.distributions.base import Repeatable
-from mcbits.latent import LatentModel
+from mcbits.distributions.coupling import integer_shifts, within_bucket
+from mcbits.latents.base import LatentModel
 
 LOG_CANDIDATES = 2
 """log2 of the C latents between which a step of `Flips` chooses. For as many evaluations of p(x|z), 2 do as well and

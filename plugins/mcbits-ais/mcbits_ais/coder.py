@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcbits.coders.base import Coder, Stack, option
-from mcbits.coders.coupling import integer_shifts
 from mcbits.distributions import uniform
+from mcbits.distributions.coupling import integer_shifts
 from mcbits.errors import UsageError
-from mcbits.latent import LatentModel
+from mcbits.latents.base import LatentModel
 from mcbits_ais.chains import Chain, Flips, MetropolisHastings, Tape
 from mcbits_ais.schedules import SCHEDULES, inverse_temperatures
 

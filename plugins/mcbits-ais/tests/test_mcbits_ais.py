@@ -17,16 +17,16 @@ from mcbits_ais.coder import AISBitsBackCoder
 from mcbits_ais.schedules import SCHEDULES, inverse_temperatures
 
 import mcbits
+from mcbits.archive.format import read_header
 from mcbits.coders.base import Stack
 from mcbits.coders.bits_back import BitsBackCoder
-from mcbits.container import read_header
 from mcbits.errors import UsageError
-from mcbits.evaluation import evaluate
-from mcbits.exact.frozen import Precisions
-from mcbits.exact.vae import FrozenVAE, freeze_vae
+from mcbits.latents.options import Precisions
+from mcbits.latents.vae import FrozenVAE
 from mcbits.models.binary_vae import BinaryVAE
-from mcbits.plugins import registry
-from mcbits.toy import Truth, hmm, measure, mixture
+from mcbits.plugins.registry import registry
+from mcbits.studies.toy import Truth, hmm, measure, mixture
+from mcbits.training.evaluation import evaluate
 
 GOLDEN = Path(__file__).parent / "golden"
 BITSWAP = pytest.mark.parametrize("bitswap", [False, True])
@@ -89,7 +89,7 @@ def test_candidates_of_a_step_are_a_group_and_stratified() -> None:
 
 
 def test_one_step_to_full_weight_costs_what_importance_sampling_among_its_candidates_does() -> None:
-    model = freeze_vae(network(6)).latent_model(Precisions())
+    model = network(6).freeze().latent_model(Precisions())
     x = images(5).reshape(5, -1).astype(np.int32)
     chain = Flips(model, model.posterior(x), x, inverse_temperatures(1, "linear"))
     tape = Tape(Stack(5, seed=3))
@@ -169,7 +169,7 @@ def test_net_is_within_one_percent_of_the_exact_rate_and_bitswap_saves_initial_b
 @BITSWAP
 @pytest.mark.parametrize("lanes", [1, 3])
 def test_images_come_back(vae: BinaryVAE, lanes: int, bitswap: bool) -> None:
-    model, x = freeze_vae(vae), images(7)
+    model, x = vae.freeze(), images(7)
     blob = mcbits.compress(x, model, coder="bb-ais", lanes=lanes, num_steps=3, bitswap=bitswap)
     assert np.array_equal(mcbits.decompress(blob, model), x)
 
@@ -185,7 +185,7 @@ def test_golden_files_decode_and_are_written_again_byte_for_byte(file: Path) -> 
 
 @pytest.mark.parametrize("latent_dim", [1, 6])
 def test_a_proposal_with_buckets_of_no_count_is_no_obstacle(latent_dim: int) -> None:
-    model, x = freeze_vae(network(latent_dim, sharpness=4.0)), images(20)
+    model, x = network(latent_dim, sharpness=4.0).freeze(), images(20)
     q = model.latent_model(Precisions()).posterior(x.reshape(20, -1))
     assert (np.diff(q.cdf().astype(int)) == 0).mean() > 0.5
     blob = mcbits.compress(x, model, coder="bb-ais", lanes=20, num_steps=20)
@@ -194,11 +194,9 @@ def test_a_proposal_with_buckets_of_no_count_is_no_obstacle(latent_dim: int) -> 
 
 def test_the_bound_is_what_the_coder_pays(vae: BinaryVAE) -> None:
     x, steps = images(40), 8
-    model = freeze_vae(vae).latent_model(Precisions())
+    model = vae.freeze().latent_model(Precisions())
     coder = AISBitsBackCoder(steps)
-    paid = [
-        coder.encode(Stack(40, seed=s), x.reshape(40, -1).astype(np.int32), model) / 65536 / 64 for s in range(20)
-    ]
+    paid = [coder.encode(Stack(40, seed=s), x.reshape(40, -1).astype(np.int32), model) / 65536 / 64 for s in range(20)]
     error = np.std([each.mean() for each in paid]) / 20**0.5
     chains = [evaluate(vae, x, AIS.of(coder), 20, seed=s)["bits_per_dim"] for s in range(10)]
     assert abs(np.mean(paid) - np.mean(chains)) < 4 * np.hypot(error, np.std(chains) / 10**0.5) + 2e-4
@@ -216,7 +214,7 @@ def test_what_cannot_be_is_said_in_one_line() -> None:
     with pytest.raises(UsageError, match="at most"):
         AISBitsBackCoder(num_steps=1 << 17)
     with pytest.raises(UsageError, match="too many"):
-        mcbits.compress(images(1), freeze_vae(network(60)), coder="bb-ais", num_steps=1 << 16)
+        mcbits.compress(images(1), network(60).freeze(), coder="bb-ais", num_steps=1 << 16)
 
 
 def command(*arguments: object) -> str:
@@ -228,7 +226,7 @@ def command(*arguments: object) -> str:
 
 
 def test_every_command_knows_it_and_a_fresh_process_decodes(tmp_path) -> None:
-    freeze_vae(network(6)).save(tmp_path / "model.safetensors")
+    network(6).freeze().save(tmp_path / "model.safetensors")
     np.save(tmp_path / "images.npy", images(9))
     model, file = ["--model", tmp_path / "model.safetensors"], tmp_path / "x.mcb"
     coded = command("compress", tmp_path / "images.npy", "-o", file, *model, "--coder", "bb-ais", "--num_steps", 5,

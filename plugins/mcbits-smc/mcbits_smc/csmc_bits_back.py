@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mcbits.coders.base import Stack
-from mcbits.coders.coupling import within_bucket
 from mcbits.distributions import Distribution, uniform
-from mcbits.latent import SequenceModel
+from mcbits.distributions.coupling import within_bucket
+from mcbits.latents.base import SequenceModel
 from mcbits_smc.smc_bits_back import Drawn, Ints, SMCBitsBackCoder
 from mcbits_smc.strata import strata
 

@@ -52,7 +52,6 @@ class FIVO(Bound):
                 log_w = log_w * ~resampled.unsqueeze(1)
         return log_p + log_w.logsumexp(1) - math.log(N)
 
-
     def noise(self, B: int, N: int, T: int, D: int, like: Tensor) -> Tensor:
         """Standard normal (B, N, T, D), what the particles are made of."""
         return like.new_empty(B, N, T, D).normal_()

@@ -11,8 +11,8 @@ from mcbits.distributions import GaussianBuckets, uniform
 from mcbits.distributions.gaussian import LOG_SCALE_FRAC, MEAN_FRAC, equal_mass_centres
 from mcbits.distributions.uniform import Uniform
 from mcbits.errors import UsageError
-from mcbits.exact.frozen import FrozenModel, Precisions
-from mcbits.exact.iterative import Refinement
+from mcbits.latents.frozen import FrozenModel
+from mcbits.latents.options import Precisions, Refinement
 
 
 class FrozenVRNN(FrozenModel):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mcbits.datasets import Dataset
 from mcbits.errors import DataError, UsageError
-from mcbits.sequences import pad
+from mcbits.latents.sequences import pad
 
 NUM_NOTES, LOWEST_NOTE = 88, 21
 MAX_FRAMES = 100

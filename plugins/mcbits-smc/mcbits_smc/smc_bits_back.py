@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from mcbits.coders.base import Coder, Stack, log2_mean, option
 from mcbits.distributions import Categorical, Distribution, uniform
 from mcbits.errors import UsageError
-from mcbits.latent import LatentModel, SequenceModel
+from mcbits.latents.base import LatentModel, SequenceModel
 
 RESAMPLING = ("adaptive", "always", "never")
 
@@ -143,14 +143,10 @@ class SMCBitsBackCoder(Coder):
         q.in_lanes(1).push(stack, z.reshape(1, -1))
 
 
-def _log_weights(
-    p: SequenceModel, q: Distribution, s: Ints, x_t: Ints, z: Ints
-) -> Ints:
+def _log_weights(p: SequenceModel, q: Distribution, s: Ints, x_t: Ints, z: Ints) -> Ints:
     """log2 w_t^i = log2 p(x_t, z_t^i|s^i) / q(z_t^i|x_t, s^i), (1, N), in units of 2^-16 bits."""
     p_z, p_x = p.prior(s), p.likelihood(s, z)
-    log_w: Ints = (
-        q.total_codelength(z) - p_z.total_codelength(z) - p_x.total_codelength(x_t.repeat(len(z), 0))
-    )
+    log_w: Ints = q.total_codelength(z) - p_z.total_codelength(z) - p_x.total_codelength(x_t.repeat(len(z), 0))
     return log_w[None]
 
 

@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from mcbits.coders.coupling import integer_shifts
+from mcbits.distributions.coupling import integer_shifts
 
 
 @lru_cache

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from mcbits.distributions.gaussian import CENTRE_FRAC, LOG_SCALE_FRAC, MEAN_FRAC
 from mcbits.exact.fixed import FixedPoint
+from mcbits.latents.sequences import PADDING, lengths
 from mcbits.models.base import Model, normal_noise, standard_normal_log_prob
-from mcbits.models.bernoulli import BernoulliObservation
-from mcbits.sequences import PADDING, lengths
+from mcbits.observations.bernoulli import BernoulliObservation
 from mcbits_smc.frozen_vrnn import FrozenVRNN
 
 STATE_FRAC = 10

@@ -5,7 +5,7 @@ import pytest
 import torch
 from mcbits_smc.vrnn import VRNN
 
-from mcbits.sequences import pad
+from mcbits.latents.sequences import pad
 
 SHAPE = (9, 6)
 

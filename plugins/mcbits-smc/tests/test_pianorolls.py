@@ -9,7 +9,7 @@ from mcbits_smc.pianorolls import PianoRolls
 from scipy.io import savemat
 
 from mcbits.errors import DataError, UsageError
-from mcbits.sequences import lengths
+from mcbits.latents.sequences import lengths
 
 
 def write_mat(path, parts):

@@ -7,7 +7,7 @@ from mcbits_smc.smc_bits_back import RESAMPLING, SMCBitsBackCoder
 from mcbits_smc.strata import strata
 
 from mcbits.errors import UsageError
-from mcbits.toy import Truth, hmm, measure, mixture
+from mcbits.studies.toy import Truth, hmm, measure, mixture
 
 CODERS = (SMCBitsBackCoder, CSMCBitsBackCoder)
 

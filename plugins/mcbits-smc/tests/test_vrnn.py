@@ -7,11 +7,12 @@ import pytest
 import torch
 
 import mcbits
-from mcbits.container import info, read_blocks, read_header
+from mcbits.archive.format import info, read_blocks, read_header
 from mcbits.errors import DataError, FormatError, ModelError, UsageError
-from mcbits.evaluation import evaluate
-from mcbits.exact.frozen import FrozenModel, Precisions, load_frozen
-from mcbits.plugins import registry
+from mcbits.latents.frozen import FrozenModel, load_frozen
+from mcbits.latents.options import Precisions
+from mcbits.plugins.registry import registry
+from mcbits.training.evaluation import evaluate
 
 CODERS = [
     ("simple", {}),
@@ -44,7 +45,7 @@ def test_every_coder_restores_sequences_of_all_lengths(frozen, sequences, coder,
 def test_ideal_rate_of_the_float_model_is_what_the_frozen_one_is_coded_at(
     vrnn, frozen, sequences, tmp_path, coder, particles
 ):
-    from mcbits.compression import compress_file
+    from mcbits.archive.jobs import compress_file
 
     many = np.repeat(sequences, 40, axis=0)
     made = registry().coder(coder)(**({"num_particles": particles} if coder != "bb-elbo" else {}))
@@ -91,7 +92,7 @@ def test_the_file_tells_lengths_and_the_rate_a_frame(frozen, sequences, tmp_path
 
 
 def test_blocks_of_several_workers_are_those_of_one(frozen, sequences, monkeypatch):
-    monkeypatch.setattr("mcbits.compression.BLOCK_SIZE", 3)
+    monkeypatch.setattr("mcbits.archive.jobs.BLOCK_SIZE", 3)
     alone, shared = (mcbits.compress(sequences, frozen, "bb-csmc", workers=n, verify=False) for n in (1, 2))
     assert alone == shared and np.array_equal(mcbits.decompress(shared, frozen, workers=2), sequences)
 

@@ -5,11 +5,10 @@ import pytest
 import torch
 
 import mcbits
-from mcbits.exact.vae import freeze_vae
 from mcbits.models.binary_vae import BinaryVAE
-from mcbits.plugins import registry
+from mcbits.plugins.registry import registry
+from mcbits.studies.toy import Truth, hmm, measure, mixture
 from mcbits.testing import check_coder
-from mcbits.toy import Truth, hmm, measure, mixture
 
 BestOfCoder = registry().coder("best-of")
 
@@ -36,7 +35,7 @@ def test_more_particles_never_lower_the_bound(vae):
 
 
 def test_a_file_gives_its_images_back(vae):
-    model, images = freeze_vae(vae), np.random.default_rng(0).integers(0, 2, (10, 8, 8), np.uint8)
+    model, images = vae.freeze(), np.random.default_rng(0).integers(0, 2, (10, 8, 8), np.uint8)
     blob = mcbits.compress(images, model, coder="best-of", num_particles=4)
     assert np.array_equal(mcbits.decompress(blob, model), images)
 

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 import mcbits
-from mcbits.exact.vae import freeze_vae
 from mcbits.models.binary_vae import BinaryVAE
 
 HERE = Path(__file__).parent
@@ -17,7 +16,7 @@ def main() -> None:
     np.save(HERE / "images.npy", images)
     for latent_dim in (1, 5):
         torch.manual_seed(latent_dim)
-        model = freeze_vae(BinaryVAE(shape=(3, 4), latent_dim=latent_dim, hidden=7).eval())
+        model = BinaryVAE(shape=(3, 4), latent_dim=latent_dim, hidden=7).eval().freeze()
         for options in ({"bitswap": True}, {"bitswap": False, "schedule": "sigmoidal", "lanes": 3}):
             blob = mcbits.compress(images, model, coder="bb-ais", num_steps=6, embed_model=True, **options)
             (HERE / f"latents{latent_dim}-bitswap-{str(options['bitswap']).lower()}.mcb").write_bytes(blob)

@@ -7,7 +7,7 @@ import torch
 from mcbits_smc.vrnn import VRNN
 
 import mcbits
-from mcbits.sequences import pad
+from mcbits.latents.sequences import pad
 
 HERE = Path(__file__).parent
 CODERS = {

@@ -1,0 +1,42 @@
+"""What is shared among threads has the same result on one: no row of a job depends on another."""
+
+import os
+
+cdef extern from "threads.h" nogil:
+    enum:
+        TEAM_MAX
+    ctypedef void (*TeamWork)(void *job, Py_ssize_t first, Py_ssize_t end, int thread) noexcept nogil
+    void team_share(int threads, Py_ssize_t rows, Py_ssize_t grain, TeamWork work, void *job)
+    void team_orphan()
+    int pthread_atfork(void (*prepare)() noexcept nogil, void (*parent)() noexcept nogil, void (*child)() noexcept nogil)
+
+
+def _default():
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        if os.environ.get(name, "").isdecimal():
+            return int(os.environ[name])
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+cdef int size = min(max(_default(), 1), TEAM_MAX)
+cdef int alone = 0  # how many have asked for one thread
+
+pthread_atfork(NULL, NULL, team_orphan)
+
+
+class Alone:
+    def __enter__(self):
+        global alone
+        alone += 1
+
+    def __exit__(self, *_):
+        global alone
+        alone -= 1
+
+
+cdef int threads() noexcept nogil:
+    return 1 if alone else size
+
+
+cdef void share(int threads, Py_ssize_t rows, Py_ssize_t grain, Work work, void *job) noexcept nogil:
+    team_share(threads, rows, grain, <TeamWork>work, job)

@@ -1,0 +1,216 @@
+"""What `write_images` writes, `read_images` reads back value for value; what a format cannot keep is refused.
+
+Pixels are what is kept: file names, colour profiles and other metadata of PNGs are not.
+"""
+
+import gzip
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mcbits.errors import DataError, UsageError
+from mcbits.files import whole_or_nothing
+from mcbits.images.idx import GZIP_MAGIC, read_idx, write_idx
+
+_FORMATS = ".npy, .npz, IDX (plain or .gz) or a folder of PNGs"
+_IDX_NAME = re.compile(r"(\.idx|[.-]idx\d-ubyte)(\.gz)?$", re.IGNORECASE)
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+# (bit depth, colour type) of the PNG header -> the mode in which Pillow keeps every value. Pillow's own mode
+# would not do: it silently drops the lower half of 16-bit colour.
+_PNG_MODES = {(1, 0): "1", (2, 0): "L", (4, 0): "L", (8, 0): "L", (8, 2): "RGB"}
+
+
+def as_images(array: NDArray[Any], name: str = "images") -> NDArray[np.uint8]:
+    """`array` as uint8 (n, *shape), no value changed and nothing copied: uint8 passes, bool becomes 0/1.
+
+    `name` is what errors call the array. Raises DataError for any other type, and for fewer than two
+    dimensions.
+    """
+    if array.dtype == bool:
+        array = array.view(np.uint8)
+    if array.dtype != np.uint8:
+        hint = (
+            "if every value lies in 0..255, hand over images.astype(numpy.uint8)"
+            if array.dtype.kind in "iu"
+            else "quantise them yourself first, since mcbits changes no value"
+        )
+        raise DataError(f"{name}: values of type {array.dtype}, where mcbits keeps uint8 and bool; {hint}")
+    if array.ndim < 2:
+        raise DataError(f"{name}: shape {array.shape}, where mcbits expects (images, *shape of one image)")
+    return array
+
+
+def read_images(path: str | PathLike[str]) -> NDArray[np.uint8]:
+    """The images in a file or folder, uint8 (n, *shape); the content decides the format, not the name.
+
+    .npy is memory-mapped; .npz holds one array or one called "images"; IDX may be gzipped. A folder
+    holds PNGs of one size and kind and nothing else (hidden files aside): they are taken in order of
+    name, 1-bit ones as 0/1, grey ones as (h, w), RGB ones as (h, w, 3). Nothing is unpickled. Raises
+    DataError for what is missing, damaged or cannot be kept exactly.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _read_pngs(path)
+    with _reading(path):
+        with open(path, "rb") as file:
+            magic = file.read(8)
+        if magic.startswith(b"\x93NUMPY"):
+            return as_images(np.load(path, mmap_mode="r", allow_pickle=False), str(path))
+        if magic.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+            return _read_npz(path)
+    if magic.startswith((GZIP_MAGIC, b"\0\0")):
+        return as_images(read_idx(path), str(path))
+    if magic == _PNG_MAGIC:
+        raise DataError(f"{path} is a single PNG: hand over the folder that holds the images")
+    raise DataError(f"{path} is no image file mcbits knows: hand over {_FORMATS}")
+
+
+def image_format(path: str | PathLike[str]) -> str:
+    """The format `write_images` would choose by the name: "npy", "npz", "idx" or, without a suffix, "png".
+
+    Raises UsageError for any other name.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix in (".npy", ".npz"):
+        return suffix[1:]
+    if _IDX_NAME.search(path.name):
+        return "idx"
+    if not suffix or path.is_dir():
+        return "png"
+    raise UsageError(f"cannot tell the format of {path}: end it in .npy, .npz, .idx or .idx.gz")
+
+
+def write_images(path: str | PathLike[str], images: NDArray[Any]) -> None:
+    """Write images, uint8 or bool (n, *shape), in the format the name asks for; whole or not at all.
+
+    A folder gets one PNG for each image, numbered with leading zeros: 1-bit where all values are 0 or 1,
+    else grey; RGB for shape (h, w, 3). A file of that name is replaced, a folder with content is not.
+    Raises DataError where the format cannot keep these images or the target cannot be written,
+    UsageError for a name that tells no format.
+    """
+    path = Path(path)
+    images = as_images(images)
+    kind = image_format(path)
+    if kind == "png":
+        _check_pngs(images)
+    with whole_or_nothing(path, folder=kind == "png") as draft:
+        if kind == "png":
+            _write_pngs(draft, images)
+        elif kind == "idx" and path.suffix.lower() == ".gz":
+            with open(draft, "wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as zipped:
+                write_idx(zipped, images)
+        else:
+            with open(draft, "wb") as file:
+                if kind == "npy":
+                    np.save(file, images, allow_pickle=False)
+                elif kind == "npz":
+                    np.savez_compressed(file, images=images)
+                else:
+                    write_idx(file, images)
+
+
+def write_npy(path: str | PathLike[str], blocks: Iterable[NDArray[Any]]) -> tuple[int, ...]:
+    """Write images that come in blocks (n, *shape) as one .npy, holding no more than one of them; returns its shape.
+
+    Otherwise as `write_images`.
+    """
+    path, count = Path(path), 0
+    with whole_or_nothing(path) as draft, open(draft, "wb") as file:
+        for block in blocks:
+            images = as_images(block)
+            if count == 0:
+                shape = images.shape[1:]
+                file.write(_npy_header((0, *shape)))
+            count += len(images)
+            file.write(np.ascontiguousarray(images).data)
+        # numpy leaves room in the header for an array that grows.
+        file.seek(0)
+        file.write(_npy_header((count, *shape)))
+    return count, *shape
+
+
+def _npy_header(shape: tuple[int, ...]) -> bytes:
+    file = BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except DataError:
+        raise
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
+    except Exception as error:  # numpy, zipfile, zlib and Pillow raise many kinds on damaged input
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path} is damaged or not what it seems: {reason}") from error
+
+
+def _read_npz(path: Path) -> NDArray[np.uint8]:
+    # Opened here, since numpy leaves open what it cannot read as an archive.
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+        names = archive.files
+        if "images" not in names and len(names) != 1:
+            raise DataError(f'{path} holds the arrays {names}: keep one, or call one "images"')
+        name = "images" if "images" in names else names[0]
+        return as_images(archive[name], f"{path}[{name}]")
+
+
+def _read_pngs(folder: Path) -> NDArray[np.uint8]:
+    with _reading(folder):
+        paths = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    for path in paths:
+        if path.suffix.lower() != ".png" or not path.is_file():
+            raise DataError(f"{folder} holds {path.name}, which is no PNG: move it out, or it would be lost")
+    if not paths:
+        raise DataError(f"{folder} holds no PNGs: hand over {_FORMATS}")
+    first, first_mode = _read_png(paths[0])
+    images = np.empty((len(paths), *first.shape), np.uint8)
+    for i, path in enumerate(paths):
+        image, mode = _read_png(path)
+        if (image.shape, mode) != (first.shape, first_mode):
+            raise DataError(
+                f"{path} has shape {image.shape} in mode {mode}, but {paths[0].name} {first.shape} in mode "
+                f"{first_mode}: keep PNGs of one kind in a folder"
+            )
+        images[i] = image
+    return images
+
+
+def _read_png(path: Path) -> tuple[NDArray[Any], str]:
+    with _reading(path), open(path, "rb") as file:
+        header = file.read(26)
+        file.seek(0)
+        with Image.open(file, formats=["PNG"]) as image:
+            mode = _PNG_MODES.get((header[24], header[25]))
+            if mode is None or "transparency" in image.info or getattr(image, "n_frames", 1) > 1:
+                raise DataError(
+                    f"{path} has a palette, transparency, 16 bits or several frames: use 1-bit, grey or RGB"
+                )
+            return np.asarray(image), mode
+
+
+def _check_pngs(images: NDArray[np.uint8]) -> None:
+    shape = images.shape[1:]
+    if images.size == 0 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
+        raise DataError(f"images of shape {images.shape} cannot be kept as PNGs: write to .npy instead")
+
+
+def _write_pngs(folder: Path, images: NDArray[np.uint8]) -> None:
+    folder.mkdir()
+    bilevel = images.ndim == 3 and images.max() <= 1
+    digits = len(str(len(images) - 1))
+    for i, image in enumerate(images):
+        pixels = np.ascontiguousarray(image)
+        Image.fromarray(pixels.view(bool) if bilevel else pixels).save(folder / f"{i:0{digits}d}.png")

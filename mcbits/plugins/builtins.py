@@ -1,0 +1,51 @@
+"""What mcbits itself registers, through the same hooks as anybody else, importing none of it."""
+
+from mcbits.plugins.hooks import Lazy, hookimpl
+
+
+@hookimpl
+def mcbits_coders() -> list[Lazy]:
+    return [
+        Lazy("mcbits.coders.simple:SimpleCoder", "SimpleCoder", "simple"),
+        Lazy("mcbits.coders.stochastic:StochasticCoder", "StochasticCoder", "stochastic"),
+        Lazy("mcbits.coders.bits_back:BitsBackCoder", "BitsBackCoder", "bb-elbo"),
+        Lazy("mcbits.coders.is_bits_back:ISBitsBackCoder", "ISBitsBackCoder", "bb-is"),
+        Lazy("mcbits.coders.cis_bits_back:CISBitsBackCoder", "CISBitsBackCoder", "bb-cis"),
+    ]
+
+
+@hookimpl
+def mcbits_bounds() -> list[Lazy]:
+    return [
+        Lazy("mcbits.bounds.elbo:ELBO", "elbo"),
+        Lazy("mcbits.bounds.iwae:IWAE", "iwae"),
+        Lazy("mcbits.bounds.coupled_iwae:CoupledIWAE", "ciwae"),
+        Lazy("mcbits.bounds.joint:Joint", "joint"),
+    ]
+
+
+@hookimpl
+def mcbits_models() -> list[Lazy]:
+    return [
+        Lazy("mcbits.models.binary_vae:BinaryVAE", "BinaryVAE"),
+        Lazy("mcbits.models.conv_vae:ConvVAE", "ConvVAE"),
+    ]
+
+
+@hookimpl
+def mcbits_frozen_models() -> list[Lazy]:
+    return [Lazy("mcbits.latents.vae:FrozenVAE", "VAE")]
+
+
+@hookimpl
+def mcbits_observation_models() -> list[Lazy]:
+    return [Lazy("mcbits.observations.bernoulli:BernoulliObservation", "bernoulli")]
+
+
+@hookimpl
+def mcbits_datasets() -> list[Lazy]:
+    return [
+        Lazy("mcbits.datasets.emnist:EMNIST", "EMNIST"),
+        Lazy("mcbits.datasets.mnist:MNIST", "MNIST"),
+        Lazy("mcbits.datasets.digits:Digits", "digits"),
+    ]

@@ -1,0 +1,336 @@
+"""Training is a function of its config: killed anywhere and resumed, it ends on the CPU in the same bits.
+
+A run directory holds `train_config.yml`, `model.safetensors` (the weights with the best test loss so far),
+`metrics.jsonl` (one line per epoch), `resume.safetensors` (everything the next epoch depends on; that of the
+epoch before is kept beside it), `lock`, and at the end `codec.safetensors` (the frozen model). Files are replaced
+whole, so that a reader never sees half of one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mcbits.datasets.base import Dataset
+from mcbits.datasets.binarize import binarize
+from mcbits.errors import DataError, McbitsError, ModelError, UsageError
+from mcbits.files import remove_drafts, write, writing
+from mcbits.latents.sequences import symbols
+from mcbits.plugins.registry import registry
+from mcbits.training.checkpoint import dump_float, dump_tensors, load_float, read_tensors
+from mcbits.training.evaluation import choose_device, ideal_rates
+
+if TYPE_CHECKING:
+    from mcbits.bounds.base import Bound
+    from mcbits.config import TrainConfig
+    from mcbits.models.base import Model
+
+# Where a run and its data lie and how long it is; any other key decides what the next epoch computes.
+_MAY_DIFFER = {"epochs", "exp_name", "logdir", "datadir", "workers"}
+_FILES = ("train_config.yml", "model.safetensors", "metrics.jsonl", "resume.safetensors", "codec.safetensors")
+_SECONDS_BETWEEN_REPORTS = 0.25
+
+
+def train(config: TrainConfig) -> Path:
+    """Train, or resume, the run that a config describes, and return its run directory, logdir/exp_name.
+
+    Progress goes to the listeners of job "train": `total` and `done` count images; the metrics are epoch,
+    loss (nats per image, minus the training bound) and, after an epoch, lr and test (bits/dim of that bound
+    on the test images).
+
+    A run that stopped goes on after the last epoch it completed, and epochs may grow. Raises UsageError if
+    any other key that matters has changed, another process is training there or the step cannot be compiled,
+    FreezeError before anything is trained or written for a model with a layer that has no exact form,
+    DataError for missing or unsuitable data and for what cannot be written, UnknownNameError for names,
+    McbitsError when the loss diverges. KeyboardInterrupt passes and leaves the last epoch's state.
+    """
+    bound: Bound = registry().bound(config.bound)()
+    model_class = registry().model(config.model)
+    dataset = registry().dataset(config.dataset).load(config.datadir, split=config.split)
+    device = choose_device(config.gpu)
+    run = Path(config.logdir) / config.exp_name
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), _single_threaded():
+        torch.manual_seed(config.seed)
+        model: Model = model_class(shape=dataset.train.shape[1:], latent_dim=config.latent_dim)
+        _check_symbols(dataset, model, config)
+        model.freeze()  # a layer without an exact form is refused now, not after the last epoch
+        levels = dataset.levels if config.binarize else None
+        images = torch.tensor(dataset.train).flatten(1)
+        model.initialise_from_data(images, levels or 1)
+        held_out = dataset.test if dataset.valid is None else dataset.valid
+        test = binarize(held_out, dataset.levels, config.seed) if config.binarize else held_out
+
+        run.mkdir(parents=True, exist_ok=True)
+        with _locked(run):
+            state = _State(run, config, model.to(device))
+            write(run / "train_config.yml", config.to_yaml().encode())
+            with _loss(config, bound, state) as loss_of:
+                _fit(config, state, bound, loss_of, images.to(device), levels, torch.tensor(test).to(device))
+            load_float(run).freeze().save(run / "codec.safetensors")
+    return run
+
+
+def learning_rate(config: TrainConfig, epoch: int) -> float:
+    """The rate of an epoch, counted from 1: constant, or lr * 10^(-i/7) for 3^i epochs, i = 0..7.
+
+    The latter is Burda et al. 2016's, 3,280 epochs in all; what is trained beyond them keeps the last rate.
+    """
+    if config.scheduler == "constant":
+        return config.lr
+    i = 0
+    while i < 7 and epoch > (3 ** (i + 1) - 1) // 2:
+        i += 1
+    return config.lr * 10 ** (-i / 7)
+
+
+def batches(images: Tensor, levels: int | None, batch_size: int) -> Iterator[Tensor]:
+    """One epoch of x, float32 (B, D) on the images' device, in a new order and with a new binarisation.
+
+    images: uint8 (n, D) of grey values 0..levels, x_d = 1 with probability grey / levels; or, where levels
+    is None, of symbols that pass unchanged. Each batch overwrites the one before it.
+    """
+    buffer = torch.empty(batch_size, images.shape[1], device=images.device)
+    noise = torch.empty_like(buffer)
+    for indices in torch.randperm(len(images), device=images.device).split(batch_size):
+        grey, x = images.index_select(0, indices), buffer[: len(indices)]
+        if levels is None:
+            x.copy_(grey)
+        else:
+            torch.lt(noise[: len(indices)].uniform_(0, levels), grey, out=x)
+        yield x
+
+
+class _State:
+    """What a run is between two epochs: weights, optimiser, random states, epoch, best test loss."""
+
+    def __init__(self, run: Path, config: TrainConfig, model: Model) -> None:
+        self.run = run
+        self.config = config.model_dump(mode="json", exclude=_MAY_DIFFER)
+        self.model = model
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, eps=config.eps, fused=True)
+        self.device = next(model.parameters()).device
+        self.epoch = 0
+        self.best = math.inf
+        if self.path.exists() or self.previous.exists():
+            self._load(config.epochs)
+
+    @property
+    def path(self) -> Path:
+        return self.run / "resume.safetensors"
+
+    @property
+    def previous(self) -> Path:
+        return self.run / "resume.previous.safetensors"
+
+    def save(self) -> None:
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            for key, tensor in self.optimizer.state[parameter].items():
+                tensors[f"adam.{key}.{name}"] = tensor
+        tensors["rng.cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
+        meta = {"epoch": self.epoch, "best": self.best, "config": self.config}
+        write(self.path, dump_tensors(tensors, meta), keep=self.previous)
+
+    def _load(self, epochs: int) -> None:
+        try:
+            tensors, meta = read_tensors(self.path)
+        except ModelError:
+            if not self.previous.exists():
+                raise
+            registry().hook.mcbits_notice(message=f"{self.path} is lost or damaged: going on from the epoch before")
+            tensors, meta = read_tensors(self.previous)
+            os.replace(self.previous, self.path)  # lest what is damaged be kept as the one before
+        self._check_same_run(meta, epochs)
+        names = [name for name, _ in self.model.named_parameters()]
+        try:
+            self.model.load_state_dict(_under(tensors, "model."))
+            adam = {key: _under(tensors, f"adam.{key}.") for key in ("step", "exp_avg", "exp_avg_sq")}
+            moments = {i: {key: adam[key][name] for key in adam} for i, name in enumerate(names)}
+            groups = self.optimizer.state_dict()["param_groups"]
+            self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+            torch.set_rng_state(tensors["rng.cpu"])
+            if self.device.type == "cuda":
+                torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
+        except (KeyError, RuntimeError) as error:
+            raise ModelError(f"{self.path} is of another network or device: give another exp_name") from error
+        self.epoch, self.best = meta["epoch"], meta["best"]
+
+    def _check_same_run(self, meta: dict[str, Any], epochs: int) -> None:
+        before, now = meta["config"], self.config
+        for key in sorted(before.keys() | now.keys()):
+            if before.get(key) != now.get(key):
+                raise UsageError(
+                    f"{self.run} was trained with {key} {before.get(key)}, not {now.get(key)}: "
+                    "go on with the same or give another exp_name"
+                )
+        if epochs < meta["epoch"]:
+            raise UsageError(
+                f"{self.run} already has {meta['epoch']} epochs, more than epochs {epochs}: "
+                "give as many or another exp_name"
+            )
+
+
+def _fit(
+    config: TrainConfig,
+    state: _State,
+    bound: Bound,
+    loss_of: Callable[[Tensor], Tensor],
+    images: Tensor,
+    levels: int | None,
+    test: Tensor,
+) -> None:
+    hook = registry().hook
+    metrics_path = state.run / "metrics.jsonl"
+    _drop_metrics_after(state.epoch, metrics_path)
+    hook.mcbits_started(job="train", total=config.epochs * len(images))
+    metrics: dict[str, float] = {"epoch": state.epoch}
+    while state.epoch < config.epochs:
+        epoch = state.epoch + 1
+        lr = state.optimizer.param_groups[0]["lr"] = learning_rate(config, epoch)
+        loss = _train_epoch(config, state, loss_of, images, levels)
+        rates, units = ideal_rates(state.model, test, bound, config.num_particles, seed=config.seed)
+        metrics = {"epoch": epoch, "lr": lr, "loss": loss, "test": float(np.average(rates, weights=units))}
+        if not (math.isfinite(loss) and math.isfinite(metrics["test"])):
+            raise McbitsError(f"the loss is no longer finite in epoch {epoch}: give a smaller lr")
+        # The state comes last: a kill before it repeats this epoch, to the same bits.
+        if metrics["test"] < state.best:
+            state.best = metrics["test"]
+            # What is frozen never stands beside newer weights.
+            (state.run / "codec.safetensors").unlink(missing_ok=True)
+            write(state.run / "model.safetensors", dump_float(state.model))
+        with writing(metrics_path), open(metrics_path, "a") as file:
+            file.write(json.dumps(metrics) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        state.epoch = epoch
+        state.save()
+        hook.mcbits_advanced(job="train", done=epoch * len(images), metrics=metrics)
+    hook.mcbits_finished(job="train", metrics={**metrics, "best": state.best})
+
+
+@contextmanager
+def _loss(config: TrainConfig, bound: Bound, state: _State) -> Iterator[Callable[[Tensor], Tensor]]:
+    """x (B, D) -> the mean loss of its images, nats, differentiable."""
+
+    def loss_of(x: Tensor) -> Tensor:
+        return -bound(state.model, x, config.num_particles).mean()
+
+    if not config.compile:
+        yield loss_of
+        return
+    from torch._dynamo import config as dynamo
+    from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
+
+    torch.compiler.reset()  # or what an earlier run compiled counts among the shapes
+    mode = "reduce-overhead" if state.device.type == "cuda" else "default"  # the former means CUDA graphs
+    try:
+        # Each shape is compiled on its own, and none left uncompiled because it is one too many: else the bits
+        # would depend on which shapes have come since the run was resumed.
+        with dynamo.patch(fail_on_recompile_limit_hit=True):
+            yield torch.compile(loss_of, dynamic=False, mode=mode)
+    except FailOnRecompileLimitHit as error:
+        raise UsageError(f"{config.model} has steps of too many shapes to compile: set compile false") from error
+    except TorchDynamoException as error:
+        reason = str(error).strip().partition("\n")[0]
+        hint = "set compile false, or install what torch.compile needs (a C++ compiler; on CUDA Triton)"
+        raise UsageError(f"the training step cannot be compiled ({reason}): {hint}") from error
+
+
+def _train_epoch(
+    config: TrainConfig, state: _State, loss_of: Callable[[Tensor], Tensor], images: Tensor, levels: int | None
+) -> float:
+    """One pass over the images; returns the mean loss, nats per image."""
+    optimizer = state.optimizer
+    state.model.train()
+    total = torch.zeros((), dtype=torch.float64, device=images.device)
+    seen, reported = 0, time.monotonic()
+    for x in batches(images, levels, config.batch_size):
+        optimizer.zero_grad()  # before the loss: a CUDA graph may reuse the memory of the last step's gradients
+        loss = loss_of(x)
+        loss.backward()
+        with _subnormals_are_zero():
+            optimizer.step()
+        total.add_(loss.detach(), alpha=len(x))
+        seen += len(x)
+        # Reading the loss waits for the device: rarely, and never once per step.
+        if time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
+            registry().hook.mcbits_advanced(
+                job="train",
+                done=state.epoch * len(images) + seen,
+                metrics={"epoch": state.epoch + 1, "loss": total.item() / seen},
+            )
+            reported = time.monotonic()
+    return total.item() / seen
+
+
+def _check_symbols(dataset: Dataset, model: Model, config: TrainConfig) -> None:
+    num_symbols = model.observation.num_symbols
+    parts = [part for part in (dataset.train, dataset.valid, dataset.test) if part is not None]
+    largest = max(int(symbols(part, model.sequences).max()) for part in parts)
+    if model.sequences and config.binarize:
+        raise UsageError(f"{config.model} is for sequences of symbols: set binarize false")
+    if not config.binarize and largest >= num_symbols:
+        raise DataError(
+            f"{config.dataset} has values beyond 0..{num_symbols - 1}, unknown to {config.model}: set binarize true"
+        )
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    names = [name for name in tensors if name.startswith(prefix)]
+    return {name.removeprefix(prefix): tensors[name] for name in names}
+
+
+def _drop_metrics_after(epoch: int, path: Path) -> None:
+    """Keep the lines of epochs 1..epoch: a killed run may have written one more, or half of it."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    write(path, b"".join(lines[:epoch]))
+
+
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    # Steps of milliseconds are too short to share: where another process is busy, two threads of torch wait for
+    # each other 30 times as long as one computes. And sums then come in one order, whatever the number of cores.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _subnormals_are_zero() -> Iterator[None]:
+    # Where a gradient is zero (of pixels that are black, mostly) Adam's mean decays to subnormal numbers, which
+    # processors compute with a hundred times more slowly, and stays there.
+    before = bool(torch.tensor(2.0**-127) == 0)  # torch has no getter
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
+
+
+@contextmanager
+def _locked(run: Path) -> Iterator[None]:
+    with open(run / "lock", "wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            hint = "wait for it or give another exp_name"
+            raise UsageError(f"another training is running in {run}: {hint}") from None
+        for name in _FILES:
+            remove_drafts(run / name)
+        yield
