@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, Self, TypeVar, get_type_hints
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf, TypeAdapter, ValidationError
 
+from mcbits.archive.options import REFINE, CodingOptions, Iterative
+from mcbits.coders.base import Coder
 from mcbits.errors import PluginError, UsageError
-from mcbits.plugins.registry import make_coder, nearest_name, registry
-
-if TYPE_CHECKING:
-    from mcbits.latents.options import Refinement
+from mcbits.latents.options import Precisions, Refinement, declared
+from mcbits.plugins.registry import nearest_name, registry
 
 C = TypeVar("C", bound=BaseModel)
 
@@ -29,7 +30,9 @@ def _one_directory(name: str) -> str:
 
 _Name = Annotated[str, AfterValidator(_one_directory)]
 
-__all__ = ["CompressConfig", "TrainConfig", "all_coder_options", "coder_options"]
+
+# Numbers are text where an option takes text: lanes 4.
+_COERCING = ConfigDict(allow_inf_nan=False, coerce_numbers_to_str=True)
 
 
 class _Config(BaseModel):
@@ -92,67 +95,32 @@ class TrainConfig(_Config):
     )
 
 
-class CompressConfig(_Config):
-    """Options of `mcbits compress` and `mcbits evaluate`, with those of the coder that is chosen."""
+class EvaluateConfig(_Config):
+    """Options of `mcbits evaluate`: a model, test images, and a coder whose bound gives the ideal rate."""
 
     train_config: Path | None = Field(default=None, description="the model: a run directory or its train_config.yml")
-    logdir: Path = Field(default=Path("runs"), description="where result directories are made")
     seed: int = Field(default=42, ge=0, description="seed of the choice of images, binarisation and initial bits")
-    gpu: int = Field(default=0, ge=-1, description="CUDA device for evaluate; -1, or no such device: the CPU")
+    gpu: int = Field(default=0, ge=-1, description="CUDA device of the float network; -1, or no such device: the CPU")
     datadir: Path = Field(default=Path("data"), description="where the dataset's files are (by default as in training)")
     dataset: str = Field(default="EMNIST", description="dataset to take test images of (by default as in training)")
     split: str = Field(default="mnist", description="the dataset's split (by default as in training)")
     binarize: bool = Field(default=True, description="draw every grey pixel as 0 or 1 (by default as in training)")
     num_compress: int = Field(default=0, ge=0, description="how many test images, chosen by the seed; 0 for all")
-    batch_compute: bool = Field(
-        default=True,
-        description="of the paper's configs; no effect, since all particles are always evaluated at once",
-    )
-    decode_check: bool = Field(
-        default=True, description="decode what was written and compare it, before the file gets its name"
-    )
     coder: str = Field(default="bb-is", description="coder: see `mcbits plugins`")
-    lprec: int = Field(default=32, ge=1, le=63, description="bits a stack head keeps at least")
-    bprec: int = Field(default=32, ge=1, le=63, description="bits per word of the stack's tail")
-    log_num_bucket: int = Field(default=8, ge=1, le=16, description="log2 of the latent's buckets per dimension")
-    prior_mprec: int = Field(default=8, ge=1, le=30, description="precision of the prior p(z), bits")
-    prop_mprec: int = Field(default=16, ge=1, le=30, description="precision of the proposal q(z|x), bits")
-    cond_mprec: int = Field(default=16, ge=1, le=30, description="precision of the likelihood p(x|z), bits")
-    index_mprec: int = Field(default=24, ge=1, le=30, description="precision of the particle weights Cat(w), bits")
-    iterative_post_improvement: bool = Field(
-        default=False, description="refine each q(z|x) by gradient steps; the decoder repeats them from x"
-    )
-    iterative_improvement_steps: int = Field(
-        default=50, ge=1, le=1_000, description="gradient steps an image; the time they take is the decoder's too"
-    )
-    iterative_improvement_lr: float = Field(default=0.01, gt=0, le=1, description="learning rate of these steps")
-    lanes: str = Field(
-        default="1", description="stacks that step together: faster, more initial bits; auto: as many as cost 0.5 %"
-    )
-    ramp: str = Field(
-        default="auto",
-        description="particles to add a step, from one, so that few initial bits are needed; auto: to fit; off",
-    )
-    workers: int = Field(default=1, ge=1, le=256, description="processes that code blocks at the same time; same bytes")
-    backend: str = Field(
-        default="numpy", description="what computes the network: numpy, torch or torch:DEVICE; same bytes"
-    )
-    coder_options: dict[str, Any] = Field(default_factory=dict, exclude=True)
-    exp_name: _Name = Field(
-        default_factory=lambda given: "_".join(
-            ["compress_{dataset}_{split}_{coder}".format_map(given)]
-            + [f"{key}={value}" for key, value in given["coder_options"].items()]
-        ),
-        validate_default=True,
-        description="name of the result directory; by default made of dataset, split, coder and its options",
-    )
+    given: dict[str, Any] = Field(default_factory=dict, exclude=True, description="options of the coder that were set")
+    options: InstanceOf[CodingOptions] = Field(exclude=True)
+
+    @classmethod
+    def declared(cls, coder: type[Coder] | None) -> dict[str, Option]:
+        """Return the options that are no fields of this class: a coder's, or without one what all coders share."""
+        return {} if coder is None else coder_options(coder)
 
     @classmethod
     def load(cls, path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Self:
         """As of any config, and the coder's own options are keys beside the others.
 
-        A file may hold options of coders that are not chosen, so that one file serves several coders; the
-        command line may not. `datadir`, `dataset`, `split`, `binarize` are by default those of the training.
+        One file serves `compress`, `evaluate` and several coders: what another of them reads is ignored in a file, but
+        not on the command line. `datadir`, `dataset`, `split`, `binarize` are by default those of the training.
         """
         layers = _Layers()
         if path is not None:
@@ -163,59 +131,98 @@ class CompressConfig(_Config):
         if (train_config := layers.values.get("train_config")) is not None:
             train_config = layers.convert(Path, "train_config", train_config)
             layers.inherit(train_config, ("datadir", "dataset", "split", "binarize"))
+        if REFINE not in cls.declared(None) and layers.convert(bool, REFINE, layers.values.get(REFINE, False)):
+            raise UsageError(f"evaluate does not refine q(z|x): leave out {REFINE}, or compress with it")
 
-        keys = [key for key in cls.model_fields if key != "coder_options"]
-        coder = registry().coder(str(layers.values.get("coder", cls.model_fields["coder"].default)))
-        options = coder_options(coder)
-        for key in [key for key in layers.values if key not in keys and key not in options]:
-            owners = [other.short for other, declared in all_coder_options() if key in declared]
-            if not owners:
-                raise layers.unknown(key, [*keys, *options], f" of {coder.name}")
-            if key not in ignorable:
-                raise UsageError(f"{coder.short} has no {key}: leave it out, or choose {' or '.join(owners)}")
-            del layers.values[key]
-        layers.values["coder_options"] = {
+        coder: type[Coder] = registry().coder(str(layers.values.get("coder", cls.model_fields["coder"].default)))
+        keys = [key for key, info in cls.model_fields.items() if not info.exclude]
+        own, shared = coder_options(coder), cls.declared(None)
+        for key in [key for key in layers.values if key not in keys and key not in own and key not in shared]:
+            layers.values.pop(key) if key in ignorable and _is_known(key) else layers.refuse(key, cls, coder)
+        found = {
             key: layers.convert(option.type, key, layers.values.pop(key))
-            for key, option in options.items()
+            for key, option in (shared | own).items()
             if key in layers.values
         }
+        layers.values["given"] = {key: value for key, value in found.items() if key in own}
+        seed = {"seed": layers.convert(int, "seed", layers.values.get("seed", cls.model_fields["seed"].default))}
+        layers.values["options"] = CodingOptions.of(coder.short, **found, **seed)
         return layers.build(cls)
 
     def to_yaml(self) -> str:
-        return _dump_yaml(self.model_dump(mode="json") | self.coder_options)
+        shared = {name: value for name, value in self.options.by_name().items() if name in self.declared(None)}
+        return _dump_yaml(self.model_dump(mode="json") | shared | self.given)
 
-    def make_refinement(self) -> Refinement | None:
-        """The iterative inference that is asked for; None if it is not."""
-        from mcbits.latents.options import Refinement
 
-        if not self.iterative_post_improvement:
-            return None
-        return Refinement(self.iterative_improvement_steps, self.iterative_improvement_lr)
+class CompressConfig(EvaluateConfig):
+    """Options of `mcbits compress`, with those of the coder that is chosen."""
 
-    def make_coder(self) -> Any:
-        """The chosen coder with its options; UsageError for a value out of range."""
-        return make_coder(self.coder, self.coder_options)
+    logdir: Path = Field(default=Path("runs"), description="where result directories are made")
+    gpu: int = Field(default=0, ge=-1, description="of the paper's configs; no effect: see backend")
+    batch_compute: bool = Field(
+        default=True,
+        description="of the paper's configs; no effect, since all particles are always evaluated at once",
+    )
+    backend: str = Field(
+        default="numpy", description="what computes the network: numpy, torch or torch:DEVICE; same bytes"
+    )
+    exp_name: _Name = Field(
+        default_factory=lambda given: "_".join(
+            ["compress_{dataset}_{split}_{coder}".format_map(given)]
+            + [f"{key}={value}" for key, value in given["given"].items()]
+        ),
+        validate_default=True,
+        description="name of the result directory; by default made of dataset, split, coder and its options",
+    )
+
+    @classmethod
+    def declared(cls, coder: type[Coder] | None) -> dict[str, Option]:
+        return _coding_options() if coder is None else coder_options(coder)
 
 
 @dataclass(frozen=True)
-class CoderOption:
-    """One field of a coder class."""
+class Option:
+    """One option that is declared as a field of a dataclass."""
 
     type: Any
     default: Any
     help: str
 
 
-def coder_options(coder: Any) -> dict[str, CoderOption]:
-    """The options of a coder class by name; PluginError where one has no type or the name of another."""
+def coder_options(coder: type[Coder]) -> dict[str, Option]:
+    """Return the options of a coder class by name; PluginError where one has no type or the name of another."""
     try:
-        types = get_type_hints(coder)
-        options = {f.name: CoderOption(types[f.name], f.default, f.metadata.get("help", "")) for f in fields(coder)}
+        options = _options_of(coder)
     except Exception as error:
         raise PluginError(f"coder {coder.name} declares no proper options: {' '.join(str(error).split())}") from error
-    if taken := sorted({*CompressConfig.model_fields, *_OF_THE_COMMANDS}.intersection(options)):
+    if taken := sorted({*CompressConfig.model_fields, *_coding_options(), *_OF_THE_COMMANDS}.intersection(options)):
         raise PluginError(f"coder {coder.name} must call its option {taken[0]} otherwise: mcbits has one of that name")
     return options
+
+
+@cache
+def _coding_options() -> dict[str, Option]:
+    """What is set alike for every coder, but for what has another way to be set on the command line."""
+    options: dict[str, Option] = {}
+    for each in (Precisions, Iterative, Refinement, CodingOptions):
+        options |= _options_of(each)
+    return {name: option for name, option in options.items() if name not in ("seed", "embed_model")}
+
+
+def _options_of(cls: Any) -> dict[str, Option]:
+    types = get_type_hints(cls)
+    return {
+        name: Option(types[f.name], f.default, f.metadata.get("help", ""))
+        for name, f in declared(cls).items()
+        if f.default is not MISSING and not (cls is CodingOptions and "help" not in f.metadata)
+    }
+
+
+def _is_known(key: str) -> bool:
+    """Whether a key means something to some command or coder that reads such a file."""
+    if key in CompressConfig.model_fields or key in _coding_options():
+        return True
+    return any(key in options for _, options in all_coder_options())
 
 
 _OF_THE_COMMANDS = ("input", "output", "model", "embed_model", "no_verify", "config", "json", "quiet", "debug", "help")
@@ -239,6 +246,16 @@ class _Layers:
         layer = _read_yaml(path)
         self.add({key: layer[key] for key in keys if key in layer and key not in self.values}, f"in {path}")
 
+    def refuse(self, key: str, cls: type[EvaluateConfig], coder: type[Coder]) -> NoReturn:
+        """UsageError for a key that neither the command nor the coder has."""
+        owners = [other.short for other, options in all_coder_options() if key in options]
+        if owners:
+            raise UsageError(f"{coder.short} has no {key}: leave it out, or choose {' or '.join(owners)}")
+        if _is_known(key):
+            raise UsageError(f"{key} is for compress alone ({self.sources[key]}): leave it out")
+        known = [name for name, info in cls.model_fields.items() if not info.exclude]
+        raise self.unknown(key, [*known, *cls.declared(None), *coder_options(coder)], f" of {coder.short}")
+
     def unknown(self, key: str, known: Iterable[str], owner: str = "") -> UsageError:
         nearest = nearest_name(key, list(known))
         hint = f"did you mean {nearest}?" if nearest else f"there are {', '.join(known)}"
@@ -246,7 +263,8 @@ class _Layers:
 
     def convert(self, kind: Any, key: str, value: Any) -> Any:
         try:
-            return TypeAdapter(kind).validate_python(value)
+            adapter = TypeAdapter(kind, config=None if kind is Path else _COERCING)
+            return adapter.validate_python(value)
         except ValidationError as error:
             raise self._wrong(key, error) from None
 
@@ -266,7 +284,7 @@ def _key(key: str) -> str:
     return str(key).replace("-", "_")
 
 
-def all_coder_options() -> Iterator[tuple[Any, dict[str, CoderOption]]]:
+def all_coder_options() -> Iterator[tuple[type[Coder], dict[str, Option]]]:
     """Every coder class with its options; one that fails is left out, and says so when it is chosen."""
     for coder in registry().classes("coder"):
         with suppress(PluginError):

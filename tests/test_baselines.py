@@ -42,9 +42,9 @@ def test_every_compressor_is_measured_in_both_modes(images: np.ndarray) -> None:
     names = {"gzip -9", "bz2 -9", "xz -9e", "zstd -22", "PNG", "WebP lossless"} | JPEG_XL
     assert by_name(results, "archive").keys() == by_name(results, "each").keys() == names
     for result in results:
-        assert result.bits_per_dim == 8 * result.bytes / images.size
+        assert result.file == 8 * result.file_bytes / images.size
     for name, result in by_name(results, "archive").items():
-        assert result.bytes < by_name(results, "each")[name].bytes
+        assert result.file_bytes < by_name(results, "each")[name].file_bytes
 
 
 DECOMPRESS = {
@@ -83,7 +83,7 @@ def test_a_tiled_picture_holds_every_image(columns: int) -> None:
 def test_pixels_of_one_bit_are_offered_as_bits() -> None:
     noise = np.random.default_rng(0).integers(0, 2, (50, 16, 16), np.uint8)
     for result in by_name(baselines(noise), "archive").values():
-        assert 1 <= result.bits_per_dim < 1.5
+        assert 1 <= result.file < 1.5
 
 
 def test_shapes_that_are_no_pictures_leave_pictures_out() -> None:
@@ -159,7 +159,7 @@ def test_no_images_are_refused() -> None:
 
 def test_the_small_xz_dictionary_costs_the_competitor_nothing() -> None:
     images = binarize(blobs(200, 255), 255, 0)
-    ours = by_name(baselines(images), "archive")["xz -9e"].bytes
+    ours = by_name(baselines(images), "archive")["xz -9e"].file_bytes
     assert ours <= len(lzma.compress(images.tobytes(), preset=9 | lzma.PRESET_EXTREME))
     assert ours <= len(lzma.compress(np.packbits(images).tobytes(), preset=9 | lzma.PRESET_EXTREME))
 
@@ -168,7 +168,7 @@ def test_real_digits_compress_as_measured_before() -> None:
     pytest.importorskip("sklearn")
     dataset = Digits.load()
     archive = by_name(baselines(binarize(dataset.test, dataset.levels, 0)), "archive")
-    assert 0.6 < min(result.bits_per_dim for result in archive.values()) < 0.7
+    assert 0.6 < min(result.file for result in archive.values()) < 0.7
 
 
 def test_real_binarised_emnist_is_no_smaller_than_its_noise() -> None:
@@ -176,4 +176,4 @@ def test_real_binarised_emnist_is_no_smaller_than_its_noise() -> None:
     if not path.exists():
         pytest.skip(f"the real images are absent: {path}")
     for result in baselines(read_images(path)[:100]):
-        assert result.bits_per_dim > 0.1532
+        assert result.file > 0.1532

@@ -14,7 +14,7 @@ import pytest
 
 from mcbits.cli import COMMANDS, main
 from mcbits.cli.progress import Bars
-from mcbits.config import CompressConfig, TrainConfig
+from mcbits.config import CompressConfig, EvaluateConfig, TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -108,7 +108,7 @@ def test_every_command_has_help_and_every_config_key_is_in_it(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     for command in COMMANDS:
         assert run(command, "--help")[0] == 0
-    for command, cls in (("train", TrainConfig), ("compress", CompressConfig), ("evaluate", CompressConfig)):
+    for command, cls in (("train", TrainConfig), ("compress", CompressConfig), ("evaluate", EvaluateConfig)):
         shown = run(command, "--help")[1]
         for key, info in cls.model_fields.items():
             assert info.exclude or re.search(rf"--{key}\b.*\w", shown), key
@@ -151,9 +151,9 @@ def test_run_directory_feeds_evaluate_and_compress(run, trained, tmp_path):
     code, out, err = run("compress", *options, "--num_compress=50", "--logdir", tmp_path, "--exp-name", "here")
     report = json.loads(out)
     assert code == 0 and report["num_images"] == 50 and report["num_particles"] == 3
-    assert abs(report["net"] - ideal["bits_per_dim"]) < 0.05
+    assert abs(report["net"] - ideal["ideal"]) < 0.05
     file = tmp_path / "here" / "images.mcb"
-    assert report["total"] * 50 * 64 / 8 == pytest.approx(file.stat().st_size)
+    assert report["file"] * 50 * 64 / 8 == pytest.approx(file.stat().st_size)
     assert json.loads((tmp_path / "here" / "results.json").read_text()) == report
     assert CompressConfig.load(tmp_path / "here" / "compress_config.yml").num_compress == 50
     assert json.loads(run("info", file, "--json")[1])["num_images"] == 50
@@ -172,7 +172,7 @@ def test_same_seed_compresses_the_same_images_into_the_same_bytes(run, trained, 
 def test_progress_goes_to_stderr_and_quiet_silences_it(run, trained, source, tmp_path):
     options = ["compress", source, "-o", tmp_path / "x.mcb", "--model", trained]
     _, out, err = run(*options)
-    assert re.search(r"compress: finished .*net .*net\+initial ", err) and "\x1b" not in err and "\x1b" not in out
+    assert re.search(r"compress: finished .*net .*message ", err) and "\x1b" not in err and "\x1b" not in out
     _, quiet_out, quiet_err = run(*options, "--quiet")
     assert quiet_err == "" and "bits/dim" in quiet_out
 
@@ -306,8 +306,8 @@ def test_demo_restores_what_every_coder_wrote_in_another_process(run, monkeypatc
     rows = {row["coder"]: row for row in document["coders"]}
     assert list(rows) == ["simple", "stochastic", "bb-elbo", "bb-is", "bb-cis"]
     for row in rows.values():
-        assert row["total"] == pytest.approx(8 * row["bytes"] / np.prod(document["images"]))
-        assert row["net"] < row["total"] and row["net"] == pytest.approx(row["ideal"], abs=0.01)
+        assert row["file"] == pytest.approx(8 * row["file_bytes"] / np.prod(document["images"]))
+        assert row["net"] < row["message"] < row["file"] and row["net"] == pytest.approx(row["ideal"], abs=0.01)
     assert rows["bb-is"]["net"] < rows["bb-elbo"]["net"] < rows["stochastic"]["net"]
     assert {"gzip -9", "bz2 -9", "PNG", "WebP lossless"} <= {other["name"] for other in document["baselines"]}
 
@@ -401,7 +401,7 @@ def test_no_figure_of_a_table_is_cut_off_where_there_is_no_terminal(run, monkeyp
     monkeypatch.delenv("COLUMNS", raising=False)
     code, out, _ = run("toy", "--coder", "bb-elbo,bb-is", "--num_particles", "4", "--num_symbols", 200, "--quiet")
     assert code == 0 and "\u2026" not in out
-    assert re.search(r"net - ideal .* net - entropy .* total - net .* initial bits", out)
+    assert re.search(r"net - ideal .* net - entropy .* initial bits", out)
 
 
 def test_no_verify_decodes_nothing_and_writes_the_same_bytes(run, fails, trained, source, coded, monkeypatch, tmp_path):

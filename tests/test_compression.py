@@ -12,12 +12,14 @@ import pytest
 import torch
 
 import mcbits
-from mcbits.archive.jobs import compress_file, decompress_file, info, make_coder, verify
+from mcbits.archive.jobs import compress_file, decompress_file, info, verify
+from mcbits.archive.options import CodingOptions
 from mcbits.coders.is_bits_back import ISBitsBackCoder
 from mcbits.errors import DataError, FormatError, ModelError, UnknownNameError, UsageError
 from mcbits.latents.options import Precisions
 from mcbits.latents.vae import FrozenVAE
 from mcbits.models.binary_vae import BinaryVAE
+from mcbits.plugins.registry import make_coder
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 OPTIONS = {"simple": {}, "stochastic": {}, "bb-elbo": {}, "bb-is": {"num_particles": 4}, "bb-cis": {"num_particles": 4}}
@@ -58,20 +60,20 @@ def test_a_ramp_saves_initial_bits_and_decodes(vae, images, tmp_path):
     coder = make_coder("bb-is", {"num_particles": 30})
     reports = {}
     for ramp in ("off", "auto", "0.3"):
-        reports[ramp] = compress_file(images, tmp_path / "x.mcb", vae, coder=coder, ramp=ramp)
+        reports[ramp] = compress_file(images, tmp_path / "x.mcb", vae, CodingOptions(coder, ramp=ramp))
         assert np.array_equal(decompress_file(tmp_path / "x.mcb", vae), images)
     assert reports["auto"].initial_bits < reports["off"].initial_bits / 5
     assert reports["auto"].file_bytes < reports["off"].file_bytes
     assert info(tmp_path / "x.mcb")["ramp"] == pytest.approx(0.3, abs=1 / 256)
     for wrong in ("on", "-1", "nan", "0"):
         with pytest.raises(UsageError, match="ramp"):
-            compress_file(images, tmp_path / "x.mcb", vae, coder=coder, ramp=wrong)
+            compress_file(images, tmp_path / "x.mcb", vae, CodingOptions(coder, ramp=wrong))
     with pytest.raises(UsageError, match="bb-cis takes no ramp"):
         mcbits.compress(images, vae, "bb-cis", ramp="2")
 
 
 def test_blocks_are_independent_and_whole(vae, images, monkeypatch):
-    monkeypatch.setattr("mcbits.archive.jobs.BLOCK_SIZE", 16)
+    monkeypatch.setattr("mcbits.archive.encoding.BLOCK_SIZE", 16)
     blob = mcbits.compress(images, vae, "bb-is", lanes=5, num_particles=3)
     assert np.array_equal(mcbits.decompress(blob, vae), images)
 
@@ -89,9 +91,9 @@ def test_any_precisions_decode(vae, images):
 
 
 def test_the_total_is_the_size_of_the_file(vae, images, tmp_path):
-    report = compress_file(images, tmp_path / "x.mcb", vae, coder=make_coder("bb-cis", {"num_particles": 2}))
+    report = compress_file(images, tmp_path / "x.mcb", vae, CodingOptions(make_coder("bb-cis", {"num_particles": 2})))
     size = (tmp_path / "x.mcb").stat().st_size
-    assert report.file_bytes == size and report.total == 8 * size / images.size
+    assert report.file_bytes == size and report.file == 8 * size / images.size
     assert report.net == pytest.approx(report.ideal, rel=1e-3)
     stack_bytes = (report.net * images.size + report.initial_bits) / 8
     assert size - stack_bytes < 300
@@ -99,7 +101,7 @@ def test_the_total_is_the_size_of_the_file(vae, images, tmp_path):
 
 
 def test_an_embedded_model_is_enough(vae, images, tmp_path):
-    compress_file(images, tmp_path / "x.mcb", vae, coder=make_coder("bb-elbo", {}), embed_model=True)
+    compress_file(images, tmp_path / "x.mcb", vae, CodingOptions(make_coder("bb-elbo", {}), embed_model=True))
     assert np.array_equal(decompress_file(tmp_path / "x.mcb"), images)
     assert verify(tmp_path / "x.mcb")["decoded"]
     assert info(tmp_path / "x.mcb")["model_id"] == vae.model_id
@@ -142,7 +144,7 @@ def test_images_the_model_cannot_code_are_refused(vae, images, tmp_path):
         images[:0],
     ):
         with pytest.raises(DataError):
-            compress_file(wrong, tmp_path / "x.mcb", vae, coder=make_coder("bb-elbo", {}))
+            compress_file(wrong, tmp_path / "x.mcb", vae, CodingOptions(make_coder("bb-elbo", {})))
     assert not list(tmp_path.iterdir())
 
 
@@ -224,7 +226,9 @@ def test_published_checkpoints_reach_the_reference_rates(coder, particles, tmp_p
         pytest.skip(f"needs the published checkpoints in {SHARED}")
     images = np.load(SHARED / "data" / "emnist" / "eval500.npy")
     options = {} if coder == "bb-elbo" else {"num_particles": particles}
-    report = compress_file(images, tmp_path / "x.mcb", checkpoint, coder=make_coder(coder, options), ramp="off")
+    report = compress_file(
+        images, tmp_path / "x.mcb", checkpoint, CodingOptions(make_coder(coder, options), ramp="off")
+    )
     assert report.net == pytest.approx(REFERENCE[coder, particles], abs=5e-4)
     assert report.net == pytest.approx(report.ideal, abs=1e-4)
     # Verified by decoding as it was written; once more from the file alone.
@@ -237,7 +241,7 @@ def test_frozen_file_or_nothing():
 
 
 def test_workers_and_iterables_give_the_same_bytes(vae, images, monkeypatch):
-    monkeypatch.setattr("mcbits.archive.jobs.BLOCK_SIZE", 16)
+    monkeypatch.setattr("mcbits.archive.encoding.BLOCK_SIZE", 16)
     alone = mcbits.compress(images, vae, "bb-is", num_particles=3)
     pieces = (images[first : first + 7] for first in range(0, 60, 7))
     assert mcbits.compress(pieces, vae, "bb-is", num_particles=3) == alone
@@ -284,7 +288,9 @@ def test_threads_that_share_a_model_write_and_read_what_one_after_the_other_woul
 @pytest.mark.parametrize("coder", OPTIONS)
 def test_automatic_lanes_keep_initial_bits_below_half_a_percent(vae, coder, tmp_path):
     many = (np.random.default_rng(0).random((2000, 5, 6)) < 0.3).astype(np.uint8)
-    report = compress_file(many, tmp_path / "x.mcb", vae, coder=make_coder(coder, OPTIONS[coder]), lanes="auto")
+    report = compress_file(
+        many, tmp_path / "x.mcb", vae, CodingOptions(make_coder(coder, OPTIONS[coder]), lanes="auto")
+    )
     assert info(tmp_path / "x.mcb")["lanes"] > 1 or coder == "bb-cis"
     # The words drawn are whole, the estimate is not.
     assert report.initial_bits < 0.0065 * 8 * report.file_bytes

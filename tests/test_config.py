@@ -29,7 +29,7 @@ def test_minus_and_underscore_are_one_key(tmp_path):
     path = write(tmp_path / "c.yml", "batch-size: 7\n")
     assert TrainConfig.load(path).batch_size == 7
     assert TrainConfig.load(path, {"batch_size": 8}).batch_size == 8
-    assert CompressConfig.load(path=None, overrides={"num-particles": "5"}).coder_options == {"num_particles": 5}
+    assert CompressConfig.load(path=None, overrides={"num-particles": "5"}).given == {"num_particles": 5}
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_yaml_of_a_config_loads_as_an_equal_config(tmp_path_factory, values):
 def test_yaml_of_a_compress_config_keeps_the_options_of_its_coder(tmp_path):
     config = CompressConfig.load(None, {"coder": "bb-is", "num_particles": "7", "lanes": "3"})
     again = CompressConfig.load(write(tmp_path / "c.yml", config.to_yaml()))
-    assert again == config and again.make_coder().num_particles == 7
+    assert again == config and again.options.coder.num_particles == 7
 
 
 def test_unknown_coder_option_suggests_the_nearest_of_keys_and_coder_options():
@@ -100,7 +100,7 @@ def test_unknown_coder_option_suggests_the_nearest_of_keys_and_coder_options():
 
 def test_file_may_hold_options_of_other_coders_than_the_chosen(tmp_path):
     path = write(tmp_path / "c.yml", "coder: bb-is\nnum_particles: 50\n")
-    assert CompressConfig.load(path, {"coder": "bb-elbo"}).coder_options == {}
+    assert CompressConfig.load(path, {"coder": "bb-elbo"}).given == {}
     with pytest.raises(UsageError, match=r"no option 'num_partikels'.*did you mean num_particles"):
         CompressConfig.load(write(path, "num_partikels: 50\n"), {"coder": "bb-is"})
 
@@ -108,8 +108,8 @@ def test_file_may_hold_options_of_other_coders_than_the_chosen(tmp_path):
 def test_coder_option_out_of_range_or_of_wrong_type_is_a_usage_error():
     with pytest.raises(UsageError, match="num_particles.*'many'.*integer"):
         CompressConfig.load(None, {"coder": "bb-is", "num_particles": "many"})
-    with pytest.raises(UsageError, match="num_particles.*at least 1"):
-        CompressConfig.load(None, {"coder": "bb-is", "num_particles": "0"}).make_coder()
+    with pytest.raises(UsageError, match="num_particles.*between 1"):
+        CompressConfig.load(None, {"coder": "bb-is", "num_particles": "0"})
 
 
 def test_unknown_coder_suggests_the_nearest():

@@ -275,7 +275,7 @@ def test_precisions_that_the_file_was_not_made_with_are_an_error_of_mcbits(vae, 
 
 
 def test_what_compress_writes_can_be_read_however_large_its_images(vae, images, monkeypatch):
-    monkeypatch.setattr("mcbits.archive.jobs.BLOCK_SIZE", MAX_BLOCK // images[0].size + 1)
+    monkeypatch.setattr("mcbits.archive.encoding.BLOCK_SIZE", MAX_BLOCK // images[0].size + 1)
     assert np.array_equal(mcbits.decompress(mcbits.compress(images, vae, "bb-elbo", verify=False), vae), images)
 
 

@@ -16,7 +16,8 @@ from torch import nn
 
 import mcbits
 from mcbits.archive.format import read_header
-from mcbits.archive.jobs import compress_file, info, make_coder
+from mcbits.archive.jobs import compress_file, info
+from mcbits.archive.options import CodingOptions
 from mcbits.errors import FormatError, UsageError
 from mcbits.exact import FixedPoint, FrozenNetwork
 from mcbits.exact.freeze import freeze
@@ -25,6 +26,7 @@ from mcbits.latents.options import MAX_STEPS, Precisions, Refinement
 from mcbits.latents.refinement import Refiner
 from mcbits.latents.vae import FrozenVAE
 from mcbits.models.binary_vae import BinaryVAE
+from mcbits.plugins.registry import make_coder
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 CODERS = {"simple": {}, "stochastic": {}, "bb-elbo": {}, "bb-is": {"num_particles": 4}, "bb-cis": {"num_particles": 4}}
@@ -176,7 +178,7 @@ def test_decompress_inverts_compress_with_refined_posteriors(vae, images, coder,
 def test_refining_lowers_the_rate(vae, images, tmp_path, coder):
     made = make_coder(coder, CODERS[coder])
     plain, better = (
-        compress_file(images, tmp_path / "x.mcb", vae, coder=made, lanes=60, ramp="off", refinement=refinement)
+        compress_file(images, tmp_path / "x.mcb", vae, CodingOptions(made, lanes=60, ramp="off", refinement=refinement))
         for refinement in (None, Refinement(steps=50, lr=0.05))
     )
     assert better.ideal < plain.ideal and better.net < plain.net
@@ -184,7 +186,9 @@ def test_refining_lowers_the_rate(vae, images, tmp_path, coder):
 
 def test_the_file_keeps_steps_and_learning_rate_exactly(vae, images, tmp_path):
     rate = 0.1 + 0.2
-    compress_file(images, tmp_path / "x.mcb", vae, coder=make_coder("bb-elbo", {}), refinement=Refinement(3, rate))
+    compress_file(
+        images, tmp_path / "x.mcb", vae, CodingOptions(make_coder("bb-elbo", {}), refinement=Refinement(3, rate))
+    )
     assert info(tmp_path / "x.mcb")["refinement"] == {"steps": 3, "lr": rate}
 
 
@@ -279,7 +283,7 @@ def test_published_checkpoints_gain_and_decode_in_a_fresh_process(coder, particl
     frozen.save(tmp_path / "codec.safetensors")
     made = make_coder(coder, {} if coder == "bb-elbo" else {"num_particles": particles})
     plain, better = (
-        compress_file(images, tmp_path / "x.mcb", frozen, coder=made, verify=False, refinement=refinement)
+        compress_file(images, tmp_path / "x.mcb", frozen, CodingOptions(made, verify=False, refinement=refinement))
         for refinement in (None, Refinement(steps=50, lr=0.01))
     )
     assert plain.net - better.net > gain and better.file_bytes < plain.file_bytes

@@ -11,12 +11,14 @@ from html import unescape
 import numpy as np
 import pytest
 
-from mcbits.archive.jobs import compress_file, load_model, make_coder
+from mcbits.archive.jobs import compress_file, load_model
+from mcbits.archive.options import CodingOptions
 from mcbits.cli import main
 from mcbits.config import CompressConfig
 from mcbits.datasets.selection import test_images as images_of
 from mcbits.errors import UsageError
 from mcbits.latents.vae import Precisions
+from mcbits.plugins.registry import make_coder
 from mcbits.studies.report import measure, write_report
 
 pytest.importorskip("matplotlib")
@@ -169,9 +171,9 @@ def test_noise_entropy_is_that_of_independent_coins():
 
 @pytest.mark.parametrize("coder, ramp", [("bb-is", "off"), ("bb-is", "auto"), ("bb-cis", "off")])
 def test_initial_bits_grow_to_those_of_the_file(coder, ramp, model, images, tmp_path):
-    made = make_coder(coder, {"num_particles": 5})
-    initial, net = measure.initial_bits(model, images, made, ramp, 7)
-    report = compress_file(images, tmp_path / "x.mcb", model.vae, coder=made, seed=7, ramp=ramp)
+    options = CodingOptions.of(coder, num_particles=5, seed=7, ramp=ramp)
+    initial, net = measure.initial_bits(images, model.vae, options)
+    report = compress_file(images, tmp_path / "x.mcb", model.vae, options)
     assert (np.diff(initial) >= 0).all() and initial[-1] == pytest.approx(report.initial_bits)
     assert net[-1] == pytest.approx(report.net * images.size)
 
@@ -179,7 +181,7 @@ def test_initial_bits_grow_to_those_of_the_file(coder, ramp, model, images, tmp_
 def test_codelengths_are_those_of_the_coder_and_their_pixels_part_of_them(model, images, tmp_path):
     found = measure.codelengths(model, images, 20, 0)
     made = make_coder("bb-is", {"num_particles": 20})
-    report = compress_file(images, tmp_path / "x.mcb", model.vae, coder=made, ramp="off", verify=False)
+    report = compress_file(images, tmp_path / "x.mcb", model.vae, CodingOptions(made, ramp="off", verify=False))
     assert np.corrcoef(found.ideal, report.per_image)[0, 1] > 0.99
     assert found.ideal.mean() / images[0].size == pytest.approx(report.ideal, rel=0.02)
     assert found.pixels.shape == images.shape and (found.pixels > 0).all()
@@ -190,7 +192,7 @@ def test_reconstructions_are_probabilities_that_favour_the_image(model, images):
     means = measure.reconstructions(model, images, 0)
     assert means.shape == images.shape and means.min() > 0 and means.max() < 1
     assert means[images == 1].mean() > means[images == 0].mean() + 0.1
-    assert measure.samples(model, 5, 0).shape == (5, *images.shape[1:])
+    assert measure.samples(model, 5, 0, images.shape[1:]).shape == (5, *images.shape[1:])
 
 
 def test_labels_are_kept_apart_and_near_what_they_label():

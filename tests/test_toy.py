@@ -169,8 +169,6 @@ def test_coupling_keeps_initial_bits_where_one_particle_has_them() -> None:
     truth = Truth(mixture(), mixture().sample(400, 1))
     independent, coupled = (measure(c(16), truth, 4, 2) for c in (ISBitsBackCoder, CISBitsBackCoder))
     assert coupled.initial_bits < 20 + 33 < independent.initial_bits
-    for found in (independent, coupled):
-        assert found.total - found.net == pytest.approx(found.initial_bits * 4 / 400)
 
 
 def test_a_coder_from_anywhere_may_bring_its_exact_rate() -> None:
@@ -227,7 +225,7 @@ def test_the_command_measures_every_coder_at_every_number_of_particles(capsys) -
     assert document["entropy"] == truth.entropy
     again = measure(ISBitsBackCoder(4), truth, 30, 2)
     row = document["results"][4]
-    assert (row["net"], row["ideal"], row["total"]) == (again.net, again.ideal, again.total)
+    assert (row["net"], row["ideal"], row["initial_bits"]) == (again.net, again.ideal, again.initial_bits)
 
 
 def test_the_table_shows_the_entropy_and_every_coder(capsys, monkeypatch) -> None:
@@ -243,7 +241,7 @@ def test_the_table_shows_the_entropy_and_every_coder(capsys, monkeypatch) -> Non
     ("arguments", "message"),
     [
         (("--num_particles", "1,x"), "'1,x' is no list of integers"),
-        (("--num_particles", "0"), "num_particles must be at least 1"),
+        (("--num_particles", "0"), "num_particles must be between 1 and 65536"),
         (("--coder", "bb-iss"), "did you mean bb-is"),
     ],
 )

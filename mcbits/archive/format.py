@@ -41,6 +41,7 @@ VERSION = 1
 END = 0xFFFFFFFF
 MAX_HEADER = 1 << 16
 MAX_BLOCK = 1 << 30
+MAX_LANES = 1 << 20
 RAMP_UNIT = 256
 """A ramp is an integer: this many make one more particle a step."""
 
@@ -222,8 +223,8 @@ def info(source: str | Path) -> dict[str, Any]:
         "sha256": end.digest.hex(),
         "file_bytes": size,
         "header_bytes": start - len(header.model),
-        "total": 8 * size / units if units else 0.0,
-        "unit": "bits/frame" if header.sequences else "bits/dim",
+        "file": 8 * size / units if units else 0.0,
+        "unit": "frame" if header.sequences else "dim",
     }
 
 
@@ -324,7 +325,7 @@ def _check(header: Header) -> None:
         and 1 <= len(header.shape) <= 8
         and all(integer(d, 1, 1 << 24) for d in header.shape)
         and header.dtype in ("uint8", "bool")
-        and integer(header.lanes, 1, 1 << 20)
+        and integer(header.lanes, 1, MAX_LANES)
         and integer(header.block_size, 1, MAX_BLOCK)
         and integer(header.ramp, 0, 1 << 32)
         and header.block_size * prod(header.shape) <= MAX_BLOCK

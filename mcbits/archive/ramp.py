@@ -2,7 +2,6 @@
 stack."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcbits._rans import Stack
-from mcbits.archive.format import RAMP_UNIT
+from mcbits.archive.format import MAX_LANES, RAMP_UNIT
 from mcbits.coders.base import Coder
 from mcbits.distributions import CODELENGTH_UNIT
 from mcbits.errors import UsageError
@@ -26,12 +25,12 @@ def coder_at(coder: Coder, ramp: int, step: int) -> Coder:
     ramp."""
     if ramp == 0:
         return coder
-    return _with_particles(coder, min(coder.num_particles, 1 + step * ramp // RAMP_UNIT))  # type: ignore[attr-defined]
+    return _with_particles(coder, min(coder.num_particles, 1 + step * ramp // RAMP_UNIT))
 
 
 @lru_cache
 def _with_particles(coder: Coder, num_particles: int) -> Coder:
-    return replace(coder, num_particles=num_particles)  # type: ignore[call-arg]
+    return coder.with_particles(num_particles)
 
 
 Trial = Callable[[], Iterable[tuple[NDArray[Any], LatentModel]]]
@@ -50,7 +49,7 @@ def parse_ramp(text: str, coder: Coder, trial: Trial) -> int:
         if not coder.ramped:
             raise UsageError(f"{coder.short} takes no ramp: its initial bits do not grow with particles")
         return ramp
-    if text == "off" or not coder.ramped or coder.num_particles == 1:  # type: ignore[attr-defined]
+    if text == "off" or not coder.ramped or coder.num_particles == 1:
         return 0
     # Each step adds about `rate` bits to the message, and each particle more takes `cost` bits out of it for a while.
     rate, few = _costs(coder, 1, trial)
@@ -58,25 +57,24 @@ def parse_ramp(text: str, coder: Coder, trial: Trial) -> int:
     return max(1, int(RAMP_UNIT * _MARGIN * rate / max((many - few) / 2, 1.0)))
 
 
-def parse_lanes(lanes: int | str, coder: Coder, ramp: int, trial: Trial, num_images: int) -> int:
-    """The number of lanes that `--lanes` asks for; "auto": so many that initial bits stay below 0.5 % of a block."""
-    if lanes == "auto":
-        particles = 1 if ramp else getattr(coder, "num_particles", 1)
-        rate, initial = _costs(coder, particles, trial)
-        return max(1, min(num_images, int(0.005 * num_images * rate / (initial + _HEAD_BITS))))
-    try:
-        number = int(str(lanes))
-    except ValueError:
-        number = 0
-    if not 1 <= number <= 1 << 16:
-        raise UsageError(f"lanes must be auto or between 1 and 65536, not {lanes}")
-    return number
+def parse_lanes(text: str, coder: Coder, ramp: int, trial: Trial, most: int) -> int:
+    """The number of lanes that `--lanes` asks for; "auto": so many that initial bits stay below 0.5 % of a block.
+
+    `most` is how many images a step may have: those of the block, or what the model allows.
+    """
+    if text == "auto":
+        if most == 1:
+            return 1
+        rate, initial = _costs(coder, 1 if ramp else coder.num_particles, trial)
+        return max(1, min(most, int(0.005 * most * rate / (initial + _HEAD_BITS))))
+    if not (text.isascii() and text.isdecimal() and 1 <= int(text) <= MAX_LANES):
+        raise UsageError(f"lanes must be auto or between 1 and {MAX_LANES}, not {text}")
+    return int(text)
 
 
 def _costs(coder: Coder, num_particles: int, trial: Trial) -> tuple[float, float]:
     """Mean ideal codelength and initial bits of what is tried, each on a fresh stack."""
-    if hasattr(coder, "num_particles"):
-        coder = _with_particles(coder, num_particles)
+    coder = _with_particles(coder, num_particles)
     lengths, initial = [], []
     for x, model in trial():
         stack = Stack(len(x))

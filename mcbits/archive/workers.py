@@ -31,7 +31,7 @@ class Workers:
     This process is one of the `number`: it begins while the others start. Whoever is free takes the next block.
     """
 
-    def __init__(self, number: int, codec: BlockCodec, vae: FrozenModel):
+    def __init__(self, number: int, codec: BlockCodec, frozen: FrozenModel):
         self._codec, self._ahead, self._free = codec, 2 * number, number - 1
         self._waiting: deque[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]] = deque()
         self._lock, self._alone = RLock(), Alone()
@@ -39,13 +39,13 @@ class Workers:
         context = get_context("spawn")
         models: SimpleQueue[bytes] = context.SimpleQueue()
         self._pool = ProcessPoolExecutor(
-            number - 1, context, initializer=_start, initargs=(codec.header, models, vae.backend)
+            number - 1, context, initializer=_start, initargs=(codec.header, models, frozen.backend)
         )
         with _single_threaded():
             for _ in range(number - 1):
                 self._pool.submit(int)  # a process starts with the first work there is for it
         # Who sends a model waits until the process is there to read it: not this thread, which has blocks to code.
-        Thread(target=_send, args=(models, vae.data, number - 1), daemon=True).start()
+        Thread(target=_send, args=(models, frozen.data, number - 1), daemon=True).start()
 
     def encode(self, blocks: Iterable[NDArray[Any]], seed: int) -> Iterator[Block]:
         """As BlockCodec.encode on each block in turn."""
@@ -132,7 +132,7 @@ def _start(header: Header, models: "SimpleQueue[bytes]", backend: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
     Alone().__enter__()
     Thread(target=_end_with_parent, daemon=True).start()
-    _codec = BlockCodec(header, load_frozen(models.get(), backend))
+    _codec = BlockCodec.of(header, load_frozen(models.get(), backend))
 
 
 def _end_with_parent() -> None:

@@ -16,6 +16,7 @@ import typer
 
 from mcbits import __doc__ as summary
 from mcbits import __version__
+from mcbits.cli.flags import OptionalBooleans, spelt
 from mcbits.cli.output import printable
 from mcbits.errors import McbitsError
 
@@ -64,11 +65,10 @@ def _run(args: list[str]) -> int:
     name = args[0] if args and args[0] in COMMANDS else None
     app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
     app.callback(help=summary)(_options)
-    commands = {each: _load(each) for each in ([name] if name else COMMANDS)}
-    for each, command in commands.items():
-        app.command(each)(command)
-    flags: frozenset[str] = getattr(commands[name], "flags", frozenset()) if name else frozenset()
-    return app(_normalise(args, flags), prog_name="mcbits", standalone_mode=False) or 0
+    settings = {"token_normalize_func": spelt}
+    for each in [name] if name else COMMANDS:
+        app.command(each, cls=OptionalBooleans, context_settings=settings)(_load(each))
+    return app(args, prog_name="mcbits", standalone_mode=False) or 0
 
 
 def _load(name: str) -> Callable[..., Any]:
@@ -89,27 +89,6 @@ def _options(
     ] = False,
 ) -> None:
     pass
-
-
-def _normalise(args: list[str], flags: frozenset[str]) -> list[str]:
-    """Spell `--num-particles` with `_`, and a bare `--binarize` (any of `flags`) as `--binarize=true`."""
-    normal: list[str] = []
-    for i, arg in enumerate(args):
-        if arg == "--":
-            return normal + args[i:]
-        if not arg.startswith("--"):
-            normal.append(arg)
-            continue
-        option, equals, value = arg[2:].partition("=")
-        option = option.replace("-", "_")
-        if option in flags and not equals and not _is_boolean(args[i + 1 : i + 2]):
-            equals, value = "=", "true"
-        normal.append(f"--{option}{equals}{value}")
-    return normal
-
-
-def _is_boolean(following: list[str]) -> bool:
-    return bool(following) and following[0].lower() in {"true", "false", "yes", "no", "on", "off", "1", "0"}
 
 
 def _line(error: Exception) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from numpy.typing import NDArray
 
-from mcbits.cli.flags import Debug, Json, Quiet
+from mcbits.cli.flags import Flags, with_flags
 from mcbits.cli.output import print_table, show
 from mcbits.cli.progress import progress
 from mcbits.config import CompressConfig
@@ -20,6 +20,7 @@ def _option(name: str, metavar: str, help: str) -> Any:
     return typer.Option(f"--{name}", metavar=metavar, help=help, show_default=False)
 
 
+@with_flags
 def baselines(
     input: Annotated[
         str | None,
@@ -41,9 +42,8 @@ def baselines(
         _option("binarize", "true|false", "Draw grey pixels as 0 or 1 (default true for a dataset, false for INPUT)."),
     ] = None,
     seed: Annotated[str | None, _option("seed", "INT", "Seed of the choice and of binarisation (default 42).")] = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    flags: Flags,
 ) -> None:
     """Measure gzip, bz2, xz, zstd, PNG, WebP and JPEG XL, on all images in one file and on a file for each."""
     from mcbits.studies.baselines import baselines, left_out
@@ -60,16 +60,17 @@ def baselines(
         images = read_images(input)
         if binarize is not None and config.binarize:
             images = binarized(images, 255, config.seed)
-    with progress(quiet):
+    with progress(flags.quiet):
         results = baselines(images)
     missing = left_out(results)
-    if json:
-        show({"images": images.shape, "baselines": [asdict(each) for each in results], "left_out": missing}, "", json)
+    if flags.json:
+        show(
+            {"images": images.shape, "baselines": [asdict(each) for each in results], "left_out": missing},
+            "",
+            flags.json,
+        )
     else:
         _print_table(images, results, missing)
-
-
-baselines.flags = frozenset({"binarize"})  # type: ignore[attr-defined]
 
 
 def _print_table(images: NDArray[Any], results: list[Any], missing: dict[str, str]) -> None:
@@ -88,6 +89,6 @@ def _print_table(images: NDArray[Any], results: list[Any], missing: dict[str, st
         cells = []
         for mode in ("archive", "each"):
             found = [each for each in results if (each.name, each.mode) == (name, mode)]
-            cells += [f"{found[0].bytes:,}", f"{found[0].bits_per_dim:.4f}"] if found else ["", ""]
+            cells += [f"{found[0].file_bytes:,}", f"{found[0].file:.4f}"] if found else ["", ""]
         table.add_row(name, *cells)
     print_table(table)

@@ -1,6 +1,6 @@
 """`mcbits compress` stores exactly what it is handed, or refuses: grey becomes binary only on request."""
 
-from dataclasses import asdict, fields
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +8,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from mcbits.cli.flags import ConfigFile, Debug, Json, Quiet
+from mcbits.cli.flags import ConfigFile, Flags, with_flags
 from mcbits.cli.options import config_options
 from mcbits.cli.output import as_json, show
 from mcbits.cli.progress import progress
@@ -16,7 +16,7 @@ from mcbits.config import CompressConfig
 from mcbits.datasets import binarize
 from mcbits.datasets.selection import test_images
 from mcbits.errors import DataError, UsageError
-from mcbits.files import check_target, whole_or_nothing
+from mcbits.files import check_target, write
 from mcbits.images import read_images
 from mcbits.plugins.registry import registry
 
@@ -34,6 +34,7 @@ Embed = Annotated[bool, typer.Option("--embed_model", help="Store the model in t
 
 
 @config_options(CompressConfig)
+@with_flags
 def compress(
     overrides: dict[str, str],
     input: Input = None,
@@ -42,9 +43,8 @@ def compress(
     embed_model: Embed = False,
     no_verify: NoVerify = False,
     config: ConfigFile = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    flags: Flags,
 ) -> None:
     """Compress INPUT, or test images of a dataset, into one file."""
     if no_verify:
@@ -59,13 +59,12 @@ def compress(
         raise UsageError("there is no file to write: say -o OUT.mcb")
     if output is not None:
         check_target(output)
-    coder = checked.make_coder()
+    options = replace(checked.options, embed_model=embed_model)
 
     from mcbits import load_model
     from mcbits.archive.jobs import compress_file
-    from mcbits.latents.options import Precisions
 
-    with progress(quiet):
+    with progress(flags.quiet):
         frozen = load_model(path, checked.backend)
         images = (
             test_images(checked)
@@ -73,31 +72,17 @@ def compress(
             else _own_images(input, frozen.num_symbols, frozen.sequences, checked, overrides)
         )
         destination = output or _result_directory(checked) / "images.mcb"
-        report = compress_file(
-            images,
-            destination,
-            frozen,
-            coder=coder,
-            precisions=Precisions(**{each.name: getattr(checked, each.name) for each in fields(Precisions)}),
-            seed=checked.seed,
-            lanes=checked.lanes,
-            ramp=checked.ramp,
-            workers=checked.workers,
-            embed_model=embed_model,
-            refinement=checked.make_refinement(),
-            verify=checked.decode_check,
-        )
-    figures = {key: value for key, value in asdict(report).items() if key not in ("per_image", "units")}
-    document = {"file": destination, "coder": coder.name, **checked.coder_options, **figures}
+        cost = compress_file(images, destination, frozen, options)
+    document = {"output": destination, "coder": options.coder.short, **options.coder.get_config(), **cost.figures()}
     if output is None:
-        with whole_or_nothing(destination.with_name("results.json")) as draft:
-            draft.write_text(as_json(document))
+        write(destination.with_name("results.json"), as_json(document).encode())
     show(
         document,
-        f"{destination}: {report.num_images} images in {report.file_bytes:,} bytes, "
-        f"{report.num_images / report.seconds:,.0f} images/s\n"
-        f"bits/{report.unit}: ideal {report.ideal:.4f}, net {report.net:.4f}, total {report.total:.4f}",
-        json,
+        f"{destination}: {cost.num_images} images in {cost.file_bytes:,} bytes, "
+        f"{cost.num_images / cost.encode_seconds:,.0f} images/s\n"
+        f"bits/{cost.unit}: ideal {cost.ideal:.4f}, net {cost.net:.4f}, message {cost.message:.4f}, "
+        f"file {cost.file:.4f}",
+        flags.json,
     )
 
 
@@ -124,6 +109,5 @@ def _own_images(
 def _result_directory(config: CompressConfig) -> Path:
     directory = config.logdir / config.exp_name
     directory.mkdir(parents=True, exist_ok=True)
-    with whole_or_nothing(directory / "compress_config.yml") as draft:
-        draft.write_text(config.to_yaml())
+    write(directory / "compress_config.yml", config.to_yaml().encode())
     return directory

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mcbits.cli.flags import Debug, File, Json, Model, Quiet
+from mcbits.cli.flags import File, Flags, Model, with_flags
 from mcbits.cli.output import show
 from mcbits.cli.progress import progress
 from mcbits.errors import UsageError
@@ -19,6 +19,7 @@ MaxSize = Annotated[
 ]
 
 
+@with_flags
 def decompress(
     file: File,
     output: Output,
@@ -26,9 +27,8 @@ def decompress(
     workers: Workers = 1,
     backend: Backend = "numpy",
     max_size: MaxSize = "4G",
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    flags: Flags,
 ) -> None:
     """Restore the images of a .mcb file."""
     from mcbits import load_model
@@ -39,13 +39,13 @@ def decompress(
     limit = _bytes(max_size)
     # A target that cannot be written is refused before the work, not after it.
     check_target(output, folder=image_format(output) == "png")
-    with progress(quiet):
+    with progress(flags.quiet):
         frozen = load_model(model, backend) if model else None
         start = time.perf_counter()
         shape = restore(file, output, frozen, workers=workers, backend=backend, max_size=limit)
         seconds = time.perf_counter() - start
-    document = {"file": output, "shape": shape, "seconds": seconds}
-    show(document, f"{output}: {shape[0]} images restored, {shape[0] / seconds:,.0f} images/s", json)
+    document = {"output": output, "shape": shape, "seconds": seconds}
+    show(document, f"{output}: {shape[0]} images restored, {shape[0] / seconds:,.0f} images/s", flags.json)
 
 
 def _bytes(size: str) -> int:

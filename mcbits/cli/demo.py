@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcbits.cli.flags import Debug, Json, Quiet
+from mcbits.cli.flags import Flags, with_flags
 from mcbits.cli.output import print_table, show
 from mcbits.cli.progress import progress
 from mcbits.config import CompressConfig, TrainConfig
@@ -31,12 +31,13 @@ CODERS: tuple[dict[str, Any], ...] = (
 )
 
 
-def demo(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
+@with_flags
+def demo(flags: Flags) -> None:
     """Train on scikit-learn's digits, compress held-out ones with every coder, restore and compare them."""
     from mcbits.studies.baselines import baselines
     from mcbits.training.loop import train
 
-    with progress(quiet), tempfile.TemporaryDirectory(prefix="mcbits-demo-") as directory:
+    with progress(flags.quiet), tempfile.TemporaryDirectory(prefix="mcbits-demo-") as directory:
         run = train(
             TrainConfig(
                 dataset="digits",
@@ -47,11 +48,14 @@ def demo(json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None
                 logdir=Path(directory),
             )
         )
-        rows = [_code(CompressConfig.load(None, {"train_config": run, **options})) for options in CODERS]
+        rows = [
+            _code(CompressConfig.load(None, {"train_config": run, "decode_check": False, **options}))
+            for options in CODERS
+        ]
         images = test_images(CompressConfig.load(None, {"train_config": run}))
         others = [asdict(each) for each in baselines(images) if each.mode == "archive"]
-    if json:
-        show({"images": images.shape, "coders": rows, "baselines": others}, "", json)
+    if flags.json:
+        show({"images": images.shape, "coders": rows, "baselines": others}, "", flags.json)
     else:
         _print_table(images, rows, others)
 
@@ -61,10 +65,10 @@ def _code(config: CompressConfig) -> dict[str, Any]:
     from mcbits import load_model
     from mcbits.archive.jobs import compress_file
 
-    images, coder = test_images(config), config.make_coder()
+    images = test_images(config)
     run = Path(str(config.train_config))
     file, restored = run / f"{config.coder}.mcb", run / f"{config.coder}.npy"
-    report = compress_file(images, file, load_model(run), coder=coder, seed=config.seed, verify=False)
+    cost = compress_file(images, file, load_model(run), config.options)
     command = [sys.executable, "-m", "mcbits", "decompress", str(file), "-o", str(restored)]
     process = subprocess.run([*command, "--model", str(run), "--json", "--quiet"], capture_output=True, text=True)
     if process.returncode:
@@ -72,13 +76,10 @@ def _code(config: CompressConfig) -> dict[str, Any]:
     if _sha256(np.load(restored)) != _sha256(images):
         raise DataError(f"{config.coder}: the restored images differ from the original ones")
     return {
-        "coder": config.coder,
-        **config.coder_options,
-        "ideal": report.ideal,
-        "net": report.net,
-        "total": report.total,
-        "bytes": report.file_bytes,
-        "encode_images_per_second": len(images) / report.seconds,
+        "coder": config.options.coder.short,
+        **config.given,
+        **{key: getattr(cost, key) for key in ("unit", "ideal", "net", "message", "file", "file_bytes")},
+        "encode_images_per_second": len(images) / cost.encode_seconds,
         "decode_images_per_second": len(images) / json_module.loads(process.stdout)["seconds"],
     }
 
@@ -92,22 +93,22 @@ def _print_table(images: NDArray[np.uint8], rows: list[dict[str, Any]], others: 
 
     table = Table(
         title=f"{len(images)} held-out digits of 8 x 8 binary pixels: bits/dim, bytes, images/s",
-        caption="Restored from each file by a separate process, SHA-256 equal. Net leaves out the header "
-        "and the initial bits, which fade as images are added; total is the file. The model is "
+        caption="Restored from each file by a separate process, SHA-256 equal. Net leaves out the "
+        "initial bits, which the message has and which fade as images are added; file is all bytes. The model is "
         "stored once, elsewhere.",
         caption_justify="left",
     )
     table.add_column("")
-    for heading in ("N", "ideal", "net", "total", "bytes", "encode/s", "decode/s"):
+    for heading in ("N", "ideal", "net", "message", "file", "bytes", "encode/s", "decode/s"):
         table.add_column(heading, justify="right")
     for row in rows:
         table.add_row(
             row["coder"],
             str(row.get("num_particles", "")),
-            *(f"{row[key]:.4f}" for key in ("ideal", "net", "total")),
-            *(f"{row[key]:,.0f}" for key in ("bytes", "encode_images_per_second", "decode_images_per_second")),
+            *(f"{row[key]:.4f}" for key in ("ideal", "net", "message", "file")),
+            *(f"{row[key]:,.0f}" for key in ("file_bytes", "encode_images_per_second", "decode_images_per_second")),
         )
     table.add_section()
     for other in others:
-        table.add_row(other["name"], "", "", "", f"{other['bits_per_dim']:.4f}", f"{other['bytes']:,}", "", "")
+        table.add_row(other["name"], "", "", "", "", f"{other['file']:.4f}", f"{other['file_bytes']:,}", "", "")
     print_table(table)

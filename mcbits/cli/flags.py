@@ -1,13 +1,89 @@
-"""The options that mean the same in every command."""
+"""The options that mean the same in every command, and how a command gets them."""
 
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress and no notices.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of options; the command line wins.")]
 File = Annotated[Path, typer.Argument(metavar="FILE.mcb", help="The compressed file.")]
 Model = Annotated[Path | None, typer.Option("--model", help="The model, unless the file embeds it.")]
+
+Command = Callable[..., Any]
+
+BOOLEAN = "true|false"
+"""What help shows for the value of an option that is true or false."""
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What every command takes: whether to print one JSON document, and to show no progress and no notices."""
+
+    json: bool
+    quiet: bool
+
+
+def with_flags(command: Command) -> Command:
+    """Give a command --json, --quiet and --debug, which become its argument `flags`."""
+    flags = {
+        "json": "Print one JSON document.",
+        "quiet": "No progress and no notices.",
+        "debug": "Show the traceback of an error.",  # main looks for it, since an error may come before any command
+    }
+    parameters = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=False,
+            annotation=Annotated[bool, typer.Option(f"--{name}", help=text)],
+        )
+        for name, text in flags.items()
+    ]
+    return expanded(command, "flags", parameters, lambda given: Flags(given["json"], given["quiet"]))
+
+
+class OptionalBooleans(TyperCommand):
+    """A command of typer whose booleans may be followed by true or false, and by themselves mean true."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        booleans = {
+            opt for parameter in self.params if getattr(parameter, "metavar", None) == BOOLEAN for opt in parameter.opts
+        }
+        end = args.index("--") if "--" in args else len(args)
+        for i, arg in enumerate(args[:end]):
+            if f"--{spelt(arg[2:])}" in booleans and args[i + 1 : i + 2] not in (["true"], ["false"]):
+                args[i] = f"{arg}=true"
+        parsed: list[str] = super().parse_args(ctx, args)
+        return parsed
+
+
+def spelt(name: str) -> str:
+    """Return the name of an option as it is declared: `-` and `_` are the same."""
+    return name.replace("-", "_")
+
+
+def expanded(
+    command: Command, name: str, parameters: list[inspect.Parameter], build: Callable[[dict[str, Any]], Any]
+) -> Command:
+    """The command whose argument `name` is built from other parameters, which it then has in its place."""
+
+    def wrapper(**given: Any) -> Any:
+        taken = {parameter.name: given.pop(parameter.name) for parameter in parameters}
+        return command(**{name: build(taken)}, **given)
+
+    hints = get_type_hints(command, include_extras=True)
+    own = [
+        parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in inspect.signature(command).parameters.values()
+        if parameter.name != name
+    ]
+    wrapper.__doc__ = command.__doc__
+    wrapper.__signature__ = inspect.Signature(own + parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in own + parameters}
+    return wrapper

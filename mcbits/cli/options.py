@@ -5,41 +5,29 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
 
-from mcbits.config import CoderOption, CompressConfig, all_coder_options
+from mcbits.cli.flags import BOOLEAN, Command, expanded
+from mcbits.config import EvaluateConfig, Option, all_coder_options
 
 
-def config_options(cls: type[BaseModel]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def config_options(cls: type[BaseModel]) -> Callable[[Command], Command]:
     """Give a command every option of a config class; those that were given become its argument `overrides`.
 
-    Values stay text, since the config checks and converts them. The command's attribute `flags` names the
-    options whose value may be left out, meaning true.
+    Values stay text, since the config checks and converts them.
     """
-    options = list(_parameters(cls))
-    names = [option.name for option in options]
 
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapper(**given: Any) -> Any:
-            overrides = {name: given[name] for name in names if given[name] is not None}
-            return command(overrides=overrides, **{k: v for k, v in given.items() if k not in names})
-
-        hints = get_type_hints(command, include_extras=True)
-        own = [
-            parameter.replace(annotation=hints[parameter.name], kind=inspect.Parameter.KEYWORD_ONLY)
-            for parameter in inspect.signature(command).parameters.values()
-            if parameter.name != "overrides"
-        ]
-        wrapper.__doc__ = command.__doc__
-        wrapper.__signature__ = inspect.Signature(own + options)  # type: ignore[attr-defined]
-        wrapper.__annotations__ = {parameter.name: parameter.annotation for parameter in own + options}
-        wrapper.flags = frozenset(  # type: ignore[attr-defined]
-            option.name for option in options if option.annotation.__metadata__[0].metavar == "true|false"
+    def decorate(command: Command) -> Command:
+        parameters = list(_parameters(cls))
+        return expanded(
+            command,
+            "overrides",
+            parameters,
+            lambda given: {name: value for name, value in given.items() if value is not None},
         )
-        return wrapper
 
     return decorate
 
@@ -49,8 +37,10 @@ def _parameters(cls: type[BaseModel]) -> Iterator[inspect.Parameter]:
         if not info.exclude:
             default = None if info.default_factory or info.default is None else info.default
             yield _parameter(name, info.annotation, info.description or "", default, "Options of this job")
-    if cls is CompressConfig:
-        declared: dict[str, tuple[CoderOption, list[str]]] = {}
+    if issubclass(cls, EvaluateConfig):
+        for name, option in cls.declared(None).items():
+            yield _parameter(name, option.type, option.help, option.default, "Options of this job")
+        declared: dict[str, tuple[Option, list[str]]] = {}
         for coder, options in all_coder_options():
             for name, option in options.items():
                 declared.setdefault(name, (option, []))[1].append(coder.short)
@@ -60,10 +50,11 @@ def _parameters(cls: type[BaseModel]) -> Iterator[inspect.Parameter]:
 
 
 def _parameter(name: str, kind: Any, help: str, default: Any, panel: str) -> inspect.Parameter:
+    shown = str(default).lower() if kind is bool else default
     option = typer.Option(
         f"--{name}",
         metavar=_metavar(kind),
-        help=help if default is None else f"{help} (default {str(default).lower() if kind is bool else default})",
+        help=help if default is None else f"{help} (default {shown})",
         show_default=False,
         rich_help_panel=panel,
     )
@@ -76,4 +67,4 @@ def _metavar(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return "|".join(map(str, get_args(kind)))
     kind = next((each for each in get_args(kind) if each is not type(None)), kind)
-    return {bool: "true|false", int: "INT", float: "FLOAT", Path: "PATH"}.get(kind, "TEXT")
+    return {bool: BOOLEAN, int: "INT", float: "FLOAT", Path: "PATH"}.get(kind, "TEXT")

@@ -2,15 +2,16 @@
 
 from dataclasses import asdict
 
-from mcbits.cli.flags import Debug, Json
+from mcbits.cli.flags import Flags, with_flags
 from mcbits.cli.output import show
 from mcbits.plugins.registry import KINDS, PluginInfo, registry
 
 
-def plugins(json: Json = False, debug: Debug = False) -> None:
+@with_flags
+def plugins(flags: Flags) -> None:
     """List coders, bounds, models, observation models and datasets, by plugin."""
     infos = registry().describe()
-    show({"plugins": [asdict(info) for info in infos]}, "\n\n".join(map(_text, infos)), json)
+    show({"plugins": [asdict(info) for info in infos]}, "\n\n".join(map(_text, infos)), flags.json)
 
 
 def _text(info: PluginInfo) -> str:

@@ -107,12 +107,7 @@ class Bars:
         self._progress.stop()
 
 
-# What a running job can know of the total leaves out the file's header and the stacks' heads.
-_LABELS = {"total": "net+initial"}
-
-
 def _format(metrics: dict[str, float]) -> str:
     return "  ".join(
-        f"{_LABELS.get(name, name)} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in metrics.items()
+        f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}" for name, value in metrics.items()
     )

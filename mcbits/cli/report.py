@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mcbits.cli.flags import Debug, Json, Quiet
+from mcbits.cli.flags import Flags, with_flags
 from mcbits.cli.output import show
 from mcbits.cli.progress import progress
 
@@ -18,17 +18,17 @@ DataDir = Annotated[
 ]
 
 
+@with_flags
 def report(
     source: Source,
     output: Output,
     datadir: DataDir = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    flags: Flags,
 ) -> None:
     """Draw rates, training, reconstructions, samples, bits per pixel and initial bits on one self-contained page."""
     from mcbits.studies.report import write_report
 
-    with progress(quiet):
+    with progress(flags.quiet):
         files = write_report(source, output, datadir)
-    show({"page": files[0], "pictures": files[1:]}, f"{files[0]}: {len(files) - 1} pictures", json)
+    show({"page": files[0], "pictures": files[1:]}, f"{files[0]}: {len(files) - 1} pictures", flags.json)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mcbits.cli.flags import Debug, Json, Quiet
+from mcbits.cli.flags import Flags, with_flags
 from mcbits.cli.output import print_table, show
 from mcbits.cli.progress import progress
 from mcbits.studies.reproduce import Cell, Table, find_tables
@@ -31,6 +31,7 @@ Seed = Annotated[
 ]
 
 
+@with_flags
 def reproduce(
     table: TableName,
     checkpoints: Checkpoints = Path("checkpoints"),
@@ -38,24 +39,23 @@ def reproduce(
     output: Output = Path("runs") / "reproduce",
     num_compress: NumCompress = None,
     seed: Seed = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    flags: Flags,
 ) -> None:
     """Measure a table of the paper: evaluate, compress, decode and compare every cell; goes on where it was stopped."""
     from mcbits.studies.reproduce import reproduce
 
     paths = find_tables(table)
     titles = [Table.load(path).title for path in paths]  # a bad table is an error before the first cell
-    with progress(quiet):
+    with progress(flags.quiet):
         results = [
             reproduce(path, checkpoints, datadir, output, num_compress=num_compress, seed=seed) for path in paths
         ]
-    if json:
+    if flags.json:
         show(
             {path.stem: [cell.to_dict() for cell in cells] for path, cells in zip(paths, results, strict=True)},
             "",
-            json,
+            flags.json,
         )
     else:
         for title, cells in zip(titles, results, strict=True):
@@ -65,25 +65,25 @@ def reproduce(
 def _print_table(title: str, cells: list[Cell]) -> None:
     from rich.table import Table
 
-    totals = any(cell.published_total is not None for cell in cells)
+    messages = any(cell.published_message is not None for cell in cells)
     units = sorted({cell.outcome.unit for cell in cells if cell.outcome}) or ["dim"]
     counts = sorted({cell.outcome.num_images for cell in cells if cell.outcome})
     table = Table(
         title=f"{title}: bits/{' or '.join(units)} of {' or '.join(f'{n:,}' for n in counts) or 'no'} images",
-        caption="Published: net, and total, of other images. Evaluated: the float network. Ideal: the coder's bound, "
+        caption="Published: net, and message, of other images. Evaluated: the float network. Ideal: the coder's bound, "
         "on the particles it drew. Net: what the message grew by. s.e.: of a mean over images. Diff.: net minus "
-        "published, in s.e. of this difference. Total: the message, with initial bits and stack heads. File: all its "
+        "published, in s.e. of this difference. Message: net, initial bits and stack heads. File: all its "
         "bytes, without the model. ms: per image. Every file was decoded and compared.",
         caption_justify="left",
     )
     table.add_column("")
     table.add_column("train to test")
     headings = ["published", "evaluated", "ideal", "net", "s.e.", "diff./s.e."]
-    headings += ["publ. total"] * totals + ["total", "file", "enc. ms", "dec. ms"]
+    headings += ["publ. message"] * messages + ["message", "file", "enc. ms", "dec. ms"]
     for heading in headings:
         table.add_column(heading, justify="right")
     for cell, following in zip(cells, [*cells[1:], cells[-1]], strict=True):
-        table.add_row(cell.label, f"{cell.train} to {cell.test}", *_figures(cell, totals))
+        table.add_row(cell.label, f"{cell.train} to {cell.test}", *_figures(cell, messages))
         if (following.train, following.test) != (cell.train, cell.test):
             table.add_section()
     # Where there is no room the terminal wraps, since a figure that is cut off is worth nothing.
@@ -93,15 +93,15 @@ def _print_table(title: str, cells: list[Cell]) -> None:
             print(f"skipped {cell.title}: {cell.skipped}")
 
 
-def _figures(cell: Cell, totals: bool) -> list[str]:
-    o, published_total = cell.outcome, [_rate(cell.published_total)] * totals
+def _figures(cell: Cell, messages: bool) -> list[str]:
+    o, published_message = cell.outcome, [_rate(cell.published_message)] * messages
     if o is None:
-        return [_rate(cell.published), "skipped", "", "", "", "", *published_total]
+        return [_rate(cell.published), "skipped", "", "", "", "", *published_message]
     return [
         *map(_rate, (cell.published, o.evaluated, o.ideal, o.net, o.standard_error)),
         "" if cell.deviation is None else f"{cell.deviation:+.1f}",
-        *published_total,
-        *map(_rate, (o.total, o.file)),
+        *published_message,
+        *map(_rate, (o.message, o.file)),
         *(f"{1e3 * seconds:,.1f}" for seconds in (o.encode_seconds, o.decode_seconds)),
     ]
 

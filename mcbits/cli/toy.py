@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from mcbits.cli.flags import Debug, Json, Quiet
+from mcbits.cli.flags import Flags, with_flags
 from mcbits.cli.output import print_table, show
 from mcbits.cli.progress import progress
 from mcbits.errors import UsageError
@@ -14,6 +14,7 @@ from mcbits.plugins.registry import make_coder, registry
 CODERS = "simple,stochastic,bb-elbo,bb-is,bb-cis"
 
 
+@with_flags
 def toy(
     model: Annotated[
         Literal["mixture", "hmm"], typer.Option("--model", help="Discrete mixture, or hidden Markov model of 5 steps.")
@@ -36,9 +37,8 @@ def toy(
     seed: Annotated[
         int, typer.Option("--seed", min=0, help="Seed of the model, the symbols and the initial bits.")
     ] = 0,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    flags: Flags,
 ) -> None:
     """Measure coders on a toy model: net rate against its exact ideal and the entropy, and the initial bits."""
     from mcbits.studies.toy import Truth, hmm, measure, mixture
@@ -47,7 +47,7 @@ def toy(
     toy_model = (mixture if model == "mixture" else hmm)(seed, proposal=proposal)
     truth = Truth(toy_model, toy_model.sample(num_symbols, seed + 1))
     hook, rows = registry().hook, []
-    with progress(quiet):
+    with progress(flags.quiet):
         hook.mcbits_started(job="toy", total=len(coders))
         for each in coders:
             rows.append(asdict(measure(each, truth, lanes, seed + 2)))
@@ -62,8 +62,8 @@ def toy(
         "entropy": truth.entropy,
         "results": rows,
     }
-    if json:
-        show(document, "", json)
+    if flags.json:
+        show(document, "", flags.json)
     else:
         _print_table(document)
 
@@ -101,14 +101,14 @@ def _print_table(document: dict[str, Any]) -> None:
         title=f"{document['num_symbols']:,} symbols of the {document['model']}, {document['proposal']} proposal: "
         "bits/dim",
         caption="Net is what the message grew by, ± its standard error given the symbols; ideal is its exact "
-        "expectation on clean bits (~ where drawn, not enumerated). Total - net is the initial bits, here also in "
+        "expectation on clean bits (~ where drawn, not enumerated). Initial bits are "
         "bits a lane. Every message was decoded again and equals the original.",
         caption_justify="left",
     )
     table.add_column("")
-    for heading in ("N", "net", "±", "ideal", "net - ideal", "net - entropy", "total - net", "initial bits"):
+    for heading in ("N", "net", "±", "ideal", "net - ideal", "net - entropy", "initial bits"):
         table.add_column(heading, justify="right")
-    table.add_row("entropy", "", f"{entropy:.4f}", "", f"{entropy:.4f}", "", "", "", "")
+    table.add_row("entropy", "", f"{entropy:.4f}", "", f"{entropy:.4f}", "", "", "")
     for i, row in enumerate(rows := document["results"]):
         if i == 0 or row["coder"] != rows[i - 1]["coder"]:
             table.add_section()
@@ -120,7 +120,6 @@ def _print_table(document: dict[str, Any]) -> None:
             f"{'~' if row['ideal_error'] else ''}{row['ideal']:.4f}",
             f"{row['net'] - row['ideal']:+.4f} ({row['net'] / row['ideal'] - 1:+.2%})",
             f"{row['net'] - entropy:+.4f}",
-            f"{row['total'] - row['net']:.4f}",
             f"{row['initial_bits']:,.0f}",
         )
     print_table(table)

@@ -1,6 +1,6 @@
 """`mcbits train` makes a run directory, or goes on with the one it finds."""
 
-from mcbits.cli.flags import ConfigFile, Debug, Json, Quiet
+from mcbits.cli.flags import ConfigFile, Flags, with_flags
 from mcbits.cli.options import config_options
 from mcbits.cli.output import show
 from mcbits.cli.progress import progress
@@ -8,17 +8,17 @@ from mcbits.config import TrainConfig
 
 
 @config_options(TrainConfig)
+@with_flags
 def train(
     overrides: dict[str, str],
     config: ConfigFile = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    flags: Flags,
 ) -> None:
     """Train a model; a run that was interrupted goes on where it was."""
     checked = TrainConfig.load(config, overrides)
     from mcbits.training.loop import train
 
-    with progress(quiet):
+    with progress(flags.quiet):
         run = train(checked)
-    show({"run": run}, f"trained: {run}", json)
+    show({"run": run}, f"trained: {run}", flags.json)

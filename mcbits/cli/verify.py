@@ -1,16 +1,17 @@
 """`mcbits verify` decodes everything and keeps nothing."""
 
-from mcbits.cli.flags import Debug, File, Json, Model, Quiet
+from mcbits.cli.flags import File, Flags, Model, with_flags
 from mcbits.cli.output import show
 from mcbits.cli.progress import progress
 
 
-def verify(file: File, model: Model = None, json: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
+@with_flags
+def verify(file: File, model: Model = None, *, flags: Flags) -> None:
     """Check every checksum of a .mcb file and, given the model, that it decodes to the original images."""
     from mcbits import load_model
     from mcbits.archive.jobs import verify
 
-    with progress(quiet):
+    with progress(flags.quiet):
         document = verify(file, load_model(model) if model else None)
     extent = "decodes to the original images" if document["decoded"] else "not decoded, which needs --model"
-    show(document, f"{file}: every checksum holds; {extent}", json)
+    show(document, f"{file}: every checksum holds; {extent}", flags.json)

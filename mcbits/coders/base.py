@@ -1,8 +1,8 @@
 """A coder is a frozen set of options with an encode and a decode that undo each other on the stack, bit for bit."""
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, get_type_hints
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,23 +10,10 @@ from numpy.typing import NDArray
 from mcbits._rans import Stack
 from mcbits.core.symbols import log2_mean
 from mcbits.distributions.base import Repeatable
-from mcbits.errors import UsageError
 from mcbits.latents.base import Joint, LatentModel
+from mcbits.latents.options import Options, declared, option
 
 __all__ = ["Coder", "Stack", "log2_mean", "log_weights", "option"]
-
-
-def option(
-    default: Any,
-    *,
-    help: str,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    choices: tuple[str, ...] | None = None,
-) -> Any:
-    """A field of a coder that users can set: `--NAME` on the command line, a key in YAML and in the file's header."""
-    metadata = {"help": help, "minimum": minimum, "maximum": maximum, "choices": choices}
-    return field(default=default, metadata=metadata)
 
 
 def log_weights(q: Repeatable, p: Joint, z: NDArray[np.int32], x: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -38,7 +25,7 @@ def log_weights(q: Repeatable, p: Joint, z: NDArray[np.int32], x: NDArray[np.int
 
 
 @dataclass(frozen=True)
-class Coder(ABC):
+class Coder(Options, ABC):
     """Codes one x a lane under a LatentModel. The dataclass fields of a subclass, made with `option`, are its
     options."""
 
@@ -50,25 +37,16 @@ class Coder(ABC):
     ramped: ClassVar[bool] = False
     """Whether initial bits grow with the option `num_particles`, so that a message had better begin with few."""
 
-    def __post_init__(self) -> None:
-        types = get_type_hints(type(self))
-        for f in fields(self):
-            value = getattr(self, f.name)
-            minimum, maximum, choices = (f.metadata.get(key) for key in ("minimum", "maximum", "choices"))
-            if type(value) is int and types[f.name] is float:
-                object.__setattr__(self, f.name, float(value))
-            elif type(value) is not types[f.name]:
-                raise UsageError(f"{self.short}: {f.name} must be of type {types[f.name].__name__}, not {value!r}")
-            if minimum is not None and not value >= minimum:
-                raise UsageError(f"{self.short}: {f.name} must be at least {minimum}, not {value}")
-            if maximum is not None and not value <= maximum:
-                raise UsageError(f"{self.short}: {f.name} must be at most {maximum}, not {value}")
-            if choices is not None and value not in choices:
-                raise UsageError(f"{self.short}: {f.name} must be {', '.join(choices)}, not {value!r}")
+    @property
+    def num_particles(self) -> int:
+        """N, the draws of z an image: 1 unless the coder has an option of this name."""
+        return 1
 
-    def get_config(self) -> dict[str, Any]:
-        """The options by name, JSON only."""
-        return asdict(self)
+    def with_particles(self, num_particles: int) -> Self:
+        """Return the same coder with N = num_particles, if it has that option."""
+        if "num_particles" not in declared(type(self)):
+            return self
+        return replace(self, num_particles=num_particles)  # type: ignore[call-arg]
 
     @abstractmethod
     def encode(self, stack: Stack, x: NDArray[np.int32], model: LatentModel) -> NDArray[np.int64]:

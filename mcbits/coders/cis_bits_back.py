@@ -29,7 +29,7 @@ class CISBitsBackCoder(Coder):
     bound: ClassVar[str] = "ciwae"
 
     num_particles: int = option(
-        1, help="coupled importance samples N per image: more lower the rate and cost time", minimum=1, maximum=1 << 16
+        10, help="coupled importance samples N per image: more lower the rate and cost time", minimum=1, maximum=1 << 16
     )
 
     def encode(self, stack: Stack, x: NDArray[np.int32], model: LatentModel) -> NDArray[np.int64]:

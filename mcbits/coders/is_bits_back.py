@@ -28,7 +28,7 @@ class ISBitsBackCoder(Coder):
     ramped: ClassVar[bool] = True
 
     num_particles: int = option(
-        1, help="importance samples N per image: more lower the rate and cost time", minimum=1, maximum=1 << 16
+        10, help="importance samples N per image: more lower the rate and cost time", minimum=1, maximum=1 << 16
     )
 
     def encode(self, stack: Stack, x: NDArray[np.int32], model: LatentModel) -> NDArray[np.int64]:

@@ -12,16 +12,16 @@ from mcbits.errors import UsageError
 from mcbits.plugins.registry import registry
 
 if TYPE_CHECKING:
-    from mcbits.config import CompressConfig
+    from mcbits.config import EvaluateConfig
 
 
-def test_images(config: CompressConfig) -> NDArray[np.uint8]:
+def test_images(config: EvaluateConfig) -> NDArray[np.uint8]:
     """The test images a config asks for, uint8 (n, *shape), binarised if it says so; errors of `stored_images`."""
     images, levels = stored_images(config)
     return binarize(images, levels, config.seed) if config.binarize else images
 
 
-def stored_images(config: CompressConfig) -> tuple[NDArray[np.uint8], int]:
+def stored_images(config: EvaluateConfig) -> tuple[NDArray[np.uint8], int]:
     """The same images as the dataset stores them, uint8 (n, *shape), and its `levels`, the value of white.
 
     A number below the whole test set is drawn by the seed and kept in the set's order, because some sets are

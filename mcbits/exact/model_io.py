@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import safetensors.numpy
@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 
 from mcbits.errors import ModelError
 from mcbits.exact.network import FrozenNetwork
-from mcbits.files import whole_or_nothing
+from mcbits.files import write
 
 FORMAT = 1
 """Version of the model file; any change to what the stored integers mean is a new one."""
@@ -33,51 +33,61 @@ def dumps(networks: dict[str, FrozenNetwork], meta: dict[str, Any]) -> bytes:
 
 def save(path: str | os.PathLike[str], networks: dict[str, FrozenNetwork], meta: dict[str, Any]) -> None:
     """Writes the model file whole or not at all; DataError when the disk refuses."""
-    with whole_or_nothing(Path(path)) as draft:
-        draft.write_bytes(dumps(networks, meta))
+    write(Path(path), dumps(networks, meta))
 
 
 def load(
     source: str | os.PathLike[str] | bytes, backend_name: str = "numpy"
 ) -> tuple[dict[str, FrozenNetwork], dict[str, Any], str]:
-    """(networks, meta, model id) of a model file or its bytes; model id is the SHA-256 of the bytes, in hex.
+    """Return (networks, meta, model id) of a model file or its bytes; errors as for `ModelFile`."""
+    file = ModelFile.read(source)
+    return file.networks(backend_name), file.meta, file.model_id
 
-    Raises ModelError unless the file is whole, holds what its specification says, and every stored bound
-    follows from the stored integers; PlatformError if the backend fails its self-test.
+
+class ModelFile:
+    """A model file's bytes, parsed once.
+
+    Attributes: `data`, the bytes; `meta`, as `dumps` was given it; `model_id`, the SHA-256 of the bytes, in hex.
     """
-    if isinstance(source, bytes):
-        data, name = source, "the model"
-    else:
-        name = str(source)
+
+    def __init__(self, data: bytes, name: str = "the model"):
+        """Parse the bytes; `name` is what errors call them. Raises ModelError unless they are whole."""
+        self.data, self._name = data, name
         try:
-            data = Path(source).read_bytes()
+            self._tensors = safetensors.numpy.load(data)
+            # safetensors has just checked the header that these eight bytes give the length of.
+            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+            head = json.loads(header["__metadata__"]["mcbits"])
+            version, self._specs, meta = head["format"], dict(head["networks"]), dict(head["meta"])
+        except (SafetensorError, LookupError, TypeError, ValueError, RecursionError, MemoryError):
+            raise ModelError(f"{name} is not a frozen mcbits model, or is damaged") from None
+        if version != FORMAT:
+            raise ModelError(f"{name} has model format {version!r}; this mcbits reads format {FORMAT}")
+        self.meta: dict[str, Any] = meta
+        self.model_id = hashlib.sha256(data).hexdigest()
+
+    @classmethod
+    def read(cls, source: str | os.PathLike[str] | bytes) -> Self:
+        """Return the model file at a path, or of bytes; ModelError where it cannot be read."""
+        if isinstance(source, bytes):
+            return cls(source)
+        try:
+            return cls(Path(source).read_bytes(), str(source))
         except OSError as error:
-            raise ModelError(f"cannot read the model {name}: {error.strerror}") from None
-    tensors, specs, meta = _parse(data, name)
-    own: dict[str, dict[str, np.ndarray]] = {key: {} for key in specs}
-    for key, tensor in tensors.items():
-        if (network := key.partition(".")[0]) not in own:
-            raise ModelError(f"{name} holds a tensor {key!r} that belongs to no network")
-        own[network][key] = tensor
-    networks = {key: FrozenNetwork.from_tensors(own[key], spec, f"{key}.", backend_name) for key, spec in specs.items()}
-    return networks, meta, hashlib.sha256(data).hexdigest()
+            raise ModelError(f"cannot read the model {source}: {error.strerror}") from None
 
+    def networks(self, backend_name: str = "numpy") -> dict[str, FrozenNetwork]:
+        """Return the networks by name.
 
-def read_meta(data: bytes) -> dict[str, Any]:
-    """The `meta` of a model file's bytes, without its networks; ModelError when they are not one."""
-    return _parse(data, "the model")[2]
-
-
-def _parse(data: bytes, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, Any]]:
-    """Tensors, the specification of each network, and meta."""
-    try:
-        tensors = safetensors.numpy.load(data)
-        # safetensors has just checked the header that these eight bytes give the length of.
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        head = json.loads(header["__metadata__"]["mcbits"])
-        version, specs, meta = head["format"], dict(head["networks"]), dict(head["meta"])
-    except (SafetensorError, LookupError, TypeError, ValueError, RecursionError, MemoryError):
-        raise ModelError(f"{name} is not a frozen mcbits model, or is damaged") from None
-    if version != FORMAT:
-        raise ModelError(f"{name} has model format {version!r}; this mcbits reads format {FORMAT}")
-    return tensors, specs, meta
+        Raises ModelError unless the file holds what its specification says and every stored bound follows from the
+        stored integers; PlatformError if the backend fails its self-test.
+        """
+        own: dict[str, dict[str, np.ndarray]] = {key: {} for key in self._specs}
+        for key, tensor in self._tensors.items():
+            if (network := key.partition(".")[0]) not in own:
+                raise ModelError(f"{self._name} holds a tensor {key!r} that belongs to no network")
+            own[network][key] = tensor
+        return {
+            key: FrozenNetwork.from_tensors(own[key], spec, f"{key}.", backend_name)
+            for key, spec in self._specs.items()
+        }

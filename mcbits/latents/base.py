@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Protocol
+from collections.abc import Iterator
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from mcbits._rans import Stack
 from mcbits.distributions import Distribution
 from mcbits.distributions.base import Repeatable
+from mcbits.errors import UsageError
 
 
 class LatentModel(ABC):
@@ -24,6 +26,28 @@ class LatentModel(ABC):
 
     sequence: SequenceModel | None = None
     """The same model frame by frame, if x is a sequence."""
+
+    max_lanes: ClassVar[int | None] = None
+    """How many x can be coded in one step; None where the stack alone decides."""
+
+    trial_size: ClassVar[int] = 32
+    """How many x tell what coding one costs."""
+
+    def steps(self, x: NDArray[Any], lanes: int) -> Iterator[tuple[NDArray[Any], LatentModel]]:
+        """Yield for each step of a block what is coded, (lanes, dims), of x (n, dims), and the model that codes it.
+
+        A model may look ahead here, and compute for all x at once what its `posterior` will be asked for.
+        """
+        for first in range(0, len(x), lanes):
+            yield x[first : first + lanes], self
+
+    def lengths(self, x: NDArray[np.integer]) -> list[int]:
+        """Return what a decoder must be told of the size of each x (n, dims): frames of a sequence; else nothing."""
+        return []
+
+    def of_length(self, length: int) -> LatentModel:
+        """Return the model of an x of so many frames. UsageError where x has one size."""
+        raise UsageError("the model's images have one size, and the block says lengths: it was made with another model")
 
     @abstractmethod
     def prior(self, lanes: int) -> Repeatable:
@@ -89,7 +113,10 @@ class SequenceModel(Protocol):
 
     index_precision: int
     num_frames: int
-    """T of the sequence at hand."""
+    """T of the sequence at hand; at first of the longest."""
+
+    def of_length(self, num_frames: int) -> SequenceModel:
+        """Return the same for a sequence of so many frames."""
 
     def start(self, rows: int) -> NDArray[np.integer]:
         """The state before the first frame."""

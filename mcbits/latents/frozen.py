@@ -13,8 +13,10 @@ from pydantic import TypeAdapter
 
 from mcbits.errors import McbitsError, ModelError
 from mcbits.exact.fixed import Shape
-from mcbits.exact.model_io import dumps, load, read_meta
+from mcbits.exact.model_io import ModelFile, dumps
 from mcbits.exact.network import FrozenNetwork
+from mcbits.files import write
+from mcbits.latents.base import LatentModel
 from mcbits.latents.options import Precisions, Refinement
 from mcbits.latents.sequences import lengths
 from mcbits.plugins.registry import registry
@@ -39,12 +41,14 @@ class FrozenModel(ABC):
 
     latent_dim: int
 
-    def __init__(self, source: Path | bytes, backend: str = "numpy"):
-        """Read a frozen model file, or its bytes. ModelError when it is not one, PlatformError when this machine
-        rounds."""
-        self.data = source if isinstance(source, bytes) else _read(source)
-        self.networks, meta, self.model_id = load(self.data, backend)
-        self.backend = backend
+    def __init__(self, source: Path | bytes | ModelFile, backend: str = "numpy"):
+        """Read a frozen model file, its bytes, or what was parsed of them.
+
+        Raises ModelError when it is not one, PlatformError when this machine rounds.
+        """
+        file = source if isinstance(source, ModelFile) else ModelFile.read(source)
+        self.data, self.model_id, self.backend = file.data, file.model_id, backend
+        self.networks, meta = file.networks(backend), file.meta
         try:
             self.shape: tuple[int, ...] = _SHAPE.validate_json(json.dumps(meta["shape"]), strict=True)
             self.observation: Any = registry().observation(meta["observation"])()
@@ -59,15 +63,14 @@ class FrozenModel(ABC):
 
     @abstractmethod
     def read(self, meta: dict[str, Any]) -> bool:
-        """Set `latent_dim` and what else the class needs of `networks`; whether their shapes and precisions fit.
+        """Set `latent_dim` and what else the class needs of `networks`; return whether their shapes and precisions fit.
 
-        It may raise what looking into a strange file raises.
+        May raise KeyError, TypeError, ValueError or AttributeError on a malformed file.
         """
 
     @abstractmethod
-    def latent_model(self, precisions: Precisions, refinement: Refinement | None = None) -> Any:
-        """The discretised distributions at these precisions: a LatentModel, or a SequenceModel that has a method
-        `of_length`.
+    def latent_model(self, precisions: Precisions, refinement: Refinement | None = None) -> LatentModel:
+        """Return the discretised distributions at these precisions.
 
         A refinement improves on the encoder network's q(z|x); UsageError for a model that has no exact gradient.
         """
@@ -88,10 +91,7 @@ class FrozenModel(ABC):
 
     def save(self, path: Path) -> None:
         """Write the file, whole or not at all."""
-        from mcbits.files import whole_or_nothing
-
-        with whole_or_nothing(path) as draft:
-            draft.write_bytes(self.data)
+        write(path, self.data)
 
     @classmethod
     def pack(
@@ -113,13 +113,6 @@ class FrozenModel(ABC):
 def load_frozen(source: Path | bytes, backend: str = "numpy") -> FrozenModel:
     """The model of a frozen model file, or of its bytes, by the class that it names; errors as for `FrozenModel`, and
     UnknownNameError where no plugin has that class."""
-    data = source if isinstance(source, bytes) else _read(source)
-    reader: type[FrozenModel] = registry().find("frozen model", str(read_meta(data).get("class", DEFAULT_CLASS)))
-    return reader(data, backend)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: {error.strerror}") from None
+    file = ModelFile.read(source)
+    reader: type[FrozenModel] = registry().find("frozen model", str(file.meta.get("class", DEFAULT_CLASS)))
+    return reader(file, backend)

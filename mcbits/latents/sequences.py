@@ -1,6 +1,7 @@
 """A sequence is T frames of a fixed array that is padded beyond them; all its z_t together are one z, all x_t one x."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,9 +46,28 @@ class SequenceLatents(LatentModel):
     Since p(z_t) depends on the frames before it, there is no prior and no likelihood, only their product `joint`.
     """
 
+    max_lanes = 1
+    trial_size = 4
+
     def __init__(self, model: SequenceModel):
         self.sequence: SequenceModel = model
         self.index_precision = model.index_precision
+
+    def steps(self, x: NDArray[Any], lanes: int) -> Iterator[tuple[NDArray[Any], LatentModel]]:
+        """Yield one sequence (1, T * dims of x_t) a step, without its padding, and the model of its length."""
+        for sequence, T in zip(self._frames(x), self.lengths(x), strict=True):
+            yield sequence[:T].reshape(1, -1), self.of_length(T)
+
+    def lengths(self, x: NDArray[np.integer]) -> list[int]:
+        """Return the number of frames of each sequence, padded in x (n, frames * dims of x_t)."""
+        T: list[int] = lengths(self._frames(x)).tolist()
+        return T
+
+    def of_length(self, length: int) -> "SequenceLatents":
+        return SequenceLatents(self.sequence.of_length(length))
+
+    def _frames(self, x: NDArray[np.integer]) -> NDArray[np.integer]:
+        return x.reshape(len(x), self.sequence.num_frames, -1)
 
     def prior(self, lanes: int) -> Repeatable:
         """UsageError: there is none."""

@@ -1,8 +1,6 @@
 """A frozen VAE: prior, posterior and likelihood come from its integers bit for bit anywhere."""
 
 from collections.abc import Iterator
-from copy import copy
-from functools import partial
 from math import prod
 from typing import Any
 
@@ -56,13 +54,12 @@ class LatentVAE(LatentModel):
         """q(z|x) for x (lanes, dims)."""
         return self._gaussian(*self._posterior_parameters(x))
 
-    def ahead(self, x: NDArray[np.integer], lanes: int) -> Iterator["LatentVAE"]:
-        """For each step of `lanes` images of x (n, dims) this model, its q(z|x) taken from one run over all of them."""
+    def steps(self, x: NDArray[Any], lanes: int) -> Iterator[tuple[NDArray[Any], LatentModel]]:
+        """Yield as any model does, with each q(z|x) taken from one run of the encoder network over all x (n, dims)."""
         q = self.posterior(x)
         for first in range(0, len(x), lanes):
-            step = copy(self)
-            step.posterior = partial(_rows_like, q, first)  # type: ignore[method-assign]
-            yield step
+            part = x[first : first + lanes]
+            yield part, _KnownPosterior(self, part, q.rows(first, first + len(part)))
 
     def likelihood(self, z: NDArray[np.integer]) -> Any:
         """p(x|z) for z (lanes, latent_dim) or (lanes, particles, latent_dim), all rows in one run of the network."""
@@ -80,5 +77,12 @@ class LatentVAE(LatentModel):
         return GaussianBuckets(mean, log_scale, self.precisions.log_num_bucket, self.precisions.prop_mprec, leaky=False)
 
 
-def _rows_like(q: GaussianBuckets, first: int, x: NDArray[np.integer]) -> GaussianBuckets:
-    return q.rows(first, first + len(x))
+class _KnownPosterior(LatentVAE):
+    """The LatentModel of one step, which has q(z|x) of that step's x already."""
+
+    def __init__(self, model: LatentVAE, x: NDArray[np.integer], q: GaussianBuckets):
+        vars(self).update(vars(model))
+        self._x, self._q = x, q
+
+    def posterior(self, x: NDArray[np.integer]) -> GaussianBuckets:
+        return self._q if x is self._x else super().posterior(x)

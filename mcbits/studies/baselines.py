@@ -30,15 +30,16 @@ _JXL_MAX_SIDE = 2**30
 
 @dataclass(frozen=True)
 class Baseline:
-    """What one compressor makes of the images: `bytes` in all, `bits_per_dim` = 8 bytes / number of values.
+    """What one compressor makes of the images: `file_bytes` in all, `file` in bits a `unit`, which is a "dim".
 
     `mode` is "archive" (all images in one file) or "each" (a file for every image, sizes summed); `layout`
     says how the pixels were handed over.
     """
 
     name: str
-    bytes: int
-    bits_per_dim: float
+    file_bytes: int
+    file: float
+    unit: str
     mode: Mode
     layout: str
 
@@ -62,7 +63,7 @@ def baselines(images: NDArray[Any]) -> list[Baseline]:
         sizes = {layout: sum(len(compress(arrange(file))) for file in files) for layout, arrange in layouts.items()}
         if sizes:
             layout, size = min(sizes.items(), key=lambda item: item[1])
-            results.append(Baseline(name, size, 8 * size / images.size, mode, layout))
+            results.append(Baseline(name, size, 8 * size / images.size, "dim", mode, layout))
         hook.mcbits_advanced(job="baselines", done=done, metrics={})
     hook.mcbits_finished(job="baselines", metrics={})
     return results

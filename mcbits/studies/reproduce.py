@@ -15,14 +15,12 @@ import yaml
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mcbits.archive.format import info
 from mcbits.archive.jobs import compress_file, load_model
 from mcbits.config import CompressConfig
 from mcbits.datasets.selection import test_images
 from mcbits.errors import DataError, ModelError, PluginError, UsageError
 from mcbits.files import whole_or_nothing
 from mcbits.latents.frozen import FrozenModel
-from mcbits.latents.options import Precisions
 from mcbits.plugins.registry import nearest_name, own_version, registry
 from mcbits.training.evaluation import standard_error
 
@@ -34,7 +32,7 @@ class _Spec(BaseModel):
 
 
 class Row(_Spec):
-    """One coder; `published` net and `published_total` rates in bits/dim, one a column, or none at all."""
+    """One coder; `published` net and `published_message` rates in bits/dim, one a column, or none at all."""
 
     label: str
     coder: str
@@ -43,7 +41,7 @@ class Row(_Spec):
     options: dict[str, Any] = Field(default_factory=dict)
     ramp: str = "off"
     published: list[float] = Field(default_factory=list)
-    published_total: list[float] = Field(default_factory=list)
+    published_message: list[float] = Field(default_factory=list)
 
 
 class Table(_Spec):
@@ -66,7 +64,7 @@ class Table(_Spec):
     @model_validator(mode="after")
     def _one_figure_a_column(self) -> Self:
         for row in self.rows:
-            for figures in (row.published, row.published_total):
+            for figures in (row.published, row.published_message):
                 if figures and len(figures) != len(self.columns):
                     raise ValueError(
                         f"{row.label} has {len(figures)} published figures for {len(self.columns)} columns"
@@ -93,7 +91,7 @@ class Outcome:
 
     `evaluated` is the ideal rate by the float network, on particles of its own; None under iterative inference, which
     only the coder does. The coder's are `ideal` (minus its bound, on the particles it drew), `net` (what the message
-    grew by), `total` (the message: net, initial bits, stack heads) and `file` (all bytes, with header and checksums).
+    grew by), `message` (net, initial bits and stack heads) and `file` (all bytes, with header and checksums).
     `standard_error` is that of the mean of `ideal` over images, None for a single one.
     """
 
@@ -101,7 +99,7 @@ class Outcome:
     evaluated: float | None
     ideal: float
     net: float
-    total: float
+    message: float
     file: float
     standard_error: float | None
     initial_bits: float
@@ -128,7 +126,7 @@ class Cell:
     seed: int
     datadir: str
     published: float | None
-    published_total: float | None
+    published_message: float | None
     num_published: int
     outcome: Outcome | None = None
     skipped: str | None = None
@@ -225,7 +223,7 @@ def _cells(table: Table, name: str, checkpoints: Path, datadir: Path) -> Iterato
                 seed=table.seed,
                 datadir=str(datadir),
                 published=row.published[column] if row.published else None,
-                published_total=row.published_total[column] if row.published_total else None,
+                published_message=row.published_message[column] if row.published_message else None,
                 num_published=table.num_published,
             )
 
@@ -286,42 +284,26 @@ def _measure(config: CompressConfig, model: FrozenModel, images: NDArray[np.uint
     from mcbits.training.evaluation import evaluate
 
     assert config.train_config is not None
-    coder, refinement, evaluated = config.make_coder(), config.make_refinement(), None
-    if refinement is None:
-        bound, particles = registry().bound(coder.bound).of(coder), getattr(coder, "num_particles", 1)
-        floats = evaluate(load_float(config.train_config), images, bound, particles, seed=config.seed)
-        evaluated = floats["bits_per_frame" if model.sequences else "bits_per_dim"]
-    report = compress_file(
-        images,
-        file,
-        model,
-        coder=coder,
-        precisions=precisions_of(config),
-        seed=config.seed,
-        ramp=config.ramp,
-        refinement=refinement,
-    )
-    units = int(report.units.sum())
-    message_bits = report.net * units + report.initial_bits + info(file)["blocks"] * config.lprec
+    coder, evaluated = config.options.coder, None
+    if config.options.refinement is None:
+        bound = registry().bound(coder.bound).of(coder)
+        floats = evaluate(load_float(config.train_config), images, bound, coder.num_particles, seed=config.seed)
+        evaluated = floats["ideal"]
+    cost = compress_file(images, file, model, config.options)
     return Outcome(
         num_images=len(images),
         evaluated=evaluated,
-        ideal=report.ideal,
-        net=report.net,
-        total=message_bits / units,
-        file=report.total,
-        standard_error=standard_error(report.per_image, report.units),
-        initial_bits=report.initial_bits,
-        file_bytes=report.file_bytes,
-        encode_seconds=report.seconds / len(images),
-        decode_seconds=report.verify_seconds / len(images),
-        unit=report.unit,
+        ideal=cost.ideal,
+        net=cost.net,
+        message=cost.message,
+        file=cost.file,
+        standard_error=standard_error(cost.per_image, cost.units),
+        initial_bits=cost.initial_bits,
+        file_bytes=cost.file_bytes,
+        encode_seconds=cost.encode_seconds / len(images),
+        decode_seconds=cost.verify_seconds / len(images),
+        unit=cost.unit,
     )
-
-
-def precisions_of(config: CompressConfig) -> Precisions:
-    """The precisions among the options."""
-    return Precisions(**{each.name: getattr(config, each.name) for each in fields(Precisions)})
 
 
 def _key(config: CompressConfig, images: NDArray[np.uint8]) -> dict[str, Any]:
@@ -333,10 +315,10 @@ def _key(config: CompressConfig, images: NDArray[np.uint8]) -> dict[str, Any]:
     return {
         "mcbits": own_version(),
         "coder": config.coder,
-        "options": config.make_coder().get_config(),
-        "precisions": asdict(precisions_of(config)),
-        "refinement": asdict(refinement) if (refinement := config.make_refinement()) else None,
-        "ramp": config.ramp,
+        "options": config.options.coder.get_config(),
+        "precisions": config.options.precisions.get_config(),
+        "refinement": refinement.get_config() if (refinement := config.options.refinement) else None,
+        "ramp": config.options.ramp,
         "seed": config.seed,
         "weights": weights.hexdigest(),
         "images": sha256(repr(images.shape).encode() + images.tobytes()).hexdigest(),

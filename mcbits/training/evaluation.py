@@ -38,8 +38,9 @@ def evaluate(
 
     images: integer (n, *model.shape) of symbols 0..K-1; bound: a registered name, or one made; batch_size: images per
     call of the network, by default as many as MAX_ROWS decoder rows allow. The model moves to the device
-    and stays there. Returns bound, num_particles, num_images, bits_per_dim (the mean; bits_per_frame for
-    sequences), standard_error (of the mean, over images; None for a single one) and per_image (float64 (n,)).
+    and stays there. Returns bound, num_particles, num_images, unit ("dim", or "frame" of
+    sequences), ideal (the mean, in bits a unit), standard_error (of the mean, over images; None for a single one) and
+    per_image (float64 (n,)).
     Raises DataError for images the model does not describe, UnknownNameError for the bound.
     """
     import torch
@@ -67,7 +68,8 @@ def evaluate(
         "bound": chosen.name,
         "num_particles": num_particles,
         "num_images": len(images),
-        "bits_per_frame" if model.sequences else "bits_per_dim": mean,
+        "unit": "frame" if model.sequences else "dim",
+        "ideal": mean,
         "standard_error": standard_error(per_image, units),
         "per_image": per_image,
     }

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mcbits import compress, decompress
 from mcbits._rans import Stack
-from mcbits.archive import jobs
+from mcbits.archive import encoding
 from mcbits.core import numerics
 from mcbits.distributions import Bernoulli, Categorical, Distribution, GaussianBuckets, GaussianGrid, Uniform
 from mcbits.distributions.coupling import integer_shifts
@@ -121,11 +121,11 @@ def job_images(job: dict[str, Any]) -> NDArray:
 
 def encoded(job: dict[str, Any], vae: FrozenVAE) -> bytes:
     """The file of a job. Its blocks may be small, so that a small file has several."""
-    before, jobs.BLOCK_SIZE = jobs.BLOCK_SIZE, job["block_size"]
+    before, encoding.BLOCK_SIZE = encoding.BLOCK_SIZE, job["block_size"]
     try:
         return compress(job_images(job), vae, verify=False, **job["arguments"])
     finally:
-        jobs.BLOCK_SIZE = before
+        encoding.BLOCK_SIZE = before
 
 
 def _digest(*arrays: NDArray) -> str:

@@ -57,7 +57,7 @@ def jobs() -> dict[str, dict]:
             "shape": [64] if name == "flat" else [8, 8],
             "model": "conv" if "conv" in name else "dense",
             "block_size": 20 if "small-blocks" in name else 2048,
-            "arguments": arguments,
+            "arguments": {**arguments, "seed": arguments.get("seed", 0)},
         }
         for name, (n, arguments) in made.items()
     }

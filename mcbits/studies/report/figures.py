@@ -26,14 +26,14 @@ class Point:
     particles: int
     ideal: float
     net: float
-    total: float
+    message: float
     standard_error: float | None
     published: float | None
-    published_total: float | None
+    published_message: float | None
 
 
 def rates(title: str, points: Sequence[Point], floor: float | None, others: Mapping[str, float]) -> Figure:
-    """Net and total against particles, with `others` (compressors), `floor` (noise entropy) as lines; and net alone."""
+    """Net and message against particles, `others` (compressors) and `floor` (noise entropy) as lines; and net alone."""
     figure = Figure(figsize=(13, 5.4), layout="constrained")
     figure.suptitle(title)
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
@@ -43,12 +43,16 @@ def rates(title: str, points: Sequence[Point], floor: float | None, others: Mapp
         own = sorted((point for point in points if point.series == name), key=lambda point: point.particles)
         n = np.array([point.particles for point in own])
         net = [point.net for point in own]
-        left.plot(n, [point.total for point in own], "--s", color=colour, markersize=4, linewidth=1)
+        left.plot(n, [point.message for point in own], "--s", color=colour, markersize=4, linewidth=1)
         left.plot(n, net, "-o", color=colour, markersize=4)
         right.plot(n * shift, [point.ideal for point in own], "o", mfc="none", mec=colour, markersize=10)
         errors = [point.standard_error or 0.0 for point in own]
         right.errorbar(n * shift, net, errors, fmt="-o", color=colour, markersize=4, elinewidth=0.8, capsize=3)
-        for axes, key, moved in ((left, "published", 1.0), (left, "published_total", 1.0), (right, "published", shift)):
+        for axes, key, moved in (
+            (left, "published", 1.0),
+            (left, "published_message", 1.0),
+            (right, "published", shift),
+        ):
             known = [(point.particles * moved, rate) for point in own if (rate := getattr(point, key)) is not None]
             axes.plot(
                 [x for x, _ in known], [y for _, y in known], "x", color=colour, markersize=8, markeredgewidth=1.8
@@ -64,12 +68,12 @@ def rates(title: str, points: Sequence[Point], floor: float | None, others: Mapp
         axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.set(xlabel="particles N", ylabel="rate, bits/dim")
         axes.grid(alpha=0.25)
-    left.set_title("net and total (logarithmic)", fontsize=10)
+    left.set_title("net and message (logarithmic)", fontsize=10)
     right.set_title("net, with standard errors over images", fontsize=10)
     published = any(point.published is not None for point in points)
     coders = [Line2D([], [], color=_COLOURS[i % len(_COLOURS)], label=name) for i, name in enumerate(names)]
     cross = [_mark("x", "none", "published", markeredgewidth=1.8)] if published else []
-    left.legend(handles=[*coders, _mark("o", "-", "net"), _mark("s", "--", "total"), *cross], fontsize=9)
+    left.legend(handles=[*coders, _mark("o", "-", "net"), _mark("s", "--", "message"), *cross], fontsize=9)
     right.legend(
         handles=[_mark("o", "-", "net"), _mark("o", "none", "ideal", mfc="none", markersize=10), *cross], fontsize=9
     )

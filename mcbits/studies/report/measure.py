@@ -1,19 +1,18 @@
 """What the pictures show, as numbers: all of the frozen model, hence of what a file would hold."""
 
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcbits._rans import Stack
-from mcbits.archive.blocks import BlockCodec, flat, trial
-from mcbits.archive.format import Header
-from mcbits.archive.ramp import parse_ramp
-from mcbits.coders.base import Coder
+from mcbits.archive.blocks import flat
+from mcbits.archive.encoding import Encoding
+from mcbits.archive.options import CodingOptions
 from mcbits.core.symbols import log2_mean
 from mcbits.distributions import CODELENGTH_UNIT, Distribution
-from mcbits.latents.vae import LatentVAE
+from mcbits.latents.base import LatentModel
+from mcbits.latents.frozen import FrozenModel
 
 _LANES = 64
 
@@ -26,7 +25,7 @@ class Codelengths:
     pixels: NDArray[np.float64]
 
 
-def codelengths(model: LatentVAE, images: NDArray[np.uint8], num_particles: int, seed: int) -> Codelengths:
+def codelengths(model: LatentModel, images: NDArray[np.uint8], num_particles: int, seed: int) -> Codelengths:
     """What images (n, *shape) cost under BB-IS with `num_particles` (Ruan et al. 2021, section 3.1)."""
     x, ideal, pixels = flat(images), np.empty(len(images)), np.empty((len(images), images[0].size))
     for first in range(0, len(x), _LANES):
@@ -42,40 +41,28 @@ def codelengths(model: LatentVAE, images: NDArray[np.uint8], num_particles: int,
 
 
 def initial_bits(
-    model: LatentVAE, images: NDArray[np.uint8], coder: Coder, ramp: str, seed: int
+    images: NDArray[np.uint8], frozen: FrozenModel, options: CodingOptions
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Initial and net bits of one stack by the time each of images (n, *shape) was pushed: (n,) each."""
-    x = flat(images)
-    header = Header(
-        coder=coder.short,
-        options=coder.get_config(),
-        precisions=asdict(model.precisions),
-        shape=images.shape[1:],
-        dtype=str(images.dtype),
-        lanes=1,
-        block_size=len(images),
-        ramp=parse_ramp(ramp, coder, partial(trial, model, images, sequences=False)),
-        model_id=bytes.fromhex(model.vae.model_id),
-    )
-    initial, net = np.empty(len(x)), np.empty(len(x))
+    initial, net = np.empty(len(images)), np.empty(len(images))
 
     def on_step(ideal: NDArray[np.float64], stack: Stack) -> None:
         initial[len(ideal) - 1], net[len(ideal) - 1] = stack.initial_bits()[0], stack.net_bits()[0]
 
-    BlockCodec(header, model.vae).encode(0, images, seed, on_step)
+    Encoding(images, frozen, options).codec.encode(0, images, options.seed, on_step)
     return initial, net
 
 
-def reconstructions(model: LatentVAE, images: NDArray[np.uint8], seed: int) -> NDArray[np.float64]:
+def reconstructions(model: LatentModel, images: NDArray[np.uint8], seed: int) -> NDArray[np.float64]:
     """E[x|z] for one z from q(z|x) of each of images (n, *shape): (n, *shape) between 0 and 1."""
     z = model.posterior(flat(images)).pop(Stack(len(images), seed=seed))
     return _mean(model.likelihood(z)).reshape(images.shape)
 
 
-def samples(model: LatentVAE, number: int, seed: int) -> NDArray[np.float64]:
+def samples(model: LatentModel, number: int, seed: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """E[x|z] for z from the prior: (number, *shape) between 0 and 1."""
     z = model.prior(number).pop(Stack(number, seed=seed))
-    return _mean(model.likelihood(z)).reshape(number, *model.vae.shape)
+    return _mean(model.likelihood(z)).reshape(number, *shape)
 
 
 def noise_entropy(grey: NDArray[np.uint8], levels: int) -> float:

@@ -12,15 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcbits.archive.jobs import load_model
+from mcbits.archive.options import CodingOptions
 from mcbits.config import CompressConfig
 from mcbits.datasets.selection import stored_images, test_images
 from mcbits.errors import McbitsError, UsageError
 from mcbits.files import whole_or_nothing
-from mcbits.plugins.registry import make_coder, registry
+from mcbits.plugins.registry import registry
 from mcbits.studies.baselines import Baseline, baselines
 from mcbits.studies.report import measure
 from mcbits.studies.report.page import Grid, Picture, page
-from mcbits.studies.reproduce import Cell, config_of, measure_cells, precisions_of, read_cells
+from mcbits.studies.reproduce import Cell, config_of, measure_cells, read_cells
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -126,7 +127,7 @@ class _Report:
                 seed=config.seed,
                 datadir=str(config.datadir),
                 published=None,
-                published_total=None,
+                published_message=None,
                 num_published=num_images,
             )
             for coder, ramp in _CODERS
@@ -143,21 +144,21 @@ class _Report:
         for cell in cells:
             o, particles = cell.outcome, int(cell.options.get("num_particles", 1))
             assert o is not None
-            published = cell.published, cell.published_total
-            point = figures.Point(_series(cell), particles, o.ideal, o.net, o.total, o.standard_error, *published)
+            published = cell.published, cell.published_message
+            point = figures.Point(_series(cell), particles, o.ideal, o.net, o.message, o.standard_error, *published)
             points.setdefault((point.series, particles), point)
         has_splits = bool(registry().dataset(dataset).splits)
         what = f"{dataset} {test} test images" if has_splits else f"{dataset} test images"
         if (dataset, test) not in self.limits:
             self.limits[dataset, test] = self._limits(cells[0], what)
         floor, others = self.limits[dataset, test]
-        archives = {each.name: each.bits_per_dim for each in others if each.mode == "archive"}
+        archives = {each.name: each.file for each in others if each.mode == "archive"}
         trained = f", models trained on {train}" if has_splits else ""
         assert cells[0].outcome is not None
         self._add(
             f"rates-{train}-{test}" if has_splits else "rates",
             figures.rates(f"{cells[0].outcome.num_images:,} {what}{trained}", list(points.values()), floor, archives),
-            f"Rates on {cells[0].outcome.num_images:,} {what}{trained}. Net is what a message grows by; total counts "
+            f"Rates on {cells[0].outcome.num_images:,} {what}{trained}. Net is what a message grows by; message counts "
             "its initial bits and stack heads; ideal is minus the bound on the particles that the coder drew. No code "
             "for pixels binarised at random can be shorter than the noise of binarisation. Compressors made one "
             f"archive of {min(SAMPLE, cells[0].outcome.num_images)} of these images.",
@@ -198,27 +199,32 @@ class _Report:
 
         cell = min(self.cells, key=lambda cell: (cell.train != cell.test, cell.outcome.net))  # type: ignore[union-attr]
         config, particles = _sample(cell), _PARTICLES[-1]
-        vae, images = load_model(Path(cell.model)), test_images(_sample(cell))
-        model, of = vae.latent_model(precisions_of(config)), f"Model {Path(cell.model).resolve().name}"
+        frozen, images = load_model(Path(cell.model)), test_images(_sample(cell))
+        precisions, of = config.options.precisions, f"Model {Path(cell.model).resolve().name}"
         given = {}
         for coder, ramp in _CODERS:
-            options = {"num_particles": particles}
             name = f"{coder} ({particles}){', ramp' if ramp == 'auto' else ''}"
-            given[name] = measure.initial_bits(model, images, make_coder(coder, options), ramp, cell.seed)
+            options = CodingOptions.of(
+                coder, num_particles=particles, ramp=ramp, seed=cell.seed, **precisions.get_config()
+            )
+            given[name] = measure.initial_bits(images, frozen, options)
         self._add(
             "initial-bits",
             figures.initial_bits(given),
             f"{of}: random bits that a message must be given before anything can be popped from it, and what share of "
-            "the net bits they are. They are what total exceeds net by, but for the heads of the stack.",
+            "the net bits they are. They are what message exceeds net by, but for the heads of the stack.",
         )
-        if images.ndim != 3 and images.shape[3:] != (3,):
+        if frozen.sequences or (images.ndim != 3 and images.shape[3:] != (3,)):
             raise UsageError(f"images of shape {images.shape[1:]} are neither grey nor colour")
-        white, count = vae.num_symbols - 1, min(_SHOWN, len(images))
+        model = frozen.latent_model(precisions)
+        white, count = frozen.num_symbols - 1, min(_SHOWN, len(images))
         chosen = images[np.linspace(0, len(images) - 1, count).astype(int)]
         means = measure.reconstructions(model, chosen, cell.seed)
         caption = "mean pixels, from the frozen model, which is what a file is coded with."
         self._add("reconstructions", figures.reconstructions(chosen, means, white), f"{of}: {caption}")
-        self._add("samples", figures.samples(measure.samples(model, 2 * _SHOWN, cell.seed)), f"{of}: {caption}")
+        self._add(
+            "samples", figures.samples(measure.samples(model, 2 * _SHOWN, cell.seed, frozen.shape)), f"{of}: {caption}"
+        )
         found = measure.codelengths(model, images, particles, cell.seed)
         order, extremes = np.argsort(found.ideal, kind="stable"), min(_EXTREMES, len(images))
 
@@ -254,15 +260,24 @@ def _results(cells: list[Cell]) -> Grid:
         "ideal",
         "net",
         "s.e.",
-        "publ. total",
-        "total",
+        "publ. message",
+        "message",
         "file",
     )
     rows = []
     for cell in cells:
         o = cell.outcome
         assert o is not None
-        figures = (cell.published, o.evaluated, o.ideal, o.net, o.standard_error, cell.published_total, o.total, o.file)
+        figures = (
+            cell.published,
+            o.evaluated,
+            o.ideal,
+            o.net,
+            o.standard_error,
+            cell.published_message,
+            o.message,
+            o.file,
+        )
         texts = ("" if each is None else f"{each:.4f}" for each in figures)
         rows.append([cell.label, f"{cell.train} to {cell.test}", f"{o.num_images:,}", *texts])
     caption = (
@@ -274,5 +289,5 @@ def _results(cells: list[Cell]) -> Grid:
 
 def _compressors(others: list[Baseline], caption: str) -> Grid:
     modes = {"archive": "one archive", "each": "image by image"}
-    rows = [[each.name, modes[each.mode], f"{each.bytes:,}", f"{each.bits_per_dim:.4f}"] for each in others]
+    rows = [[each.name, modes[each.mode], f"{each.file_bytes:,}", f"{each.file:.4f}"] for each in others]
     return Grid(caption, ("", "", "bytes", "bits/dim"), rows)

@@ -57,7 +57,7 @@ class Truth:
         None where neither this class nor the coder knows it. Exact except for bb-cis on more than one step, where u is
         drawn rather than enumerated.
         """
-        N = getattr(coder, "num_particles", 1)
+        N = coder.num_particles
         match coder.short:
             case "simple":
                 return self._mean(-self._at_median)

@@ -26,7 +26,6 @@ class Measurement:
     ideal_error: float
     net: float
     standard_error: float
-    total: float
     initial_bits: float
     seconds: float
 
@@ -43,7 +42,7 @@ def measure(coder: Coder, truth: Truth, lanes: int = 1, seed: int = 0) -> Measur
     for step, (active, part) in enumerate(steps):
         active.step(step)
         lengths.append(coder.encode(active, part, model))
-    net, total, initial = stack.net_bits().sum(), stack.bits().sum(), stack.initial_bits().mean()
+    net, initial = stack.net_bits().sum(), stack.initial_bits().mean()
     for step, (active, part) in reversed(list(enumerate(steps))):
         active.step(step)
         if not np.array_equal(coder.decode(active, model), part):
@@ -55,12 +54,11 @@ def measure(coder: Coder, truth: Truth, lanes: int = 1, seed: int = 0) -> Measur
     ideal = truth.ideal(coder) or Ideal(float(bits.sum()) / dims, error)
     return Measurement(
         coder=coder.short,
-        num_particles=getattr(coder, "num_particles", 1),
+        num_particles=coder.num_particles,
         ideal=ideal.rate,
         ideal_error=ideal.standard_error,
         net=float(net) / dims,
         standard_error=error,
-        total=float(total) / dims,
         initial_bits=float(initial),
         seconds=seconds,
     )

@@ -142,6 +142,11 @@ class ToySequence:
     def __init__(self, model: ToyModel):
         self._model, self.index_precision, self.num_frames = model, model.index_precision, model.num_steps
 
+    def of_length(self, num_frames: int) -> "ToySequence":
+        shorter = ToySequence(self._model)
+        shorter.num_frames = num_frames
+        return shorter
+
     def start(self, rows: int) -> NDArray[np.integer]:
         return np.full((rows, 1), self._model.num_latents)
 

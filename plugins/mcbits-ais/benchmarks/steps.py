@@ -10,6 +10,7 @@ from mcbits_ais.chains import LOG_CANDIDATES
 
 from mcbits import load_model
 from mcbits.archive.jobs import compress_file
+from mcbits.archive.options import CodingOptions
 from mcbits.plugins.registry import make_coder
 
 
@@ -29,12 +30,12 @@ def main() -> None:
             for seed in range(given.seeds):
                 file = Path(directory) / "images.mcb"
                 made = make_coder(coder, options)
-                reports.append(compress_file(images, file, model, coder=made, ramp=ramp, seed=seed))
+                reports.append(compress_file(images, file, model, CodingOptions(made, ramp=ramp, seed=seed)))
         net = [report.net for report in reports]
         return (
             f"{np.mean(net):.4f} ± {np.std(net, ddof=1) / len(net) ** 0.5:.4f}",
             f"{np.mean([report.initial_bits for report in reports]):,.0f}",
-            f"{np.mean([report.total for report in reports]):.4f}",
+            f"{np.mean([report.file for report in reports]):.4f}",
         )
 
     columns = ("evaluations", "bb-ais: T", "net", "initial bits", "total", "bitswap off: net", "initial bits",

@@ -11,8 +11,10 @@ from mcbits.distributions import GaussianBuckets, uniform
 from mcbits.distributions.gaussian import LOG_SCALE_FRAC, MEAN_FRAC, equal_mass_centres
 from mcbits.distributions.uniform import Uniform
 from mcbits.errors import UsageError
+from mcbits.latents.base import LatentModel
 from mcbits.latents.frozen import FrozenModel
 from mcbits.latents.options import Precisions, Refinement
+from mcbits.latents.sequences import SequenceLatents
 
 
 class FrozenVRNN(FrozenModel):
@@ -40,10 +42,10 @@ class FrozenVRNN(FrozenModel):
             == [(self.observation.num_parameters(dims), self.observation.frac_bits)]
         )
 
-    def latent_model(self, precisions: Precisions, refinement: Refinement | None = None) -> "LatentVRNN":
+    def latent_model(self, precisions: Precisions, refinement: Refinement | None = None) -> LatentModel:
         if refinement is not None:
             raise UsageError("iterative inference is for single images, not for sequences: do without")
-        return LatentVRNN(self, precisions)
+        return SequenceLatents(LatentVRNN(self, precisions))
 
 
 class LatentVRNN:

@@ -46,14 +46,15 @@ def test_ideal_rate_of_the_float_model_is_what_the_frozen_one_is_coded_at(
     vrnn, frozen, sequences, tmp_path, coder, particles
 ):
     from mcbits.archive.jobs import compress_file
+    from mcbits.archive.options import CodingOptions
 
     many = np.repeat(sequences, 40, axis=0)
     made = registry().coder(coder)(**({"num_particles": particles} if coder != "bb-elbo" else {}))
-    report = compress_file(many, tmp_path / "x.mcb", frozen, coder=made, ramp="off", verify=False)
+    report = compress_file(many, tmp_path / "x.mcb", frozen, CodingOptions(made, ramp="off", verify=False))
     bound = registry().bound(made.bound).of(made)
     floats = evaluate(vrnn, many, bound, particles)
     assert report.unit == "frame" and report.units.sum() == 40 * 46
-    assert report.ideal == pytest.approx(floats["bits_per_frame"], rel=0.01)
+    assert report.ideal == pytest.approx(floats["ideal"], rel=0.01)
     assert report.net == pytest.approx(report.ideal, rel=0.001)
 
 
@@ -67,7 +68,7 @@ def test_one_particle_of_bb_smc_is_bb_elbo_to_the_bit(frozen, sequences):
 
 
 def test_a_row_of_a_network_does_not_depend_on_the_others(frozen):
-    rng, model = np.random.default_rng(0), frozen.latent_model(Precisions())
+    rng, model = np.random.default_rng(0), frozen.latent_model(Precisions()).sequence
     x, z = rng.integers(0, 2, (50, 6)), rng.integers(0, 256, (50, 3))
     states = {backend: model_at(frozen, backend).advance(model.start(50), x, z) for backend in ("numpy", "torch")}
     assert np.array_equal(states["numpy"], states["torch"])
@@ -81,18 +82,18 @@ def test_a_row_of_a_network_does_not_depend_on_the_others(frozen):
 
 
 def model_at(frozen, backend):
-    return load_frozen(frozen.data, backend).latent_model(Precisions())
+    return load_frozen(frozen.data, backend).latent_model(Precisions()).sequence
 
 
 def test_the_file_tells_lengths_and_the_rate_a_frame(frozen, sequences, tmp_path):
     (tmp_path / "x.mcb").write_bytes(blob := mcbits.compress(sequences, frozen, "bb-smc"))
     found = info(tmp_path / "x.mcb")
-    assert (found["num_images"], found["num_frames"], found["unit"]) == (8, 46, "bits/frame")
-    assert found["total"] == 8 * len(blob) / 46
+    assert (found["num_images"], found["num_frames"], found["unit"]) == (8, 46, "frame")
+    assert found["file"] == 8 * len(blob) / 46
 
 
 def test_blocks_of_several_workers_are_those_of_one(frozen, sequences, monkeypatch):
-    monkeypatch.setattr("mcbits.archive.jobs.BLOCK_SIZE", 3)
+    monkeypatch.setattr("mcbits.archive.encoding.BLOCK_SIZE", 3)
     alone, shared = (mcbits.compress(sequences, frozen, "bb-csmc", workers=n, verify=False) for n in (1, 2))
     assert alone == shared and np.array_equal(mcbits.decompress(shared, frozen, workers=2), sequences)
 

@@ -18,7 +18,7 @@ def main() -> None:
         torch.manual_seed(latent_dim)
         model = BinaryVAE(shape=(3, 4), latent_dim=latent_dim, hidden=7).eval().freeze()
         for options in ({"bitswap": True}, {"bitswap": False, "schedule": "sigmoidal", "lanes": 3}):
-            blob = mcbits.compress(images, model, coder="bb-ais", num_steps=6, embed_model=True, **options)
+            blob = mcbits.compress(images, model, coder="bb-ais", num_steps=6, embed_model=True, seed=0, **options)
             (HERE / f"latents{latent_dim}-bitswap-{str(options['bitswap']).lower()}.mcb").write_bytes(blob)
 
 

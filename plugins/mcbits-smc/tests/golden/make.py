@@ -26,5 +26,5 @@ if __name__ == "__main__":
     sequences = pad([rng.integers(0, 2, (T, 6), np.uint8) for T in (9, 1, 4, 12, 7, 2)], 9)
     np.save(HERE / "sequences.npy", sequences)
     for name, options in CODERS.items():
-        blob = mcbits.compress(sequences, model, name.removesuffix("-always"), **options)
+        blob = mcbits.compress(sequences, model, name.removesuffix("-always"), seed=0, **options)
         (HERE / f"{name}.mcb").write_bytes(blob)

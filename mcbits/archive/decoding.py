@@ -1,0 +1,110 @@
+"""A file becomes images block by block: what is damaged, missing or too large is an error, never other images."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from hashlib import sha256
+from math import prod
+from typing import Any, BinaryIO
+
+from numpy.typing import NDArray
+
+from mcbits.archive.blocks import BlockCodec
+from mcbits.archive.format import End, Header, claimed_by_block, read_ahead, read_blocks, read_header
+from mcbits.archive.options import CodingOptions
+from mcbits.archive.workers import Workers
+from mcbits.errors import FormatError, ModelError, SizeError, UsageError
+from mcbits.latents.frozen import FrozenModel, load_frozen
+from mcbits.plugins.registry import registry
+
+
+def decode(
+    file: BinaryIO,
+    frozen: FrozenModel | None = None,
+    *,
+    backend: str | None = None,
+    workers: int = 1,
+    max_size: int | None = None,
+) -> Iterator[NDArray[Any]]:
+    """Yield the images of each block (n, *shape) in turn; what the last one yielded is vouched for only when the
+    iterator ends.
+
+    `frozen` may be left out if the file embeds its model, which is then computed by `backend`. Raises FormatError for
+    damage of any kind, ModelError when the model is missing or not the one the file was made with, SizeError for more
+    than `max_size` bytes of images: before it decodes any where the file claims them, and before it decodes a block
+    that goes beyond.
+    """
+    CodingOptions.checked("workers", workers)
+    header = read_header(file)
+    size = _Size(header, max_size)
+    if (claimed := read_ahead(file)) is not None:
+        size.check(claimed.num_images)
+    model = _model_of(header, frozen, backend)
+    try:
+        codec = BlockCodec.of(header, model)
+    except UsageError as error:
+        raise FormatError(f"the file needs what this mcbits has not: {error}") from None
+    yield from _images(file, codec, model, workers, size)
+
+
+def decode_with(file: BinaryIO, codec: BlockCodec, frozen: FrozenModel, workers: int) -> Iterator[NDArray[Any]]:
+    """Yield the images of each block as `decode` does, of a file that `codec` wrote; FormatError if it did not."""
+    if read_header(file) != codec.header:
+        raise FormatError("the file's header is not the one that was written")
+    yield from _images(file, codec, frozen, workers, _Size(codec.header, None))
+
+
+class _Size:
+    """What a file may restore in bytes; `max_size` None is without limit."""
+
+    def __init__(self, header: Header, max_size: int | None):
+        self._each, self._max = prod(header.shape), max_size
+
+    def check(self, num_images: int) -> None:
+        if self._max is not None and num_images * self._each > self._max:
+            raise SizeError(
+                f"the file claims {num_images * self._each:,} bytes of images, beyond the max_size of "
+                f"{self._max:,}: allow more if you trust it"
+            )
+
+
+def _images(
+    file: BinaryIO, codec: BlockCodec, frozen: FrozenModel, workers: int, size: _Size
+) -> Iterator[NDArray[Any]]:
+    end, digest, count = End(0, b""), sha256(), 0
+
+    def payloads() -> Iterator[bytes]:
+        nonlocal end
+        num_images = 0
+        for piece in read_blocks(file):
+            if isinstance(piece, End):
+                end = piece
+            else:
+                num_images += claimed_by_block(piece)
+                size.check(num_images)
+                yield piece
+
+    with ExitStack() as scope:
+        if workers > 1:
+            blocks = scope.enter_context(Workers(workers, codec, frozen)).decode(payloads())
+        else:
+            blocks = map(codec.decode, payloads())
+        for images in blocks:
+            digest.update(images.tobytes())
+            count += len(images)
+            registry().hook.mcbits_advanced(job="decompress", done=count, metrics={})
+            yield images
+    if count == 0:
+        raise FormatError("the file holds no images")
+    if end != End(count, digest.digest()):
+        raise FormatError("the decoded images do not have the checksum of the original ones")
+
+
+def _model_of(header: Header, frozen: FrozenModel | None, backend: str | None) -> FrozenModel:
+    wanted = header.model_id.hex()
+    if frozen is None:
+        if not header.model:
+            raise ModelError(f"the file needs its model, {wanted[:16]}...: give it with --model")
+        return load_frozen(header.model, backend or "numpy")
+    if frozen.model_id != wanted:
+        raise ModelError(f"the file was made with model {wanted[:16]}..., not {frozen.model_id[:16]}...: give that one")
+    return frozen

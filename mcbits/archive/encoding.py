@@ -1,0 +1,243 @@
+"""Images become a file block by block: what can be checked is checked before the first byte is written."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from hashlib import sha256
+from itertools import chain
+from math import prod
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcbits._rans import Stack
+from mcbits.archive.blocks import Block, BlockCodec, check_lanes, check_memory, trial
+from mcbits.archive.decoding import decode_with
+from mcbits.archive.format import MAX_BLOCK, End, Header, pack_block
+from mcbits.archive.options import CodingOptions
+from mcbits.archive.ramp import parse_lanes, parse_ramp
+from mcbits.archive.workers import Workers
+from mcbits.errors import DataError
+from mcbits.latents.base import LatentModel
+from mcbits.latents.frozen import FrozenModel
+from mcbits.latents.sequences import lengths, symbols
+from mcbits.plugins.registry import registry
+
+BLOCK_SIZE = 2048
+
+Images = NDArray[Any] | Iterable[NDArray[Any]]
+"""An array (n, *shape) or an iterable of such arrays, of which no more than a block is held at a time."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What compressing cost.
+
+    Rates in bits a `unit`, which is a "dim", or a "frame" of sequences: `ideal` (minus the coder's bound, on the
+    particles it drew), `net` (what the message grew by), `message` (net, initial bits and heads of the stacks) and
+    `file` (all bytes on disk). `initial_bits` in bits; `encode_seconds`; `verify_seconds` of decoding again, 0 when it
+    was skipped. `per_image` (num_images,) is the ideal rate of each, and `units` (num_images,) how many it has.
+    """
+
+    num_images: int
+    unit: str
+    ideal: float
+    net: float
+    message: float
+    file: float
+    initial_bits: float
+    file_bytes: int
+    encode_seconds: float
+    verify_seconds: float
+    per_image: NDArray[np.float64] = field(repr=False, compare=False)
+    units: NDArray[np.int64] = field(repr=False, compare=False)
+
+    def figures(self) -> dict[str, Any]:
+        """Return what is not of single images, by name."""
+        return {key: value for key, value in vars(self).items() if key not in ("per_image", "units")}
+
+
+class Encoding:
+    """One job: made when everything is checked that can be; `write`, then `verify`, then `cost`."""
+
+    def __init__(self, images: Images, frozen: FrozenModel, options: CodingOptions):
+        """Raises DataError for images that the model cannot code, UsageError for options that do not fit it."""
+        self.frozen, self.options = frozen, options
+        self.expected = len(images) if isinstance(images, np.ndarray) else 0
+        self._blocks = _blocks(images, frozen)
+        first = next(self._blocks, None)
+        if first is None:
+            raise DataError("there are no images to compress")
+        self._blocks = chain([first], self._blocks)
+        model = frozen.latent_model(options.precisions, options.refinement)
+        self.codec = BlockCodec(_header(first, frozen, options, model), options.coder, model)
+        self._written = _Written(frozen)
+
+    def write(self, file: BinaryIO) -> None:
+        """Write the whole file."""
+        hook, digest, workers = registry().hook, sha256(), self.options.workers
+        written, seed = self._written, self.options.seed
+
+        def blocks() -> Iterator[NDArray[Any]]:
+            for images in self._blocks:
+                digest.update(images.tobytes())
+                written.begin(images)
+                yield images
+
+        hook.mcbits_started(job="compress", total=self.expected)
+        file.write(self.codec.header.pack())
+        with ExitStack() as scope:
+            if workers > 1:
+                encoded = scope.enter_context(Workers(workers, self.codec, self.frozen)).encode(blocks(), seed)
+            else:
+                encoded = (
+                    self.codec.encode(number, images, seed, written.on_step) for number, images in enumerate(blocks())
+                )
+            for number, block in enumerate(encoded):
+                file.write(pack_block(number, block.payload))
+                written.add(block)
+                hook.mcbits_advanced(job="compress", done=written.num_images, metrics=written.rates())
+        file.write(End(written.num_images, digest.digest()).pack())
+        hook.mcbits_finished(job="compress", metrics=written.rates())
+
+    def verify(self, file: BinaryIO) -> None:
+        """Decode what was written; FormatError unless the images come back."""
+        # The checksum inside the file is that of the images, so decoding without an error is decoding the images.
+        hook = registry().hook
+        hook.mcbits_started(job="decompress", total=self._written.num_images)
+        for _ in decode_with(file, self.codec, self.frozen, self.options.workers):
+            pass
+        hook.mcbits_finished(job="decompress", metrics={})
+
+    def cost(self, file_bytes: int, encode_seconds: float, verify_seconds: float) -> Cost:
+        """Return what the file of so many bytes, and the time, were spent on."""
+        written, rates = self._written, self._written.rates()
+        units = np.concatenate(written.units)
+        return Cost(
+            num_images=written.num_images,
+            unit=self.frozen.unit,
+            file=8 * file_bytes / int(units.sum()),
+            initial_bits=written.initial,
+            file_bytes=file_bytes,
+            encode_seconds=encode_seconds,
+            verify_seconds=verify_seconds,
+            per_image=np.concatenate(written.ideal) / units,
+            units=units,
+            **rates,
+        )
+
+
+class _Written:
+    """What is known of the blocks that are written, and of the one that is being coded."""
+
+    def __init__(self, frozen: FrozenModel):
+        self.net = self.initial = 0.0
+        self.heads = self.num_images = 0
+        self.units: list[NDArray[np.int64]] = []
+        self.ideal: list[NDArray[np.float64]] = []
+        self._frozen, self._shown = frozen, time.monotonic()
+
+    def begin(self, images: NDArray[Any]) -> None:
+        self.units.append(self._frozen.units(images))
+
+    def add(self, block: Block) -> None:
+        self.ideal.append(block.ideal)
+        self.net += block.net
+        self.initial += block.initial
+        self.heads += block.heads
+        self.num_images += len(block.ideal)
+
+    def on_step(self, ideal: NDArray[np.float64], stack: Stack) -> None:
+        """Tell of a block's progress ten times a second, which costs nothing next to an image."""
+        if time.monotonic() - self._shown > 0.1:
+            self._shown = time.monotonic()
+            part = Block(b"", ideal, float(stack.net_bits().sum()), float(stack.initial_bits().sum()), 0)
+            done = self.num_images + len(ideal)
+            registry().hook.mcbits_advanced(job="compress", done=done, metrics=self.rates(part))
+
+    def rates(self, part: Block | None = None) -> dict[str, float]:
+        """Return ideal, net and message in bits a unit, of the written blocks and of a part of the next one."""
+        blocks = [*self.ideal, *([part.ideal] if part else [])]
+        units = int(np.concatenate(self.units)[: sum(map(len, blocks))].sum())
+        net, initial = (self.net + part.net, self.initial + part.initial) if part else (self.net, self.initial)
+        ideal = sum(float(each.sum()) for each in blocks)
+        return {"ideal": ideal / units, "net": net / units, "message": (net + initial + self.heads) / units}
+
+
+def _header(images: NDArray[Any], frozen: FrozenModel, options: CodingOptions, model: LatentModel) -> Header:
+    """The header of a file that begins with these images."""
+    coder, tried = options.coder, partial(trial, model, images)
+    check_memory(coder, model, frozen)
+    ramp = parse_ramp(options.ramp, coder, tried)
+    lanes = parse_lanes(options.lanes, coder, ramp, tried, model.max_lanes or len(images))
+    check_lanes(lanes, model)
+    return Header(
+        coder=coder.short,
+        options=coder.get_config(),
+        precisions=asdict(options.precisions),
+        shape=images.shape[1:],
+        dtype=str(images.dtype),
+        lanes=lanes,
+        block_size=_block_size(frozen),
+        ramp=ramp,
+        refinement=asdict(options.refinement) if options.refinement else {},
+        sequences=frozen.sequences,
+        model_id=bytes.fromhex(frozen.model_id),
+        model=frozen.data if options.embed_model else b"",
+    )
+
+
+def _blocks(images: Images, frozen: FrozenModel) -> Iterator[NDArray[Any]]:
+    """The images, checked, a block of them at a time."""
+    size = _block_size(frozen)
+    if isinstance(images, np.ndarray):
+        _check_kind(images, frozen)
+        for first in range(0, len(images), size):
+            yield _checked(np.ascontiguousarray(images[first : first + size]), frozen)
+        return
+    held: list[NDArray[Any]] = []
+    for part in images:
+        part = np.asarray(part)
+        _check_kind(part, frozen)
+        if held and (part.dtype != held[0].dtype or part.shape[1:] != held[0].shape[1:]):
+            raise DataError(
+                f"arrays of different kinds follow each other: "
+                f"{held[0].dtype} {held[0].shape[1:]}, {part.dtype} {part.shape[1:]}"
+            )
+        held.append(part)
+        while sum(map(len, held)) >= size:
+            whole = np.concatenate(held)
+            yield _checked(whole[:size], frozen)
+            held = [whole[size:]]
+    if sum(map(len, held)):
+        yield _checked(np.concatenate(held), frozen)
+
+
+def _block_size(frozen: FrozenModel) -> int:
+    """Images a block: BLOCK_SIZE, or as many as the format has room for."""
+    if prod(frozen.shape) > MAX_BLOCK:
+        raise DataError(f"images of shape {frozen.shape} are too large: at most 2^30 pixels")
+    return min(BLOCK_SIZE, MAX_BLOCK // prod(frozen.shape))
+
+
+def _check_kind(images: NDArray[Any], frozen: FrozenModel) -> None:
+    if images.dtype not in (np.uint8, np.bool_):
+        raise DataError(f"images must be uint8 or bool, not {images.dtype}: convert them without loss first")
+    if images.ndim < 2 or (images.shape[1:] != frozen.shape and images.shape[1:] != (prod(frozen.shape),)):
+        raise DataError(
+            f"images of shape {images.shape[1:]} meet a model of shape {frozen.shape}: train one on such images"
+        )
+
+
+def _checked(images: NDArray[Any], frozen: FrozenModel) -> NDArray[Any]:
+    if frozen.sequences:
+        lengths(images)
+    if (largest := int(symbols(images, frozen.sequences).max())) >= frozen.num_symbols:
+        raise DataError(
+            f"a pixel is {largest}, but the model codes 0 ... {frozen.num_symbols - 1}: "
+            f"{'binarize the images first' if frozen.num_symbols == 2 else 'train one on such images'}"
+        )
+    return images
