@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import MISSING, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, Self, TypeVar, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, NoReturn, Self, TypeVar, get_type_hints
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf, TypeAdapter, ValidationError
@@ -35,10 +35,15 @@ _Name = Annotated[str, AfterValidator(_one_directory)]
 _COERCING = ConfigDict(allow_inf_nan=False, coerce_numbers_to_str=True)
 
 
-class _Config(BaseModel):
+class Config(BaseModel):
+    """Base of the options of a command: fixed once made, no key but its fields."""
+
     model_config = ConfigDict(
         extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True, protected_namespaces=()
     )
+
+    without_effect: ClassVar[dict[str, str]] = {}
+    """Keys that are read because the paper's configs have them, and why they change nothing."""
 
     @classmethod
     def load(cls, path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Self:
@@ -61,8 +66,10 @@ class _Config(BaseModel):
         return _dump_yaml(self.model_dump(mode="json"))
 
 
-class TrainConfig(_Config):
+class TrainConfig(Config):
     """Options of `mcbits train`."""
+
+    without_effect = {"workers": "all data lies on the device"}
 
     logdir: Path = Field(default=Path("runs"), description="where run directories are made")
     seed: int = Field(default=42, ge=0, description="seed of weights, binarisation, batches and particles")
@@ -71,9 +78,7 @@ class TrainConfig(_Config):
     dataset: str = Field(default="EMNIST", description="dataset: see `mcbits plugins`")
     split: str = Field(default="mnist", description="the dataset's split, e.g. mnist or letters of EMNIST")
     binarize: bool = Field(default=True, description="draw every grey pixel as 0 or 1, anew for every batch")
-    workers: int = Field(
-        default=0, ge=0, description="of the paper's configs; no effect, since all data lies on the device"
-    )
+    workers: int = Field(default=0, ge=0, description="of the paper's configs; no effect: all data lies on the device")
     model: str = Field(default="BinaryVAE", description="model: see `mcbits plugins`")
     latent_dim: int = Field(default=50, ge=1, description="dimensions of the latent z")
     optimizer: Literal["Adam"] = Field(default="Adam", description="optimizer")
@@ -95,7 +100,7 @@ class TrainConfig(_Config):
     )
 
 
-class EvaluateConfig(_Config):
+class EvaluateConfig(Config):
     """Options of `mcbits evaluate`: a model, test images, and a coder whose bound gives the ideal rate."""
 
     train_config: Path | None = Field(default=None, description="the model: a run directory or its train_config.yml")
@@ -157,11 +162,16 @@ class EvaluateConfig(_Config):
 class CompressConfig(EvaluateConfig):
     """Options of `mcbits compress`, with those of the coder that is chosen."""
 
+    without_effect = {
+        "gpu": "--backend torch:cuda computes the network on a GPU",
+        "batch_compute": "all particles are always evaluated at once",
+    }
+
     logdir: Path = Field(default=Path("runs"), description="where result directories are made")
     gpu: int = Field(default=0, ge=-1, description="of the paper's configs; no effect: see backend")
     batch_compute: bool = Field(
         default=True,
-        description="of the paper's configs; no effect, since all particles are always evaluated at once",
+        description="of the paper's configs; no effect: all particles are always evaluated at once",
     )
     backend: str = Field(
         default="numpy", description="what computes the network: numpy, torch or torch:DEVICE; same bytes"

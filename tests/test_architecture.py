@@ -1,5 +1,6 @@
 """The house: floors that import downwards only, and few enough rooms to find one's way."""
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -65,3 +66,28 @@ def test_importing_a_floor_leaves_the_upper_ones_alone(module: str, unwanted: li
     code = f"import sys, {module}; print(*[name for name in {unwanted!r} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == []
+
+
+def functions(folder: str) -> list[tuple[str, ast.FunctionDef]]:
+    """Every function below a folder of mcbits, with its file and name."""
+    return [
+        (f"{path.relative_to(ROOT)}:{node.name}", node)
+        for path in sorted((ROOT / "mcbits" / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+    ]
+
+
+@pytest.mark.parametrize("folder", ["archive", "cli"])
+def test_no_function_takes_more_than_eight_parameters(folder: str) -> None:
+    counts = {
+        name: len([each for each in [*node.args.args, *node.args.kwonlyargs] if each.arg not in ("self", "cls")])
+        for name, node in functions(folder)
+    }
+    assert [name for name, count in counts.items() if count > 8] == []
+
+
+def test_no_module_is_longer_than_500_lines() -> None:
+    sources = [path for suffix in ("py", "pyx", "pxd", "pyi", "h") for path in (ROOT / "mcbits").rglob(f"*.{suffix}")]
+    lengths = {path.name: len(path.read_text().splitlines()) for path in sources}
+    assert {name: length for name, length in lengths.items() if length > 500} == {}

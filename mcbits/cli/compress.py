@@ -9,7 +9,7 @@ import typer
 from numpy.typing import NDArray
 
 from mcbits.cli.flags import ConfigFile, Flags, with_flags
-from mcbits.cli.options import config_options
+from mcbits.cli.options import config_options, tell_without_effect
 from mcbits.cli.output import as_json, show
 from mcbits.cli.progress import progress
 from mcbits.config import CompressConfig
@@ -65,6 +65,7 @@ def compress(
     from mcbits.archive.jobs import compress_file
 
     with progress(flags.quiet):
+        tell_without_effect(CompressConfig, overrides)
         frozen = load_model(path, checked.backend)
         images = (
             test_images(checked)

@@ -11,7 +11,8 @@ import typer
 from pydantic import BaseModel
 
 from mcbits.cli.flags import BOOLEAN, Command, expanded
-from mcbits.config import EvaluateConfig, Option, all_coder_options
+from mcbits.config import Config, EvaluateConfig, Option, all_coder_options
+from mcbits.plugins.registry import registry
 
 
 def config_options(cls: type[BaseModel]) -> Callable[[Command], Command]:
@@ -30,6 +31,12 @@ def config_options(cls: type[BaseModel]) -> Callable[[Command], Command]:
         )
 
     return decorate
+
+
+def tell_without_effect(cls: type[Config], overrides: dict[str, str]) -> None:
+    """Tell listeners of each option that was given on the command line and changes nothing."""
+    for key in cls.without_effect.keys() & overrides.keys():
+        registry().hook.mcbits_notice(message=f"--{key} has no effect: {cls.without_effect[key]}")
 
 
 def _parameters(cls: type[BaseModel]) -> Iterator[inspect.Parameter]:

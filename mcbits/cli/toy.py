@@ -4,61 +4,66 @@ from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 import typer
+from pydantic import Field
 
 from mcbits.cli.flags import Flags, with_flags
+from mcbits.cli.options import config_options
 from mcbits.cli.output import print_table, show
 from mcbits.cli.progress import progress
+from mcbits.config import Config
 from mcbits.errors import UsageError
 from mcbits.plugins.registry import make_coder, registry
 
 CODERS = "simple,stochastic,bb-elbo,bb-is,bb-cis"
 
 
+class ToyConfig(Config):
+    """Options of `mcbits toy`."""
+
+    model: Literal["mixture", "hmm"] = Field(
+        default="mixture", description="discrete mixture, or hidden Markov model of 5 steps"
+    )
+    coder: str = Field(default=CODERS, description="coders, separated by commas")
+    num_particles: str = Field(
+        default="1,4,16,64", description="particles N, separated by commas, for the coders that have them"
+    )
+    num_symbols: int = Field(default=10_000, ge=2, description="symbols x to code")
+    proposal: Literal["noisy", "uniform"] = Field(default="noisy", description="q(z|x): a noisy posterior, or uniform")
+    lanes: int = Field(default=1, ge=1, description="stacks that step together: faster, each with initial bits")
+    seed: int = Field(default=0, ge=0, description="seed of the model, the symbols and the initial bits")
+
+
 @with_flags
+@config_options(ToyConfig)
 def toy(
-    model: Annotated[
-        Literal["mixture", "hmm"], typer.Option("--model", help="Discrete mixture, or hidden Markov model of 5 steps.")
-    ] = "mixture",
-    coder: Annotated[str, typer.Option("--coder", help="Coders, separated by commas.")] = CODERS,
-    num_particles: Annotated[
-        str, typer.Option("--num_particles", help="Particles N, separated by commas, for the coders that have them.")
-    ] = "1,4,16,64",
+    overrides: dict[str, str],
     option: Annotated[
         list[str] | None,
         typer.Option("--option", help="KEY=VALUE of another option, for the coders that have it; may be repeated."),
     ] = None,
-    num_symbols: Annotated[int, typer.Option("--num_symbols", min=2, help="Symbols x to code.")] = 10_000,
-    proposal: Annotated[
-        Literal["noisy", "uniform"], typer.Option("--proposal", help="q(z|x): a noisy posterior, or uniform.")
-    ] = "noisy",
-    lanes: Annotated[
-        int, typer.Option("--lanes", min=1, help="Stacks that step together: faster, each with initial bits.")
-    ] = 1,
-    seed: Annotated[
-        int, typer.Option("--seed", min=0, help="Seed of the model, the symbols and the initial bits.")
-    ] = 0,
     *,
     flags: Flags,
 ) -> None:
     """Measure coders on a toy model: net rate against its exact ideal and the entropy, and the initial bits."""
     from mcbits.studies.toy import Truth, hmm, measure, mixture
 
-    coders = _coders(coder, num_particles, option or [])
-    toy_model = (mixture if model == "mixture" else hmm)(seed, proposal=proposal)
-    truth = Truth(toy_model, toy_model.sample(num_symbols, seed + 1))
+    config = ToyConfig.load(None, overrides)
+    coders = _coders(config.coder, config.num_particles, option or [])
+    toy_model = (mixture if config.model == "mixture" else hmm)(config.seed, proposal=config.proposal)
+    truth = Truth(toy_model, toy_model.sample(config.num_symbols, config.seed + 1))
     hook, rows = registry().hook, []
     with progress(flags.quiet):
         hook.mcbits_started(job="toy", total=len(coders))
         for each in coders:
-            rows.append(asdict(measure(each, truth, lanes, seed + 2)))
+            rows.append(asdict(measure(each, truth, config.lanes, config.seed + 2)))
             hook.mcbits_advanced(job="toy", done=len(rows), metrics={"net": rows[-1]["net"]})
         hook.mcbits_finished(job="toy", metrics={})
     document = {
-        "model": model,
-        "proposal": proposal,
-        "num_symbols": num_symbols,
-        "lanes": lanes,
-        "seed": seed,
+        "model": config.model,
+        "proposal": config.proposal,
+        "num_symbols": config.num_symbols,
+        "lanes": config.lanes,
+        "seed": config.seed,
         "entropy": truth.entropy,
         "results": rows,
     }

@@ -1,7 +1,7 @@
 """`mcbits train` makes a run directory, or goes on with the one it finds."""
 
 from mcbits.cli.flags import ConfigFile, Flags, with_flags
-from mcbits.cli.options import config_options
+from mcbits.cli.options import config_options, tell_without_effect
 from mcbits.cli.output import show
 from mcbits.cli.progress import progress
 from mcbits.config import TrainConfig
@@ -20,5 +20,6 @@ def train(
     from mcbits.training.loop import train
 
     with progress(flags.quiet):
+        tell_without_effect(TrainConfig, overrides)
         run = train(checked)
     show({"run": run}, f"trained: {run}", flags.json)
