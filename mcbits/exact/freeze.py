@@ -1,15 +1,13 @@
 """Freezing turns a torch network into integers whose products are proven exact, or names what stops it."""
 
-import operator
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil, inf, log2, prod
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import fx, nn
-from torch.nn import functional as F
 
 from mcbits.errors import FreezeError, ModelError
 from mcbits.exact.fixed import ACTIVATION_FRAC, HEAD_LIMIT, MAX_FRAC, FixedPoint, narrowest
@@ -28,6 +26,7 @@ from mcbits.exact.layers import (
     Slice,
 )
 from mcbits.exact.network import FrozenNetwork, Output
+from mcbits.exact.rules import CURVES, RULES, Call, Traced, tails_fit
 
 INDEX_FRAC = 10
 """Tables have one entry per 2^-10."""
@@ -43,82 +42,6 @@ NARROW_BITS, NARROW_FRAC = 30, 24
 
 BATCH = object()
 """Stands for x.shape[0] while tracing: a frozen network works for every batch."""
-
-
-@dataclass(frozen=True)
-class _Traced:
-    """A value of the network by its index; an accumulator has more precision than may enter a product."""
-
-    index: int
-    accumulator: bool = True
-    kind: Literal["linear", "exp", "sigmoid"] = "linear"
-
-
-@dataclass(frozen=True)
-class _Call:
-    """A traced call of a module, function or method; `head` is its precision if only an output reads it."""
-
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    head: int | None
-
-    @property
-    def operands(self) -> list[_Traced]:
-        leaves: list[Any] = []
-        fx.node.map_aggregate((self.args, self.kwargs), leaves.append)
-        return [x for x in leaves if isinstance(x, _Traced)]
-
-    def at(self, points: Sequence[float] | np.ndarray) -> np.ndarray:
-        """What the call, of one operand and elementwise, gives in float64 at these points."""
-        x = torch.tensor(points, dtype=torch.float64)
-        with torch.no_grad():
-            args = [x if isinstance(a, _Traced) else a for a in self.args]
-            kwargs = {key: x if isinstance(a, _Traced) else a for key, a in self.kwargs.items()}
-            values: np.ndarray = self.function(*args, **kwargs).numpy()
-        return values
-
-
-@dataclass(frozen=True)
-class _Curve:
-    """A nonlinearity as a table over [low, high): constant below it, above it constant or the identity."""
-
-    low: int
-    high: int
-    identity_above: bool
-
-
-_CURVES = {
-    "tanh": _Curve(-4, 4, False),
-    "sigmoid": _Curve(-8, 8, False),
-    "softplus": _Curve(-8, 8, True),
-    "elu": _Curve(-8, 8, True),
-    "silu": _Curve(-12, 12, True),
-}
-
-_RULES: dict[Any, str] = {
-    nn.Identity: "identity", nn.Dropout: "identity", nn.Dropout2d: "identity", "contiguous": "identity",
-    nn.Linear: "linear", nn.Conv2d: "conv2d", nn.ConvTranspose2d: "conv_transpose2d",
-    nn.LSTMCell: "lstm_cell", nn.GRUCell: "gru_cell",
-    nn.BatchNorm1d: "batch_norm", nn.BatchNorm2d: "batch_norm",
-    nn.ReLU: "clamp", nn.ReLU6: "clamp", nn.Hardtanh: "clamp",
-    torch.relu: "clamp", F.relu: "clamp", "relu": "clamp", torch.clamp: "clamp", "clamp": "clamp",
-    nn.Tanh: "tanh", torch.tanh: "tanh", F.tanh: "tanh", "tanh": "tanh",
-    nn.Sigmoid: "sigmoid", torch.sigmoid: "sigmoid", F.sigmoid: "sigmoid", "sigmoid": "sigmoid",
-    nn.Softplus: "softplus", F.softplus: "softplus",
-    nn.ELU: "elu", F.elu: "elu", nn.SiLU: "silu", F.silu: "silu",
-    torch.exp: "exp", "exp": "exp",
-    operator.add: "arithmetic", operator.iadd: "arithmetic", torch.add: "arithmetic", "add": "arithmetic",
-    operator.sub: "arithmetic", torch.sub: "arithmetic", "sub": "arithmetic",
-    operator.mul: "arithmetic", torch.mul: "arithmetic", "mul": "arithmetic",
-    operator.truediv: "arithmetic", torch.div: "arithmetic", "div": "arithmetic", operator.neg: "arithmetic",
-    nn.Flatten: "flatten", torch.flatten: "flatten", "flatten": "flatten",
-    nn.Unflatten: "unflatten", "unflatten": "unflatten",
-    torch.reshape: "reshape", "reshape": "reshape", "view": "reshape",
-    torch.chunk: "chunk", "chunk": "chunk", torch.split: "split", "split": "split",
-    getattr: "shape", "size": "shape", operator.getitem: "getitem",
-}  # fmt: skip
-"""The rule that freezes each module type, function or method name of torch; what has none is refused."""
 
 
 def freeze(
@@ -200,12 +123,12 @@ class _Freezer:
     def _argument(self, node: fx.Node, indices: Iterator[int]) -> Any:
         index = next(indices, None)
         if index is not None:
-            return _Traced(index, accumulator=False)
+            return Traced(index, accumulator=False)
         if node.args:
             return node.args[0]
         raise FreezeError(f"network '{self.name}' has an argument '{node.target}' that no input describes")
 
-    def _output(self, x: _Traced, frac: int) -> Output:
+    def _output(self, x: Traced, frac: int) -> Output:
         index = self._with_frac(x, frac).index
         return Output(value=index, kind=x.kind, frac=frac, shape=self.values[index].shape)
 
@@ -221,17 +144,17 @@ class _Freezer:
         target: Any = node.target
         if node.op == "call_module":
             function: Any = self.root.get_submodule(target)
-            rule = _RULES.get(type(function))
+            rule = RULES.get(type(function))
         else:
             function = target if node.op == "call_function" else _method(target)
-            rule = None if node.op == "get_attr" else _RULES.get(target)
+            rule = None if node.op == "get_attr" else RULES.get(target)
         if rule is None:
-            able = ", ".join(sorted({key.__name__ for key in _RULES if isinstance(key, type)}))
+            able = ", ".join(sorted({key.__name__ for key in RULES if isinstance(key, type)}))
             raise FreezeError(f"{self._place(node)} cannot be frozen; layers that can: {able}")
-        call = _Call(function, tuple(args), dict(kwargs), head)
+        call = Call(function, tuple(args), dict(kwargs), head)
         if any(x.kind != "linear" for x in call.operands):
             raise FreezeError(f"{self._place(node)} cannot be frozen: it reads exp or sigmoid, which only outputs may")
-        if rule in _CURVES:
+        if rule in CURVES:
             return self._curve(rule, call)
         if rule in ("exp", "clamp", "arithmetic"):
             return getattr(self, f"_{rule}")(call)
@@ -249,26 +172,26 @@ class _Freezer:
         self.values.append(value)
         return len(self.values) - 1
 
-    def _with_frac(self, x: _Traced, frac: int) -> _Traced:
+    def _with_frac(self, x: Traced, frac: int) -> Traced:
         """The same value with at least `frac` fractional bits."""
         missing = frac - self.values[x.index].frac
         return replace(x, index=self._emit(Scale(inputs=(x.index,), bits=missing))) if missing > 0 else x
 
-    def _rounded(self, x: _Traced, frac: int) -> _Traced:
-        return _Traced(self._emit(Round(inputs=(x.index,), frac=frac)), accumulator=False)
+    def _rounded(self, x: Traced, frac: int) -> Traced:
+        return Traced(self._emit(Round(inputs=(x.index,), frac=frac)), accumulator=False)
 
-    def _activation(self, x: _Traced) -> _Traced:
+    def _activation(self, x: Traced) -> Traced:
         """The same value with few enough fractional bits to enter a product."""
         if x.accumulator and self.values[x.index].frac > ACTIVATION_FRAC:
             return self._rounded(x, ACTIVATION_FRAC)
         return x
 
-    def _narrow(self, x: _Traced) -> _Traced:
+    def _narrow(self, x: Traced) -> Traced:
         value = self.values[x.index]
         surplus = max(value.bound.bit_length() - NARROW_BITS, value.frac - NARROW_FRAC)
         return self._rounded(x, max(value.frac - surplus, 0)) if surplus > 0 else x
 
-    def _product(self, layer: type, x: _Traced, weight: np.ndarray, bias: np.ndarray, **fields: Any) -> _Traced:
+    def _product(self, layer: type, x: Traced, weight: np.ndarray, bias: np.ndarray, **fields: Any) -> Traced:
         """The layer with the widest weights allowed in float32, or in float64 if those are poor."""
         value = self.values[x.index]
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
@@ -295,21 +218,21 @@ class _Freezer:
                     continue
                 bits = int(np.abs(tensors["weight"].astype(np.int64)).max()).bit_length()
                 if frac == cap or bits >= WEIGHT_BITS:
-                    return _Traced(self._emit(candidate, tensors))
+                    return Traced(self._emit(candidate, tensors))
                 break
         raise ModelError(f"its weights (up to {largest:.3g}) are too large for any exact bound")
 
     # Rules
 
-    def _identity(self, module: Any, x: _Traced) -> _Traced:
+    def _identity(self, module: Any, x: Traced) -> Traced:
         return x
 
-    def _linear(self, module: nn.Linear, x: _Traced) -> _Traced:
+    def _linear(self, module: nn.Linear, x: Traced) -> Traced:
         return self._product(
             Linear, self._activation(x), _numpy(module.weight).T, _bias(module.bias, module.out_features)
         )
 
-    def _conv2d(self, module: nn.Conv2d, x: _Traced) -> _Traced:
+    def _conv2d(self, module: nn.Conv2d, x: Traced) -> Traced:
         if module.padding_mode != "zeros":
             raise ModelError(f"its padding mode is {module.padding_mode!r}, not 'zeros'")
         padding = module.padding
@@ -325,7 +248,7 @@ class _Freezer:
         fields = {"stride": module.stride, "padding": padding, "dilation": module.dilation}
         return self._product(Conv2d, self._activation(x), weight, _bias(module.bias, module.out_channels), **fields)
 
-    def _conv_transpose2d(self, module: nn.ConvTranspose2d, x: _Traced) -> _Traced:
+    def _conv_transpose2d(self, module: nn.ConvTranspose2d, x: Traced) -> Traced:
         if module.dilation != (1, 1):
             raise ModelError(f"its dilation is {module.dilation}, not 1")
         groups, weight = module.groups, _numpy(module.weight)
@@ -334,7 +257,7 @@ class _Freezer:
         bias = _bias(module.bias, module.out_channels)
         return self._product(ConvTranspose2d, self._activation(x), weight, bias, **fields)
 
-    def _batch_norm(self, module: nn.BatchNorm1d | nn.BatchNorm2d, x: _Traced) -> _Traced:
+    def _batch_norm(self, module: nn.BatchNorm1d | nn.BatchNorm2d, x: Traced) -> Traced:
         if module.running_mean is None or module.running_var is None:
             raise ModelError("it keeps no running statistics")
         weight = 1 / np.sqrt(_numpy(module.running_var) + module.eps)
@@ -343,7 +266,7 @@ class _Freezer:
         bias = _bias(module.bias, module.num_features) - _numpy(module.running_mean) * weight
         return self._product(Affine, self._narrow(x), weight, bias)
 
-    def _arithmetic(self, call: _Call) -> _Traced:
+    def _arithmetic(self, call: Call) -> Traced:
         if len(call.operands) == 2:
             points = ((1.0, 2.0), (2.0, 1.0), (2.0, 3.0))
             values = [float(call.function(a, b, *call.args[2:], **call.kwargs)) for a, b in points]
@@ -361,44 +284,44 @@ class _Freezer:
             raise ModelError("it is not a linear function of its operand")
         return self._scaled(x, one - offset, offset)
 
-    def _added(self, a: _Traced, b: _Traced) -> _Traced:
+    def _added(self, a: Traced, b: Traced) -> Traced:
         a, b = self._narrow(a), self._narrow(b)
         frac = max(self.values[a.index].frac, self.values[b.index].frac)
         a, b = self._with_frac(a, frac), self._with_frac(b, frac)
-        return _Traced(self._emit(Add(inputs=(a.index, b.index))))
+        return Traced(self._emit(Add(inputs=(a.index, b.index))))
 
-    def _multiplied(self, a: _Traced, b: _Traced) -> _Traced:
+    def _multiplied(self, a: Traced, b: Traced) -> Traced:
         a, b = self._narrow(a), self._narrow(b)
-        return _Traced(self._emit(Multiply(inputs=(a.index, b.index))))
+        return Traced(self._emit(Multiply(inputs=(a.index, b.index))))
 
-    def _scaled(self, x: _Traced, scale: float, offset: float) -> _Traced:
+    def _scaled(self, x: Traced, scale: float, offset: float) -> Traced:
         channels = self.values[x.index].shape[0]
         return self._product(Affine, self._narrow(x), np.full(channels, scale), np.full(channels, offset))
 
-    def _clamp(self, call: _Call) -> _Traced:
+    def _clamp(self, call: Call) -> Traced:
         (x,) = call.operands
         frac = min(ACTIVATION_FRAC if call.head is None else call.head, MAX_FRAC["float32"])
         x = self._with_frac(x, frac)
         ends = call.at([-inf, inf]) * 2.0**frac
         low, high = np.clip(np.rint(ends), -HEAD_LIMIT, HEAD_LIMIT).astype(int).tolist()
-        return _Traced(self._emit(Round(inputs=(x.index,), frac=frac, low=low, high=high)), accumulator=False)
+        return Traced(self._emit(Round(inputs=(x.index,), frac=frac, low=low, high=high)), accumulator=False)
 
-    def _exp(self, call: _Call) -> _Traced:
+    def _exp(self, call: Call) -> Traced:
         (x,) = call.operands
         if call.head is None:
             raise ModelError("exp can only end an output")
         return replace(x, kind="exp")
 
-    def _curve(self, name: str, call: _Call) -> _Traced:
+    def _curve(self, name: str, call: Call) -> Traced:
         (x,) = call.operands
         if name == "sigmoid" and call.head is not None:
             return replace(x, kind="sigmoid")
         return self._tabulated(name, call, ACTIVATION_FRAC if call.head is None else call.head)
 
-    def _tabulated(self, name: str, call: _Call, frac: int) -> _Traced:
+    def _tabulated(self, name: str, call: Call, frac: int) -> Traced:
         (x,) = call.operands
-        curve = _CURVES[name]
-        while not _tails_fit(curve, call, frac):
+        curve = CURVES[name]
+        while not tails_fit(curve, call, frac):
             curve = replace(curve, low=2 * curve.low, high=2 * curve.high)
             if curve.high > 64:
                 raise ModelError(f"{name} with these parameters is too wide for a table")
@@ -414,14 +337,14 @@ class _Freezer:
             frac=frac,
             identity_above=curve.identity_above,
         )
-        return _Traced(self._emit(layer, {"table": table}), accumulator=False)
+        return Traced(self._emit(layer, {"table": table}), accumulator=False)
 
     # Recurrent cells, in the symbols of torch's documentation. A new state is rounded and clamped to the precision and
     # the bound of the old one, so that it may be the old one of the next step.
 
     def _lstm_cell(
-        self, module: nn.LSTMCell, x: _Traced, hx: tuple[_Traced, _Traced] | None = None
-    ) -> tuple[_Traced, _Traced]:
+        self, module: nn.LSTMCell, x: Traced, hx: tuple[Traced, Traced] | None = None
+    ) -> tuple[Traced, Traced]:
         if hx is None:
             raise ModelError("it needs its state (h, c), as inputs of the network")
         h, c = hx
@@ -432,7 +355,7 @@ class _Freezer:
         c_next = self._state(self._added(kept, new), c)
         return self._state(self._multiplied(o, self._gate("tanh", c_next)), h), c_next
 
-    def _gru_cell(self, module: nn.GRUCell, x: _Traced, hx: _Traced | None = None) -> _Traced:
+    def _gru_cell(self, module: nn.GRUCell, x: Traced, hx: Traced | None = None) -> Traced:
         if hx is None:
             raise ModelError("it needs its state h, as an input of the network")
         (r, z, n), (r_h, z_h, n_h) = (
@@ -443,7 +366,7 @@ class _Freezer:
         change = self._multiplied(z, self._added(hx, self._scaled(n, -1.0, 0.0)))
         return self._state(self._added(n, change), hx)
 
-    def _gates(self, module: nn.LSTMCell | nn.GRUCell, x: _Traced, h: _Traced) -> tuple[_Traced, _Traced]:
+    def _gates(self, module: nn.LSTMCell | nn.GRUCell, x: Traced, h: Traced) -> tuple[Traced, Traced]:
         """Every gate's argument, less its nonlinearity: what x gives to it, and what h does."""
         from_x, from_h = (
             self._product(Linear, self._activation(v), _numpy(weight).T, _bias(bias, len(weight)))
@@ -454,18 +377,18 @@ class _Freezer:
         )
         return from_x, from_h
 
-    def _gate(self, name: str, x: _Traced) -> _Traced:
-        return self._tabulated(name, _Call(getattr(torch, name), (x,), {}, None), GATE_FRAC)
+    def _gate(self, name: str, x: Traced) -> Traced:
+        return self._tabulated(name, Call(getattr(torch, name), (x,), {}, None), GATE_FRAC)
 
-    def _state(self, x: _Traced, old: _Traced) -> _Traced:
+    def _state(self, x: Traced, old: Traced) -> Traced:
         known = self.values[self._narrow(old).index]
         x = self._with_frac(x, known.frac)
-        return _Traced(self._emit(Round(inputs=(x.index,), frac=known.frac, low=-known.bound, high=known.bound)))
+        return Traced(self._emit(Round(inputs=(x.index,), frac=known.frac, low=-known.bound, high=known.bound)))
 
-    def _shape_of(self, x: _Traced) -> tuple[Any, ...]:
+    def _shape_of(self, x: Traced) -> tuple[Any, ...]:
         return (BATCH, *self.values[x.index].shape)
 
-    def _shape(self, module: None, x: _Traced, what: Any = "shape") -> Any:
+    def _shape(self, module: None, x: Traced, what: Any = "shape") -> Any:
         shape = self._shape_of(x)
         if what == "shape":
             return shape
@@ -474,7 +397,7 @@ class _Freezer:
         raise ModelError(f"attribute '{what}' is not known")
 
     def _getitem(self, module: None, x: Any, index: Any) -> Any:
-        if not isinstance(x, _Traced):
+        if not isinstance(x, Traced):
             return x[index]
         every, channels = index
         if every != slice(None) or not isinstance(channels, slice):
@@ -484,13 +407,13 @@ class _Freezer:
             raise ModelError("only x[:, start:stop] can be indexed")
         return self._sliced(x, start, stop)
 
-    def _sliced(self, x: _Traced, start: int, stop: int) -> _Traced:
+    def _sliced(self, x: Traced, start: int, stop: int) -> Traced:
         return replace(x, index=self._emit(Slice(inputs=(x.index,), start=start, stop=stop)))
 
-    def _chunk(self, module: None, x: _Traced, chunks: int, dim: int = 0) -> tuple[_Traced, ...]:
+    def _chunk(self, module: None, x: Traced, chunks: int, dim: int = 0) -> tuple[Traced, ...]:
         return self._split(module, x, -(-self.values[x.index].shape[0] // chunks), dim)
 
-    def _split(self, module: None, x: _Traced, sizes: int | Sequence[int], dim: int = 0) -> tuple[_Traced, ...]:
+    def _split(self, module: None, x: Traced, sizes: int | Sequence[int], dim: int = 0) -> tuple[Traced, ...]:
         channels, rank = self.values[x.index].shape[0], len(self.values[x.index].shape) + 1
         if dim % rank != 1:
             raise ModelError("only dimension 1 can be split")
@@ -499,7 +422,7 @@ class _Freezer:
         stops = np.cumsum(sizes).tolist()
         return tuple(self._sliced(x, stop - size, stop) for size, stop in zip(sizes, stops, strict=True))
 
-    def _flatten(self, module: nn.Flatten | None, x: _Traced, start_dim: int = 0, end_dim: int = -1) -> _Traced:
+    def _flatten(self, module: nn.Flatten | None, x: Traced, start_dim: int = 0, end_dim: int = -1) -> Traced:
         start, end = (module.start_dim, module.end_dim) if module else (start_dim, end_dim)
         shape = self._shape_of(x)
         start, end = start % len(shape), end % len(shape)
@@ -507,7 +430,7 @@ class _Freezer:
             raise ModelError("it would flatten the batch; use start_dim=1")
         return self._reshaped(x, (*shape[1:start], prod(shape[start : end + 1]), *shape[end + 1 :]))
 
-    def _unflatten(self, module: nn.Unflatten | None, x: _Traced, dim: int = 1, sizes: Sequence[int] = ()) -> _Traced:
+    def _unflatten(self, module: nn.Unflatten | None, x: Traced, dim: int = 1, sizes: Sequence[int] = ()) -> Traced:
         dim, sizes = (module.dim, module.unflattened_size) if module else (dim, sizes)
         shape = self._shape_of(x)
         dim %= len(shape)
@@ -515,7 +438,7 @@ class _Freezer:
             raise ModelError("it would unflatten the batch")
         return self._reshaped(x, (*shape[1:dim], *_resolved(sizes, shape[dim]), *shape[dim + 1 :]))
 
-    def _reshape(self, module: None, x: _Traced, *shape: Any) -> _Traced:
+    def _reshape(self, module: None, x: Traced, *shape: Any) -> Traced:
         first, *rest = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
         if (first is not BATCH and first != -1) or any(size is BATCH for size in rest):
             raise ModelError("it changes the batch size; its first size must be -1 or x.shape[0]")
@@ -523,7 +446,7 @@ class _Freezer:
             raise ModelError("only one size can be -1")
         return self._reshaped(x, _resolved(rest, self.values[x.index].size))
 
-    def _reshaped(self, x: _Traced, shape: tuple[int, ...]) -> _Traced:
+    def _reshaped(self, x: Traced, shape: tuple[int, ...]) -> Traced:
         if shape == self.values[x.index].shape:
             return x
         return replace(x, index=self._emit(Reshape(inputs=(x.index,), shape=shape)))
@@ -545,11 +468,3 @@ def _resolved(sizes: Sequence[int], total: int) -> tuple[int, ...]:
     """The sizes with -1 replaced by what is left of `total`."""
     known = prod(size for size in sizes if size != -1)
     return tuple(total // known if size == -1 else size for size in sizes)
-
-
-def _tails_fit(curve: _Curve, call: _Call, frac: int) -> bool:
-    """Whether the table's ends are within half a unit of what the function does beyond them."""
-    below, first, last, above = call.at([64.0 * curve.low, curve.low, curve.high, 64.0 * curve.high])
-    if curve.identity_above:
-        last, above = last - curve.high, above - 64 * curve.high
-    return bool(abs(first - below) <= 0.5**frac / 2 and abs(last - above) <= 0.5**frac / 2)

@@ -67,3 +67,11 @@ def test_toy_and_plugins_show_the_coders(work):
 def test_every_config_of_the_package_is_one_that_mcbits_reads(work):
     for path in [*CONFIGS.glob("*.yml"), *CONFIGS.glob("reproduce/*.yml")]:
         assert isinstance(yaml.safe_load(path.read_text()), dict)
+
+
+def test_a_report_of_a_run_on_sequences_shows_what_it_can_and_says_what_it_cannot(work):
+    pytest.importorskip("matplotlib")
+    document = json.loads(mcbits("report", "runs/jsb_fivo", "-o", "page", "--json", "--quiet", cwd=work))
+    assert {Path(each).stem for each in document["pictures"]} >= {"training", "initial-bits"}
+    page = (work / "page" / "index.html").read_text()
+    assert "neither grey nor colour" in page and "AttributeError" not in page
