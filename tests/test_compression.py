@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,11 @@ import pytest
 import torch
 
 import mcbits
+import mcbits.archive.jobs
 from mcbits.archive.jobs import compress_file, decompress_file, info, verify
 from mcbits.archive.options import CodingOptions
 from mcbits.coders.is_bits_back import ISBitsBackCoder
-from mcbits.errors import DataError, FormatError, ModelError, UnknownNameError, UsageError
+from mcbits.errors import DataError, FormatError, ModelError, PluginError, UnknownNameError, UsageError
 from mcbits.latents.options import Precisions
 from mcbits.latents.vae import FrozenVAE
 from mcbits.models.binary_vae import BinaryVAE
@@ -294,3 +296,22 @@ def test_automatic_lanes_keep_initial_bits_below_half_a_percent(vae, coder, tmp_
     assert info(tmp_path / "x.mcb")["lanes"] > 1 or coder == "bb-cis"
     # The words drawn are whole, the estimate is not.
     assert report.initial_bits < 0.0065 * 8 * report.file_bytes
+
+
+def test_a_coder_that_its_options_do_not_make_again_writes_nothing(vae, images):
+    @dataclass(frozen=True)
+    class Forgetful(ISBitsBackCoder):
+        def get_config(self):
+            return {}
+
+    with pytest.raises(PluginError, match="get_config"):
+        mcbits.compress(images, vae, Forgetful(num_particles=3))
+
+
+def test_a_model_of_another_backend_is_computed_by_the_one_asked_for(vae, images):
+    pytest.importorskip("torch")
+    there = mcbits.archive.jobs.load_frozen(vae.data, "torch:cpu")
+    runs = []
+    for backend in (None, "numpy", "torch:cpu"):
+        runs.append(mcbits.archive.jobs._loaded(there, backend).backend)
+    assert runs == ["torch:cpu", "numpy", "torch:cpu"]

@@ -20,11 +20,11 @@ from mcbits.archive.format import MAX_BLOCK, End, Header, pack_block
 from mcbits.archive.options import CodingOptions
 from mcbits.archive.ramp import parse_lanes, parse_ramp
 from mcbits.archive.workers import Workers
-from mcbits.errors import DataError
+from mcbits.errors import DataError, PluginError
 from mcbits.latents.base import LatentModel
 from mcbits.latents.frozen import FrozenModel
 from mcbits.latents.sequences import lengths, symbols
-from mcbits.plugins.registry import registry
+from mcbits.plugins.registry import make_coder, registry
 
 BLOCK_SIZE = 2048
 
@@ -73,7 +73,11 @@ class Encoding:
             raise DataError("there are no images to compress")
         self._blocks = chain([first], self._blocks)
         model = frozen.latent_model(options.precisions, options.refinement)
-        self.codec = BlockCodec(_header(first, frozen, options, model), options.coder, model)
+        header = _header(first, frozen, options, model)
+        coder = make_coder(header.coder, header.options)
+        if coder != options.coder:  # a decoder has no more than the header to make it from
+            raise PluginError(f"coder {coder.short} does not come back from its get_config: report it to its author")
+        self.codec = BlockCodec(header, coder, model)
         self._written = _Written(frozen)
 
     def write(self, file: BinaryIO) -> None:
