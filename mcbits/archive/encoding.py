@@ -237,6 +237,9 @@ def _check_kind(images: NDArray[Any], frozen: FrozenModel) -> None:
 
 
 def _checked(images: NDArray[Any], frozen: FrozenModel) -> NDArray[Any]:
+    if images.dtype == bool:
+        # A view of bytes as bool may hold any of them: what is not zero is true.
+        images = images.view(np.uint8) != 0
     if frozen.sequences:
         lengths(images)
     if (largest := int(symbols(images, frozen.sequences).max())) >= frozen.num_symbols:

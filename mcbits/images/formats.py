@@ -19,24 +19,26 @@ from PIL import Image
 from mcbits.errors import DataError, UsageError
 from mcbits.files import whole_or_nothing
 from mcbits.images.idx import GZIP_MAGIC, read_idx, write_idx
+from mcbits.images.png import MAGIC as _PNG_MAGIC
+from mcbits.images.png import check_png
 
 _FORMATS = ".npy, .npz, IDX (plain or .gz) or a folder of PNGs"
 _IDX_NAME = re.compile(r"(\.idx|[.-]idx\d-ubyte)(\.gz)?$", re.IGNORECASE)
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 # (bit depth, colour type) of the PNG header -> the mode in which Pillow keeps every value. Pillow's own mode
 # would not do: it silently drops the lower half of 16-bit colour.
 _PNG_MODES = {(1, 0): "1", (2, 0): "L", (4, 0): "L", (8, 0): "L", (8, 2): "RGB"}
 
 
-def as_images(array: NDArray[Any], name: str = "images") -> NDArray[np.uint8]:
-    """`array` as uint8 (n, *shape), no value changed and nothing copied: uint8 passes, bool becomes 0/1.
+def as_images(array: NDArray[Any], name: str = "images") -> NDArray[Any]:
+    """Return `array`, uint8 or bool (n, *shape), no value changed; of bool, what is not zero is true.
 
     `name` is what errors call the array. Raises DataError for any other type, and for fewer than two
     dimensions.
     """
     if array.dtype == bool:
-        array = array.view(np.uint8)
-    if array.dtype != np.uint8:
+        # A view of bytes as bool may hold any of them: what is not zero is true.
+        array = array.view(np.uint8) != 0
+    elif array.dtype != np.uint8:
         hint = (
             "if every value lies in 0..255, hand over images.astype(numpy.uint8)"
             if array.dtype.kind in "iu"
@@ -48,13 +50,13 @@ def as_images(array: NDArray[Any], name: str = "images") -> NDArray[np.uint8]:
     return array
 
 
-def read_images(path: str | PathLike[str]) -> NDArray[np.uint8]:
-    """The images in a file or folder, uint8 (n, *shape); the content decides the format, not the name.
+def read_images(path: str | PathLike[str]) -> NDArray[Any]:
+    """The images in a file or folder, uint8 or bool (n, *shape); the content decides the format, not the name.
 
     .npy is memory-mapped; .npz holds one array or one called "images"; IDX may be gzipped. A folder
     holds PNGs of one size and kind and nothing else (hidden files aside): they are taken in order of
-    name, 1-bit ones as 0/1, grey ones as (h, w), RGB ones as (h, w, 3). Nothing is unpickled. Raises
-    DataError for what is missing, damaged or cannot be kept exactly.
+    name, numbers by their value, 1-bit ones as 0/1, grey ones as (h, w), RGB ones as (h, w, 3). Nothing is unpickled.
+    Raises DataError for what is missing, damaged or cannot be kept exactly.
     """
     path = Path(path)
     if path.is_dir():
@@ -63,7 +65,7 @@ def read_images(path: str | PathLike[str]) -> NDArray[np.uint8]:
         with open(path, "rb") as file:
             magic = file.read(8)
         if magic.startswith(b"\x93NUMPY"):
-            return as_images(np.load(path, mmap_mode="r", allow_pickle=False), str(path))
+            return as_images(_read_npy(path), str(path))
         if magic.startswith((b"PK\x03\x04", b"PK\x05\x06")):
             return _read_npz(path)
     if magic.startswith((GZIP_MAGIC, b"\0\0")):
@@ -128,19 +130,19 @@ def write_npy(path: str | PathLike[str], blocks: Iterable[NDArray[Any]]) -> tupl
         for block in blocks:
             images = as_images(block)
             if count == 0:
-                shape = images.shape[1:]
-                file.write(_npy_header((0, *shape)))
+                shape, kind = images.shape[1:], images.dtype.str
+                file.write(_npy_header((0, *shape), kind))
             count += len(images)
             file.write(np.ascontiguousarray(images).data)
         # numpy leaves room in the header for an array that grows.
         file.seek(0)
-        file.write(_npy_header((count, *shape)))
+        file.write(_npy_header((count, *shape), kind))
     return count, *shape
 
 
-def _npy_header(shape: tuple[int, ...]) -> bytes:
+def _npy_header(shape: tuple[int, ...], kind: str) -> bytes:
     file = BytesIO()
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})
     return file.getvalue()
 
 
@@ -157,6 +159,14 @@ def _reading(path: Path) -> Iterator[None]:
         raise DataError(f"{path} is damaged or not what it seems: {reason}") from error
 
 
+def _read_npy(path: Path) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    expected = getattr(array, "offset", 0) + array.nbytes
+    if array.nbytes and (size := path.stat().st_size) != expected:
+        raise DataError(f"{path} goes on for {size - expected} bytes after its array: save one array in a file")
+    return array
+
+
 def _read_npz(path: Path) -> NDArray[np.uint8]:
     # Opened here, since numpy leaves open what it cannot read as an archive.
     with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -169,7 +179,7 @@ def _read_npz(path: Path) -> NDArray[np.uint8]:
 
 def _read_pngs(folder: Path) -> NDArray[np.uint8]:
     with _reading(folder):
-        paths = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        paths = sorted((each for each in folder.iterdir() if not each.name.startswith(".")), key=_natural)
     for path in paths:
         if path.suffix.lower() != ".png" or not path.is_file():
             raise DataError(f"{folder} holds {path.name}, which is no PNG: move it out, or it would be lost")
@@ -188,12 +198,21 @@ def _read_pngs(folder: Path) -> NDArray[np.uint8]:
     return images
 
 
+def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
+    """What names are sorted by, so that "scan 9" comes before "scan 10"."""
+    parts = re.split(r"([0-9]+)", path.name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path.name
+
+
 def _read_png(path: Path) -> tuple[NDArray[Any], str]:
     with _reading(path), open(path, "rb") as file:
-        header = file.read(26)
+        try:
+            depth_and_colour = check_png(file)
+        except DataError as error:
+            raise DataError(f"{path} is damaged: {error}") from None
         file.seek(0)
         with Image.open(file, formats=["PNG"]) as image:
-            mode = _PNG_MODES.get((header[24], header[25]))
+            mode = _PNG_MODES.get(depth_and_colour)
             if mode is None or "transparency" in image.info or getattr(image, "n_frames", 1) > 1:
                 raise DataError(
                     f"{path} has a palette, transparency, 16 bits or several frames: use 1-bit, grey or RGB"
