@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mcbits.archive.jobs import compress, decompress, load_model
+    from mcbits.archive.jobs import compress, decompress
+    from mcbits.archive.models import load_model
 
     __version__: str
 
@@ -13,9 +14,9 @@ __all__ = ["compress", "decompress", "load_model"]
 def __getattr__(name: str) -> Any:
     # Loaded when first used, so that `mcbits --help` does not wait for it.
     if name in __all__:
-        from mcbits.archive import jobs
+        from mcbits.archive import jobs, models
 
-        return getattr(jobs, name)
+        return getattr(models if name == "load_model" else jobs, name)
     if name == "__version__":
         from mcbits.plugins.registry import own_version
 

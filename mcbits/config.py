@@ -212,11 +212,11 @@ def coder_options(coder: type[Coder]) -> dict[str, Option]:
 
 @cache
 def _coding_options() -> dict[str, Option]:
-    """What is set alike for every coder, but for what has another way to be set on the command line."""
+    """What is set alike for every coder; the seed is a field of the config."""
     options: dict[str, Option] = {}
     for each in (Precisions, Iterative, Refinement, CodingOptions):
         options |= _options_of(each)
-    return {name: option for name, option in options.items() if name not in ("seed", "embed_model")}
+    return {name: option for name, option in options.items() if name != "seed"}
 
 
 def _options_of(cls: Any) -> dict[str, Option]:
@@ -235,7 +235,19 @@ def _is_known(key: str) -> bool:
     return any(key in options for _, options in all_coder_options())
 
 
-_OF_THE_COMMANDS = ("input", "output", "model", "embed_model", "no_verify", "config", "json", "quiet", "debug", "help")
+_OF_THE_COMMANDS = (
+    "input",
+    "output",
+    "model",
+    "no_verify",
+    "force",
+    "no_clobber",
+    "config",
+    "json",
+    "quiet",
+    "debug",
+    "help",
+)
 
 
 @dataclass

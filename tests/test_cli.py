@@ -170,7 +170,7 @@ def test_same_seed_compresses_the_same_images_into_the_same_bytes(run, trained, 
 
 
 def test_progress_goes_to_stderr_and_quiet_silences_it(run, trained, source, tmp_path):
-    options = ["compress", source, "-o", tmp_path / "x.mcb", "--model", trained]
+    options = ["compress", source, "-f", "-o", tmp_path / "x.mcb", "--model", trained]
     _, out, err = run(*options)
     assert re.search(r"compress: finished .*net .*message ", err) and "\x1b" not in err and "\x1b" not in out
     _, quiet_out, quiet_err = run(*options, "--quiet")
@@ -408,7 +408,7 @@ def test_no_verify_decodes_nothing_and_writes_the_same_bytes(run, fails, trained
     monkeypatch.setattr("mcbits.archive.blocks.BlockCodec.decode", lambda *_: pytest.fail("it decoded"))
     for flag in (["--no-verify"], ["--no_verify"], ["--decode-check", "false"]):
         target = tmp_path / "unverified.mcb"
-        assert run("compress", source, "-o", target, "--model", trained, "--quiet", *flag)[0] == 0
+        assert run("compress", source, "-f", "-o", target, "--model", trained, "--quiet", *flag)[0] == 0
         assert target.read_bytes() == coded.read_bytes()
 
 
@@ -419,6 +419,7 @@ def test_more_bytes_of_images_than_max_size_are_refused(run, fails, trained, cod
     assert not target.exists()
     for enough in (images.nbytes, "1K", "1KiB", "0.5 GB", "2g"):
         assert run(*command, enough)[0] == 0
+        target.unlink()
 
 
 def test_a_second_job_of_a_name_takes_the_bar_of_the_first():
@@ -432,3 +433,29 @@ def test_a_second_job_of_a_name_takes_the_bar_of_the_first():
             bars.mcbits_finished("compress", {})
     finally:
         bars.close()
+
+
+@pytest.mark.parametrize("flags", [(), ("-f",), ("--force",), ("-n",)])
+def test_compress_replaces_nothing_but_mcb_files_even_when_forced(flags, fails, trained, source, tmp_path):
+    model = tmp_path / "model.safetensors"
+    model.write_bytes((trained / "codec.safetensors").read_bytes())
+    for target in (model, source):
+        before = target.read_bytes()
+        assert "no .mcb file" in fails("compress", source, "-o", target, "--model", model, *flags)
+        assert target.read_bytes() == before
+
+
+def test_an_mcb_file_is_replaced_only_when_forced(run, fails, trained, source, coded):
+    again = ("compress", source, "-o", coded, "--model", trained, "--coder", "bb-elbo")
+    before = coded.read_bytes()
+    assert "--force" in fails(*again)
+    assert "--force" in fails(*again, "-f", "-n")
+    assert coded.read_bytes() == before
+    assert run(*again, "-f")[0] == 0
+    assert coded.read_bytes() != before
+
+
+def test_decompress_replaces_no_file(fails, trained, coded, source):
+    before = source.read_bytes()
+    assert "choose another name" in fails("decompress", coded, "-o", source, "--model", trained)
+    assert source.read_bytes() == before

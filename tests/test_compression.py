@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import mcbits
-import mcbits.archive.jobs
+import mcbits.archive.models
 from mcbits.archive.jobs import compress_file, decompress_file, info, verify
 from mcbits.archive.options import CodingOptions
 from mcbits.coders.is_bits_back import ISBitsBackCoder
@@ -310,8 +310,8 @@ def test_a_coder_that_its_options_do_not_make_again_writes_nothing(vae, images):
 
 def test_a_model_of_another_backend_is_computed_by_the_one_asked_for(vae, images):
     pytest.importorskip("torch")
-    there = mcbits.archive.jobs.load_frozen(vae.data, "torch:cpu")
+    there = mcbits.archive.models.load_frozen(vae.data, "torch:cpu")
     runs = []
     for backend in (None, "numpy", "torch:cpu"):
-        runs.append(mcbits.archive.jobs._loaded(there, backend).backend)
+        runs.append(mcbits.archive.models.loaded(there, backend).backend)
     assert runs == ["torch:cpu", "numpy", "torch:cpu"]

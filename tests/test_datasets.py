@@ -71,7 +71,7 @@ def test_reading_inverts_writing(tmp_path: Path, name: str, kind: str) -> None:
     images = random_images(*shape, below=below)
     write_images(tmp_path / name, images)
     restored = read_images(tmp_path / name)
-    assert restored.dtype == bool
+    assert restored.dtype == np.uint8
     np.testing.assert_array_equal(restored, images)
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
@@ -97,7 +97,7 @@ def test_bool_stays_bool(tmp_path: Path) -> None:
     images = random_images(4, 3, 3, below=2).astype(bool)
     np.save(tmp_path / "a.npy", images)
     restored = read_images(tmp_path / "a.npy")
-    assert restored.dtype == np.uint8
+    assert restored.dtype == bool
     np.testing.assert_array_equal(restored, images)
 
 

@@ -11,7 +11,8 @@ from html import unescape
 import numpy as np
 import pytest
 
-from mcbits.archive.jobs import compress_file, load_model
+from mcbits.archive.jobs import compress_file
+from mcbits.archive.models import load_model
 from mcbits.archive.options import CodingOptions
 from mcbits.cli import main
 from mcbits.config import CompressConfig

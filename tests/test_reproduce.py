@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import yaml
 
-from mcbits.archive.jobs import decompress_file, load_model
+from mcbits.archive.jobs import decompress_file
+from mcbits.archive.models import load_model
 from mcbits.cli import main
 from mcbits.config import CompressConfig
 from mcbits.datasets.selection import test_images as images_of

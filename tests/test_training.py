@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+import mcbits
 from mcbits import load_model
 from mcbits.bounds.iwae import IWAE
 from mcbits.config import TrainConfig
@@ -433,3 +434,27 @@ def test_multi_step_schedule_is_burdas(tmp_path: Path) -> None:
 def test_a_run_on_the_gpu_resumes(tmp_path: Path) -> None:
     train(config(tmp_path, gpu=0, epochs=1))
     assert len(metrics(train(config(tmp_path, gpu=0, epochs=3)))) == 3
+
+
+def test_what_was_compressed_is_decoded_after_the_training_went_on(tmp_path: Path) -> None:
+    run = train(config(tmp_path, epochs=1))
+    digits = Digits.load()
+    images = binarize(digits.test[:5], digits.levels, 0)
+    blob = mcbits.compress(images, run, "bb-elbo")
+    before = mcbits.load_model(run).model_id
+    train(config(tmp_path, epochs=3))
+    assert mcbits.load_model(run).model_id != before
+    assert np.array_equal(mcbits.decompress(blob, run), images)
+    assert np.array_equal(mcbits.decompress(blob, tmp_path), images)
+    with pytest.raises(ModelError, match=before[:16]):
+        mcbits.decompress(blob, run / "codec.safetensors")
+
+
+def test_a_model_that_is_frozen_on_the_way_in_can_be_kept(tmp_path: Path) -> None:
+    from mcbits.archive.models import model_file
+
+    run = train(config(tmp_path, epochs=1))
+    (run / "codec.safetensors").unlink()
+    frozen = mcbits.load_model(run)
+    kept = model_file(run, frozen)
+    assert mcbits.load_model(kept).model_id == frozen.model_id

@@ -107,7 +107,16 @@ def test_rates_are_ordered_ideal_message_file(documents: dict[str, dict]) -> Non
 )
 def test_python_and_the_command_line_write_the_same_bytes(folder: Path, options: dict) -> None:
     arguments = [f"--{key}" if value is True else f"--{key}={value}" for key, value in options.items()]
-    run("compress", folder / "images.npy", "-o", folder / "y.mcb", "--model", folder / "model.safetensors", *arguments)
+    run(
+        "compress",
+        folder / "images.npy",
+        "-f",
+        "-o",
+        folder / "y.mcb",
+        "--model",
+        folder / "model.safetensors",
+        *arguments,
+    )
     blob = mcbits.compress(np.load(folder / "images.npy"), folder / "model.safetensors", **options)
     assert (folder / "y.mcb").read_bytes() == blob
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mcbits.archive.blocks import BlockCodec
 from mcbits.archive.format import End, Header, claimed_by_block, read_ahead, read_blocks, read_header
+from mcbits.archive.models import Model, model_of_id
 from mcbits.archive.options import CodingOptions
 from mcbits.archive.workers import Workers
 from mcbits.errors import FormatError, ModelError, SizeError, UsageError
@@ -19,7 +20,7 @@ from mcbits.plugins.registry import registry
 
 def decode(
     file: BinaryIO,
-    frozen: FrozenModel | None = None,
+    given: Model | None = None,
     *,
     backend: str | None = None,
     workers: int = 1,
@@ -28,7 +29,8 @@ def decode(
     """Yield the images of each block (n, *shape) in turn; what the last one yielded is vouched for only when the
     iterator ends.
 
-    `frozen` may be left out if the file embeds its model, which is then computed by `backend`. Raises FormatError for
+    `given` is the model, a path of it, or a folder that holds it; it may be left out if the file embeds its model.
+    `backend` computes it, by default as it is. Raises FormatError for
     damage of any kind, ModelError when the model is missing or not the one the file was made with, SizeError for more
     than `max_size` bytes of images: before it decodes any where the file claims them, and before it decodes a block
     that goes beyond.
@@ -38,7 +40,7 @@ def decode(
     size = _Size(header, max_size)
     if (claimed := read_ahead(file)) is not None:
         size.check(claimed.num_images)
-    model = _model_of(header, frozen, backend)
+    model = _model_of(header, given, backend)
     try:
         codec = BlockCodec.of(header, model)
     except UsageError as error:
@@ -99,12 +101,10 @@ def _images(
         raise FormatError("the decoded images do not have the checksum of the original ones")
 
 
-def _model_of(header: Header, frozen: FrozenModel | None, backend: str | None) -> FrozenModel:
+def _model_of(header: Header, given: Model | None, backend: str | None) -> FrozenModel:
     wanted = header.model_id.hex()
-    if frozen is None:
-        if not header.model:
-            raise ModelError(f"the file needs its model, {wanted[:16]}...: give it with --model")
-        return load_frozen(header.model, backend or "numpy")
-    if frozen.model_id != wanted:
-        raise ModelError(f"the file was made with model {wanted[:16]}..., not {frozen.model_id[:16]}...: give that one")
-    return frozen
+    if given is not None:
+        return model_of_id(wanted, given, backend)
+    if not header.model:
+        raise ModelError(f"the file needs its model, {wanted[:16]}...: give it, or a folder with it, by --model")
+    return load_frozen(header.model, backend or "numpy")

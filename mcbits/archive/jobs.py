@@ -11,43 +11,14 @@ from numpy.typing import NDArray
 from mcbits.archive.decoding import decode
 from mcbits.archive.encoding import Cost, Encoding, Images
 from mcbits.archive.format import info, open_file
+from mcbits.archive.models import Model, loaded
 from mcbits.archive.options import CodingOptions
 from mcbits.coders.base import Coder
-from mcbits.errors import ModelError
 from mcbits.files import whole_or_nothing
 from mcbits.images.formats import image_format, write_images, write_npy
-from mcbits.latents.frozen import FrozenModel, load_frozen
-from mcbits.plugins import Lazy
 
 MAX_SIZE = 4_000_000_000
 """Bytes of images that `decompress` restores unless told otherwise: it holds them all in memory."""
-
-Model = FrozenModel | str | Path
-"""A frozen model, or a path that `load_model` takes."""
-
-
-def load_model(path: str | Path, backend: str = "numpy") -> FrozenModel:
-    """Return the model of a run directory, its train_config.yml, a frozen model file, or a published checkpoint.
-
-    `backend` computes its products: "numpy", "torch" or "torch:DEVICE", the same bits. A model that is not frozen yet
-    is frozen on the way in, which needs torch. Raises ModelError, FreezeError, PlatformError, and UsageError for a
-    backend.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise ModelError(f"{path} does not exist: give a run directory, its train_config.yml, or a frozen model file")
-    if path.is_file() and path.name != "train_config.yml":
-        return load_frozen(path, backend)
-    directory = path if path.is_dir() else path.parent
-    if (directory / "codec.safetensors").is_file():
-        return load_frozen(directory / "codec.safetensors", backend)
-    try:
-        # By name, as plugins are found: freezing needs torch, which nothing here may import.
-        load_float = Lazy("mcbits.training.checkpoint:load_float").load()
-    except ModuleNotFoundError:
-        raise ModelError(f'{path} is not frozen yet, which needs torch: pip install "mcbits[train]"') from None
-    model: FrozenModel = load_float(path).freeze(backend)
-    return model
 
 
 def compress(
@@ -68,7 +39,7 @@ def compress(
     Raises DataError for images that the model cannot code, UsageError for options.
     """
     chosen, file = CodingOptions.of(coder, decode_check=verify, **options), BytesIO()
-    job = Encoding(images, _loaded(model, backend), chosen)
+    job = Encoding(images, loaded(model, backend), chosen)
     job.write(file)
     if verify:
         file.seek(0)
@@ -79,20 +50,20 @@ def compress(
 def decompress(
     blob: bytes, model: Model | None = None, *, workers: int = 1, backend: str | None = None, max_size: int = MAX_SIZE
 ) -> NDArray[Any]:
-    """Return the images (n, *shape) of a .mcb file's bytes; `model` may be left out if it is embedded.
+    """Return the images (n, *shape) of a .mcb file's bytes; `model` may be left out if it is embedded, and
+    may be a folder in which a model of the file's id lies.
 
     Raises FormatError for damage of any kind, ModelError when the model is missing or not the one the file was made
     with, SizeError for more than `max_size` bytes of images: before it decodes any where the file claims them, and
     before it decodes a block that goes beyond.
     """
-    frozen = _loaded(model, backend) if model is not None else None
-    return np.concatenate(list(decode(BytesIO(blob), frozen, backend=backend, workers=workers, max_size=max_size)))
+    return np.concatenate(list(decode(BytesIO(blob), model, backend=backend, workers=workers, max_size=max_size)))
 
 
 def compress_file(images: Images, destination: str | Path, model: Model, options: CodingOptions) -> Cost:
     """As `compress`, into a file that appears whole or not at all, after it has been decoded again if that is asked
     for."""
-    job = Encoding(images, _loaded(model), options)
+    job = Encoding(images, loaded(model), options)
     with whole_or_nothing(Path(destination)) as draft:
         begin = time.perf_counter()
         with open(draft, "wb") as file:
@@ -113,9 +84,8 @@ def decompress_file(
     max_size: int = MAX_SIZE,
 ) -> NDArray[Any]:
     """Return the images of a .mcb file; errors as for `decompress`."""
-    frozen = _loaded(model, backend) if model is not None else None
     with open_file(source) as file:
-        return np.concatenate(list(decode(file, frozen, backend=backend, workers=workers, max_size=max_size)))
+        return np.concatenate(list(decode(file, model, backend=backend, workers=workers, max_size=max_size)))
 
 
 def restore(
@@ -131,9 +101,8 @@ def restore(
 
     Errors as for `decompress` and `write_images`; the file appears whole or not at all.
     """
-    frozen = _loaded(model, backend) if model is not None else None
     with open_file(source) as file:
-        blocks = decode(file, frozen, backend=backend, workers=workers, max_size=max_size)
+        blocks = decode(file, model, backend=backend, workers=workers, max_size=max_size)
         if image_format(destination) == "npy":
             return write_npy(destination, blocks)
         images = np.concatenate(list(blocks))
@@ -147,14 +116,7 @@ def verify(source: str | Path, model: Model | None = None) -> dict[str, Any]:
     found = info(source)
     decoded = model is not None or found["embedded_model_bytes"] > 0
     if decoded:
-        frozen = _loaded(model) if model is not None else None
         with open_file(source) as file:
-            for _ in decode(file, frozen):
+            for _ in decode(file, model):
                 pass
     return {**found, "decoded": decoded}
-
-
-def _loaded(model: Model, backend: str | None = None) -> FrozenModel:
-    if not isinstance(model, FrozenModel):
-        return load_model(model, backend or "numpy")
-    return model if backend in (None, model.backend) else load_frozen(model.data, backend)

@@ -1,6 +1,5 @@
 """`mcbits compress` stores exactly what it is handed, or refuses: grey becomes binary only on request."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from mcbits.cli.flags import ConfigFile, Flags, with_flags
+from mcbits.cli.flags import ConfigFile, Flags, Replacing, with_flags, with_replacing
 from mcbits.cli.options import config_options, tell_without_effect
 from mcbits.cli.output import as_json, show
 from mcbits.cli.progress import progress
@@ -30,20 +29,20 @@ Input = Annotated[
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="The .mcb file to write.")]
 Model = Annotated[Path | None, typer.Option("--model", help="The model: a run directory or a frozen model file.")]
 NoVerify = Annotated[bool, typer.Option("--no_verify", help="Short for --decode_check false.")]
-Embed = Annotated[bool, typer.Option("--embed_model", help="Store the model in the file as well.")]
 
 
 @config_options(CompressConfig)
 @with_flags
+@with_replacing
 def compress(
     overrides: dict[str, str],
     input: Input = None,
     output: Output = None,
     model: Model = None,
-    embed_model: Embed = False,
     no_verify: NoVerify = False,
     config: ConfigFile = None,
     *,
+    replacing: Replacing,
     flags: Flags,
 ) -> None:
     """Compress INPUT, or test images of a dataset, into one file."""
@@ -59,22 +58,30 @@ def compress(
         raise UsageError("there is no file to write: say -o OUT.mcb")
     if output is not None:
         check_target(output)
-    options = replace(checked.options, embed_model=embed_model)
+        replacing.check(output)
 
     from mcbits import load_model
     from mcbits.archive.jobs import compress_file
+    from mcbits.archive.models import model_file
 
     with progress(flags.quiet):
         tell_without_effect(CompressConfig, overrides)
         frozen = load_model(path, checked.backend)
+        needed = None if checked.options.embed_model else model_file(path, frozen)
         images = (
             test_images(checked)
             if input is None
             else _own_images(input, frozen.num_symbols, frozen.sequences, checked, overrides)
         )
         destination = output or _result_directory(checked) / "images.mcb"
-        cost = compress_file(images, destination, frozen, options)
-    document = {"output": destination, "coder": options.coder.short, **options.coder.get_config(), **cost.figures()}
+        cost = compress_file(images, destination, frozen, checked.options)
+    document = {
+        "output": destination,
+        "model": needed,
+        "coder": checked.options.coder.short,
+        **checked.options.coder.get_config(),
+        **cost.figures(),
+    }
     if output is None:
         write(destination.with_name("results.json"), as_json(document).encode())
     show(
@@ -82,7 +89,8 @@ def compress(
         f"{destination}: {cost.num_images} images in {cost.file_bytes:,} bytes, "
         f"{cost.num_images / cost.encode_seconds:,.0f} images/s\n"
         f"bits/{cost.unit}: ideal {cost.ideal:.4f}, net {cost.net:.4f}, message {cost.message:.4f}, "
-        f"file {cost.file:.4f}",
+        f"file {cost.file:.4f}\n"
+        + (f"keep {needed} as well: the file cannot be decoded without it" if needed else "the model is in the file"),
         flags.json,
     )
 

@@ -1,11 +1,12 @@
 """`mcbits decompress` writes the exact images or nothing."""
 
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mcbits.cli.flags import File, Flags, Model, with_flags
+from mcbits.cli.flags import File, Flags, Model, Replacing, with_flags
 from mcbits.cli.output import show
 from mcbits.cli.progress import progress
 from mcbits.errors import UsageError
@@ -31,7 +32,6 @@ def decompress(
     flags: Flags,
 ) -> None:
     """Restore the images of a .mcb file."""
-    from mcbits import load_model
     from mcbits.archive.jobs import restore
     from mcbits.files import check_target
     from mcbits.images.formats import image_format
@@ -39,10 +39,10 @@ def decompress(
     limit = _bytes(max_size)
     # A target that cannot be written is refused before the work, not after it.
     check_target(output, folder=image_format(output) == "png")
+    Replacing(force=False, never=True).check(Path(output))
     with progress(flags.quiet):
-        frozen = load_model(model, backend) if model else None
         start = time.perf_counter()
-        shape = restore(file, output, frozen, workers=workers, backend=backend, max_size=limit)
+        shape = restore(file, output, model, workers=workers, backend=backend, max_size=limit)
         seconds = time.perf_counter() - start
     document = {"output": output, "shape": shape, "seconds": seconds}
     show(document, f"{output}: {shape[0]} images restored, {shape[0] / seconds:,.0f} images/s", flags.json)

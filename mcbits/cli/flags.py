@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 from typer.core import TyperCommand
+
+from mcbits.archive.format import MAGIC
+from mcbits.errors import DataError
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of options; the command line wins.")]
 File = Annotated[Path, typer.Argument(metavar="FILE.mcb", help="The compressed file.")]
@@ -27,6 +31,43 @@ class Flags:
 
     json: bool
     quiet: bool
+
+
+@dataclass(frozen=True)
+class Replacing:
+    """What may happen to a file that stands where a command is to write: replaced, asked about, or kept."""
+
+    force: bool
+    never: bool
+
+    def check(self, path: Path) -> None:
+        """DataError for a file at `path` that is to stay: all but .mcb files, and these unless the user agrees."""
+        if not path.is_file():
+            return
+        with open(path, "rb") as file:
+            is_ours = file.read(len(MAGIC)) == MAGIC
+        if not is_ours:
+            raise DataError(f"{path} exists and is no .mcb file: mcbits does not replace it, choose another name")
+        if self.force and not self.never:
+            return
+        if self.never or not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise DataError(f"{path} exists: choose another name, or replace it with --force")
+        typer.confirm(f"replace {path}?", abort=True, err=True)
+
+
+def with_replacing(command: Command) -> Command:
+    """Give a command -f and -n, which become its argument `replacing`."""
+    flags = {"force": ("-f", "Replace an .mcb file."), "no_clobber": ("-n", "Replace nothing, and do not ask.")}
+    parameters = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=False,
+            annotation=Annotated[bool, typer.Option(short, f"--{name}", help=text)],
+        )
+        for name, (short, text) in flags.items()
+    ]
+    return expanded(command, "replacing", parameters, lambda given: Replacing(given["force"], given["no_clobber"]))
 
 
 def with_flags(command: Command) -> Command:

@@ -15,7 +15,8 @@ import yaml
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from mcbits.archive.jobs import compress_file, load_model
+from mcbits.archive.jobs import compress_file
+from mcbits.archive.models import load_model
 from mcbits.config import CompressConfig
 from mcbits.datasets.selection import test_images
 from mcbits.errors import DataError, ModelError, PluginError, UsageError

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mcbits.archive.models import CODEC, keep, load_id
 from mcbits.datasets.base import Dataset
 from mcbits.datasets.binarize import binarize
 from mcbits.errors import DataError, McbitsError, ModelError, UsageError
@@ -77,7 +78,10 @@ def train(config: TrainConfig) -> Path:
             write(run / "train_config.yml", config.to_yaml().encode())
             with _loss(config, bound, state) as loss_of:
                 _fit(config, state, bound, loss_of, images.to(device), levels, torch.tensor(test).to(device))
-            load_float(run).freeze().save(run / "codec.safetensors")
+            frozen = load_float(run).freeze()
+            if not (run / CODEC).exists() or load_id(run / CODEC) != frozen.model_id:
+                keep(run)
+                frozen.save(run / CODEC)
     return run
 
 
@@ -208,8 +212,8 @@ def _fit(
         # The state comes last: a kill before it repeats this epoch, to the same bits.
         if metrics["test"] < state.best:
             state.best = metrics["test"]
-            # What is frozen never stands beside newer weights.
-            (state.run / "codec.safetensors").unlink(missing_ok=True)
+            # What is frozen never stands as the newest beside newer weights.
+            keep(state.run)
             write(state.run / "model.safetensors", dump_float(state.model))
         with writing(metrics_path), open(metrics_path, "a") as file:
             file.write(json.dumps(metrics) + "\n")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mcbits.archive.jobs import load_model
+from mcbits.archive.models import load_model
 from mcbits.archive.options import CodingOptions
 from mcbits.config import CompressConfig
 from mcbits.datasets.selection import stored_images, test_images

@@ -1,0 +1,104 @@
+"""A file names its model by id: a frozen model that has coded something stays where that id finds it."""
+
+from pathlib import Path
+
+from mcbits.errors import ModelError
+from mcbits.exact.model_io import ModelFile
+from mcbits.latents.frozen import FrozenModel, load_frozen
+from mcbits.plugins import Lazy
+
+CODEC = "codec.safetensors"
+"""The newest frozen model of a run directory."""
+
+Model = FrozenModel | str | Path
+"""A frozen model, or a path that `load_model` takes."""
+
+
+def load_model(path: str | Path, backend: str = "numpy") -> FrozenModel:
+    """Return the model of a run directory, its train_config.yml, a frozen model file, or a published checkpoint.
+
+    `backend` computes its products: "numpy", "torch" or "torch:DEVICE", the same bits. A model that is not frozen yet
+    is frozen on the way in, which needs torch. Raises ModelError, FreezeError, PlatformError, and UsageError for a
+    backend.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ModelError(f"{path} does not exist: give a run directory, its train_config.yml, or a frozen model file")
+    if path.is_file() and path.name != "train_config.yml":
+        return load_frozen(path, backend)
+    directory = path if path.is_dir() else path.parent
+    if (directory / CODEC).is_file():
+        return load_frozen(directory / CODEC, backend)
+    try:
+        # By name, as plugins are found: freezing needs torch, which nothing here may import.
+        load_float = Lazy("mcbits.training.checkpoint:load_float").load()
+    except ModuleNotFoundError:
+        raise ModelError(f'{path} is not frozen yet, which needs torch: pip install "mcbits[train]"') from None
+    model: FrozenModel = load_float(path).freeze(backend)
+    return model
+
+
+def loaded(model: Model, backend: str | None = None) -> FrozenModel:
+    """Return a frozen model, computed by `backend`, or where that is None as it is."""
+    if not isinstance(model, FrozenModel):
+        return load_model(model, backend or "numpy")
+    return model if backend in (None, model.backend) else load_frozen(model.data, backend)
+
+
+def model_of_id(model_id: str, where: Model, backend: str | None = None) -> FrozenModel:
+    """Return the model whose SHA-256 is `model_id`: `where` itself, or a frozen model file in or below that folder.
+
+    Raises ModelError, which says both ids, if there is none.
+    """
+    if not isinstance(where, FrozenModel) and Path(where).is_dir():
+        for file in sorted(Path(where).rglob("*.safetensors")):
+            try:
+                found = ModelFile.read(file)
+            except ModelError:  # weights and states of a training have the same ending
+                continue
+            if found.model_id == model_id:
+                return load_frozen(file, backend or "numpy")
+    model = loaded(where, backend)
+    if model.model_id != model_id:
+        place = "" if isinstance(where, FrozenModel) else f" {where}"
+        raise ModelError(
+            f"the file was made with model {model_id[:16]}..., and the model given{place} is {model.model_id[:16]}...: "
+            "give that one, or a folder that holds it"
+        )
+    return model
+
+
+def model_file(path: str | Path, frozen: FrozenModel) -> Path:
+    """Return what must be kept of `path` to decode what `frozen`, which was loaded from it, has coded.
+
+    The model of a run that trains on would be gone with its next epoch, so it is written beside it under its id.
+    """
+    path = Path(path)
+    if path.is_file() and path.name != "train_config.yml":
+        return path
+    directory = path if path.is_dir() else path.parent
+    if (directory / CODEC).is_file():
+        return directory / CODEC
+    if not (directory / "model.safetensors").is_file():
+        return directory  # a published checkpoint, which stays as it is
+    named = kept_as(directory, frozen.model_id)
+    if not named.exists():
+        frozen.save(named)
+    return named
+
+
+def keep(directory: Path) -> None:
+    """Give the newest frozen model of a run the name of its id, under which it stays, and remove it as the newest."""
+    if (directory / CODEC).is_file():
+        named = kept_as(directory, load_id(directory / CODEC))
+        (directory / CODEC).rename(named)
+
+
+def kept_as(directory: Path, model_id: str) -> Path:
+    """Return where a run directory keeps the frozen model of an id."""
+    return directory / f"codec-{model_id[:16]}.safetensors"
+
+
+def load_id(path: Path) -> str:
+    """Return the id of a frozen model file; ModelError if it is none."""
+    return ModelFile.read(path).model_id
