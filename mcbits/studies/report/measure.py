@@ -11,7 +11,7 @@ from mcbits.archive.blocks import BlockCodec, flat, trial
 from mcbits.archive.format import Header
 from mcbits.archive.ramp import parse_ramp
 from mcbits.coders.base import Coder
-from mcbits.core.symbols import log2_mean
+from mcbits.core.codelengths import log2_mean
 from mcbits.distributions import CODELENGTH_UNIT, Distribution
 from mcbits.latents.vae import LatentVAE
 
