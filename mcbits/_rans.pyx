@@ -42,6 +42,7 @@ def _words(values, int ndim):
 cdef class Stack:
     """Stack(lanes=1, lprec=32, bprec=32, seed=0): `lanes` independent stacks that step together.
 
+    lanes, lprec and bprec can be read again as attributes.
     Initial bits are a function of the seed, any integer modulo 2^64, and of the lane. Raises StackError for lanes outside 1 ... 2^20,
     and where lprec or bprec is below 1 or their sum above 64.
     """
