@@ -27,6 +27,7 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest --allowlist tests/stubtest_allowlist.txt mcbits._rans mcbits.core
 	$(BIN)/python tests/imports.py
 
 bench: $(VENV)/bench

@@ -13,15 +13,15 @@
 #define RANS_INLINE static inline __attribute__((always_inline))
 
 typedef struct {
-    uint64_t head;
-    uint64_t *tail;
-    size_t size;
-    size_t capacity;
-    uint64_t initial_words;
-    uint64_t key;
-    uint64_t start;
-    uint64_t pad_key;
-    uint64_t head_before; /* and the size before pushes that may turn out to be wrong */
+    uint64_t head;          /* in [2^l, 2^(l + b)) between steps */
+    uint64_t *tail;         /* words of b bits, the top last; NULL before the first */
+    size_t size;            /* words in it */
+    size_t capacity;        /* words that it has memory for */
+    uint64_t initial_words; /* words drawn from the generator since the stack was empty */
+    uint64_t key;           /* of the generator */
+    uint64_t start;         /* the first head */
+    uint64_t pad_key;       /* see rans_pad; 0 outside of steps */
+    uint64_t head_before;   /* head and size before a push, which may turn out to be wrong */
     size_t size_before;
 } Lane;
 

@@ -1,4 +1,9 @@
-"""A message is a stack: whatever is pushed last is popped first, and a pop undoes a push bit for bit, as a push does a pop."""
+"""A message is a stack: whatever is pushed last is popped first, and a pop undoes a push bit for bit, as a push does a pop.
+
+It is rANS (Duda 2013; the stack of Townsend et al. 2019). Each lane has a head in [2^lprec, 2^(lprec+bprec)) and a tail of words of
+bprec bits. Three constraints make push and pop inverse to each other: lprec + bprec <= 64, precision <= lprec, and every frequency
+at least 1. An empty tail yields *initial bits* from a counter-based generator, one sequence a lane.
+"""
 
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free, malloc
@@ -35,6 +40,13 @@ def _words(values, int ndim):
 
 
 cdef class Stack:
+    """Stack(lanes=1, lprec=32, bprec=32, seed=0): `lanes` independent stacks that step together.
+
+    lanes, lprec and bprec can be read again as attributes.
+    Initial bits are a function of the seed, any integer modulo 2^64, and of the lane. Raises StackError for lanes outside 1 ... 2^20,
+    and where lprec or bprec is below 1 or their sum above 64.
+    """
+
     def __cinit__(self, lanes=1, lprec=32, bprec=32, seed=0):
         cdef int k
         if not 1 <= lanes <= 1 << 20:
@@ -84,6 +96,7 @@ cdef class Stack:
         return 0
 
     def select(self, int start, int stop):
+        """Return lanes start to stop - 1 as a stack that shares the state of this one. Raises StackError where it lacks one of them."""
         cdef Stack view
         if not 0 <= start < stop <= self.lanes:
             raise StackError(f"lanes {start} to {stop} are not in a stack of {self.lanes}")
@@ -95,6 +108,12 @@ cdef class Stack:
         return view
 
     def step(self, number):
+        """Begin step `number` = 0, 1, ... of a message; None ends the last one.
+
+        What step t leaves on the stack, step t + 1 pops under another pad: words XORed with splitmix64 of step and level. So it finds
+        random bits however those were pushed, and bits-back coders sample from what they pop. Decoding step t begins with step(t)
+        too. Raises StackError for a number below 0, or of 2^62 or more.
+        """
         cdef int k
         cdef uint64_t key = 0
         if number is not None:
@@ -106,6 +125,7 @@ cdef class Stack:
             self._lanes[k].pad_key = key
 
     def noise(self):
+        """Return a fresh stack whose initial bits, lane by lane, are a function of this one's: a source of reproducible samples."""
         cdef int k
         cdef Stack fresh = Stack(self.lanes, self.lprec, self.bprec)
         for k in range(self.lanes):
@@ -114,6 +134,10 @@ cdef class Stack:
         return fresh
 
     def push(self, starts, freqs, int precision):
+        """Push intervals [start, start + freq) of [0, 2^precision), integers (lanes, D), the last column first.
+
+        Raises StackError, leaving the stack as it was, for a zero frequency, an interval outside, or a wrong shape.
+        """
         cdef const uint64_t[:, ::1] start = _words(starts, 2)
         cdef const uint64_t[:, ::1] freq = _words(freqs, 2)
         cdef Py_ssize_t k, i
@@ -143,6 +167,10 @@ cdef class Stack:
             raise MemoryError
 
     def pop(self, cdf, int precision):
+        """Pop and return one symbol, (lanes, D) int32, under each cdf, integers (lanes, D, K + 1), the first column first.
+
+        Raises StackError, leaving the stack as it was, for a cdf that does not rise strictly from 0 to 2^precision.
+        """
         cdef const uint64_t[:, :, ::1] table = _words(cdf, 3)
         cdef Py_ssize_t k, i, low, high, middle
         cdef uint64_t quantile, whole
@@ -182,9 +210,11 @@ cdef class Stack:
 
     @property
     def heads(self):
+        """A copy of the heads, (lanes,) uint64."""
         return np.array([self._lanes[k].head for k in range(self.lanes)], np.uint64)
 
     def tail(self, int lane):
+        """Return a copy of one lane's tail, words uint64, its top last. Raises StackError for a lane that is not there."""
         if not 0 <= lane < self.lanes:
             raise StackError(f"lane {lane} is not in a stack of {self.lanes}")
         words = np.empty(self._lanes[lane].size, np.uint64)
@@ -195,10 +225,12 @@ cdef class Stack:
 
     @property
     def initial_words(self):
+        """Words drawn from the generator so far, (lanes,) uint64."""
         return np.array([self._lanes[k].initial_words for k in range(self.lanes)], np.uint64)
 
     @property
     def drawn(self):
+        """The sum of `initial_words` over lanes."""
         cdef int k
         cdef uint64_t words = 0
         for k in range(self.lanes):
@@ -206,18 +238,25 @@ cdef class Stack:
         return words
 
     def bits(self):
+        """Return the bits held, log2(head) - lprec + bprec * len(tail), (lanes,) float64; below 1 for a fresh stack."""
         sizes = np.array([self._lanes[k].size for k in range(self.lanes)], np.float64)
         return numerics.log2_array(self.heads.astype(np.float64)) - self.lprec + self.bprec * sizes
 
     def initial_bits(self):
+        """Return the bits of the first head, log2(head) - lprec, and of the words drawn from the generator, (lanes,) float64."""
         start = np.array([self._lanes[k].start for k in range(self.lanes)], np.uint64)
         return numerics.log2_array(start.astype(np.float64)) - self.lprec + self.bprec * self.initial_words
 
     def net_bits(self):
+        """Return bits() - initial_bits(), which is what the pushes have cost, (lanes,) float64."""
         return self.bits() - self.initial_bits()
 
     @classmethod
     def from_words(cls, heads, tails, int lprec=32, int bprec=32, seed=0, initial_words=None):
+        """Return the stack with these heads (lanes,), tails (one array of words a lane) and numbers of initial words drawn (lanes,).
+
+        The last are needed by steps, and 0 by default. Raises StackError for a head, a word or a shape that is out of range.
+        """
         head = _words(heads, 1)
         words = [_words(each, 1) for each in tails]
         drawn = _words(np.zeros(len(head)) if initial_words is None else initial_words, 1)

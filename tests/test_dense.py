@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from mcbits.core import dense
+from mcbits.core import simd
 from mcbits.errors import DataError
 from mcbits.exact import FixedPoint, FrozenNetwork
 from mcbits.exact.freeze import freeze
@@ -14,7 +14,7 @@ from mcbits.exact.freeze import freeze
 @pytest.fixture(autouse=True)
 def registers():
     yield
-    dense.set_wide(-1)
+    simd.set_width(-1)
 
 
 class TwoHeads(nn.Module):
@@ -33,7 +33,7 @@ def frozen(inputs: int, hidden: int, outputs: int, bound: int) -> tuple[FrozenNe
     torch.manual_seed(inputs + hidden)
     known = FixedPoint(shape=(inputs,), frac=0 if bound == 1 else 8, bound=bound)
     network = freeze(TwoHeads(inputs, hidden, outputs), [known], [8, 10])
-    dense.set_wide(0)
+    simd.set_width(0)
     return network, FrozenNetwork(network.inputs, network.layers, network.outputs, network.tensors)
 
 
@@ -41,13 +41,13 @@ def frozen(inputs: int, hidden: int, outputs: int, bound: int) -> tuple[FrozenNe
 @pytest.mark.parametrize("bound", [1, 255, 1024])
 @pytest.mark.parametrize("inputs, hidden, outputs", [(1, 129, 1), (7, 133, 16), (50, 200, 50), (151, 131, 17)])
 def test_any_registers_give_the_float_products(inputs, hidden, outputs, bound, wide):
-    dense.set_wide(-1)
-    if dense.width() < wide or dense.width() == 0:
+    simd.set_width(-1)
+    if simd.width() < wide or simd.width() == 0:
         pytest.skip(f"this processor has no registers of width {wide} for 16-bit products")
     network, reference = frozen(inputs, hidden, outputs, bound)
     assert network._dense is not None and reference._dense is None
     rng = np.random.default_rng(inputs)
-    dense.set_wide(wide)
+    simd.set_width(wide)
     for rows in (0, 1, 2, 6, 7, 8, 50, 57, 115):
         x = rng.integers(-bound, bound + 1, (rows, inputs)).astype(np.int16)
         x[::2] *= rng.random((len(x[::2]), inputs)) < 0.1  # mostly zeros, which takes another way

@@ -13,7 +13,7 @@ from golden import corpus
 
 from mcbits.archive import format as container
 from mcbits.core import numerics
-from mcbits.core import symbols as kernels
+from mcbits.core.codelengths import codelengths
 from mcbits.distributions import Bernoulli, Categorical, GaussianBuckets, Uniform
 from mcbits.distributions.coupling import integer_shifts
 from mcbits.distributions.gaussian import equal_mass_centres
@@ -36,7 +36,7 @@ MCBITS = {
     "log2": one(numerics.log2_array),
     "ndtr": one(numerics.ndtr_array),
     "ndtri": one(numerics.ndtri_array),
-    "length": lambda freq, r: int(kernels.codelengths(np.array([freq], np.uint64), r)[0]),
+    "length": lambda freq, r: int(codelengths(np.array([freq], np.uint64), r)[0]),
     "uniform": lambda n, r: Uniform(n, (1, 1), r).cdf()[0, 0].tolist(),
     "categorical": lambda w, r: Categorical([[w]], r).cdf()[0, 0].tolist(),
     "weights": lambda log_w, r: Categorical.from_log2(np.array([log_w]), r).cdf()[0, 0].tolist(),

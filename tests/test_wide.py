@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from mcbits.core import fixed
-from mcbits.core import symbols as kernels
+from mcbits.core import fixed, simd
 from mcbits.distributions import Bernoulli, GaussianBuckets, GaussianGrid
 
 rng = np.random.default_rng(0)
@@ -17,14 +16,12 @@ def both(request):
     def call(function):
         results = []
         for wide in (0, -1):
-            kernels.set_wide(wide)
-            fixed.set_wide(wide)
+            simd.set_width(wide)
             results.append(function())
         return results
 
     yield call
-    kernels.set_wide(-1)
-    fixed.set_wide(-1)
+    simd.set_width(-1)
 
 
 @pytest.mark.parametrize("precision", [9, 16, 30])

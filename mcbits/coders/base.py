@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcbits._rans import Stack
-from mcbits.core.symbols import log2_mean
+from mcbits.core.codelengths import log2_mean
 from mcbits.distributions.base import Repeatable
 from mcbits.latents.base import Joint, LatentModel
 from mcbits.latents.options import Options, declared, option

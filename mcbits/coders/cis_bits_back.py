@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mcbits._rans import Stack
 from mcbits.coders.base import Coder, log_weights, option
-from mcbits.core.symbols import log2_mean
+from mcbits.core.codelengths import log2_mean
 from mcbits.distributions import Categorical, uniform
 from mcbits.distributions.coupling import quantile_shifts, within_bucket
 from mcbits.latents.base import LatentModel

@@ -7,6 +7,9 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "clamp.h"
+#include "simd.h"
+
 #define DENSE_PANEL 16 /* columns of W that lie together, the two of each pair of rows side by side: w[pair][column][2] */
 #define DENSE_ROWS 7   /* of a at most that are multiplied at a time, by DENSE_WIDTH panels: more, and gcc spills */
 #define DENSE_WIDTH 2
@@ -27,9 +30,7 @@ typedef struct {
 
 static inline int32_t dense_pass(const DenseStage *s, int32_t sum)
 {
-    int32_t v = sum >> s->shift;
-    v = v > s->low ? v : s->low;
-    v = v < s->high ? v : s->high;
+    const int32_t v = clamp_int32(sum >> s->shift, s->low, s->high);
     return s->table ? s->table[v] : v;
 }
 
@@ -53,11 +54,7 @@ static void dense_plain(const DenseStage *s, const int16_t *a, ptrdiff_t stride,
     }
 }
 
-#if defined(__x86_64__) && defined(__GNUC__)
-#include <immintrin.h>
-#define DENSE_WIDE
-#define DENSE_AVX2 __attribute__((target("avx2")))
-#define DENSE_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
+#ifdef SIMD_X86
 #define DENSE_INLINE static inline __attribute__((always_inline))
 
 static inline int32_t dense_pair(const int16_t *x)
@@ -67,7 +64,7 @@ static inline int32_t dense_pair(const int16_t *x)
     return pair;
 }
 
-DENSE_INLINE DENSE_AVX2 __m256i dense_pass256(const DenseStage *s, __m256i v)
+DENSE_INLINE SIMD_AVX2 __m256i dense_pass256(const DenseStage *s, __m256i v)
 {
     v = _mm256_sra_epi32(v, _mm_cvtsi32_si128(s->shift));
     v = _mm256_min_epi32(_mm256_max_epi32(v, _mm256_set1_epi32(s->low)), _mm256_set1_epi32(s->high));
@@ -79,7 +76,7 @@ DENSE_INLINE DENSE_AVX2 __m256i dense_pass256(const DenseStage *s, __m256i v)
 }
 
 /* `rows` and the loops over it are unrolled: the accumulators are registers. */
-DENSE_INLINE DENSE_AVX2 void dense_tile256(const int rows, const DenseStage *s, ptrdiff_t p, ptrdiff_t first,
+DENSE_INLINE SIMD_AVX2 void dense_tile256(const int rows, const DenseStage *s, ptrdiff_t p, ptrdiff_t first,
                                            const int16_t *a, ptrdiff_t stride, int16_t *value, int32_t *out)
 {
     a += first * stride;
@@ -117,7 +114,7 @@ DENSE_INLINE DENSE_AVX2 void dense_tile256(const int rows, const DenseStage *s, 
     }
 }
 
-static DENSE_AVX2 void dense_avx2(const DenseStage *s, const int16_t *a, ptrdiff_t stride, ptrdiff_t rows, int16_t *value,
+static SIMD_AVX2 void dense_avx2(const DenseStage *s, const int16_t *a, ptrdiff_t stride, ptrdiff_t rows, int16_t *value,
                                   int32_t *out)
 {
     for (ptrdiff_t p = 0; p < s->panels; p++) {
@@ -134,7 +131,7 @@ static DENSE_AVX2 void dense_avx2(const DenseStage *s, const int16_t *a, ptrdiff
     }
 }
 
-DENSE_INLINE DENSE_AVX512 void dense_store512(const DenseStage *s, __m512i v, ptrdiff_t p, int16_t *value, int32_t *out)
+DENSE_INLINE SIMD_AVX512 void dense_store512(const DenseStage *s, __m512i v, ptrdiff_t p, int16_t *value, int32_t *out)
 {
     const ptrdiff_t left = s->width - p * DENSE_PANEL;
     v = _mm512_sra_epi32(v, _mm_cvtsi32_si128(s->shift));
@@ -149,7 +146,7 @@ DENSE_INLINE DENSE_AVX512 void dense_store512(const DenseStage *s, __m512i v, pt
         _mm256_storeu_si256((__m256i *)(value + p * DENSE_PANEL), _mm512_cvtepi32_epi16(v));
 }
 
-DENSE_INLINE DENSE_AVX512 void dense_tile512(const int rows, const int panels, const DenseStage *s, ptrdiff_t p,
+DENSE_INLINE SIMD_AVX512 void dense_tile512(const int rows, const int panels, const DenseStage *s, ptrdiff_t p,
                                              ptrdiff_t first, const int16_t *a, ptrdiff_t stride, int16_t *value,
                                              int32_t *out)
 {
@@ -184,7 +181,7 @@ DENSE_INLINE DENSE_AVX512 void dense_tile512(const int rows, const int panels, c
 }
 
 /* The pairs of inputs that are not both 0, of one row. */
-static DENSE_AVX512 ptrdiff_t dense_nonzero(const int16_t *a, ptrdiff_t pairs, int32_t *which)
+static SIMD_AVX512 ptrdiff_t dense_nonzero(const int16_t *a, ptrdiff_t pairs, int32_t *which)
 {
     ptrdiff_t found = 0;
     __m512i k = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
@@ -199,7 +196,7 @@ static DENSE_AVX512 ptrdiff_t dense_nonzero(const int16_t *a, ptrdiff_t pairs, i
     return found;
 }
 
-DENSE_INLINE DENSE_AVX512 void dense_sparse512(const int panels, const DenseStage *s, ptrdiff_t p, const int16_t *a,
+DENSE_INLINE SIMD_AVX512 void dense_sparse512(const int panels, const DenseStage *s, ptrdiff_t p, const int16_t *a,
                                                const int32_t *which, ptrdiff_t found, int16_t *value, int32_t *out)
 {
     const ptrdiff_t size = s->pairs * 2 * DENSE_PANEL;
@@ -233,7 +230,7 @@ DENSE_INLINE DENSE_AVX512 void dense_sparse512(const int panels, const DenseStag
             dense_tile512(n, 1, s, p, r, a, stride, value, out);           \
         break;
 
-static DENSE_AVX512 void dense_avx512(const DenseStage *s, const int16_t *a, ptrdiff_t stride, ptrdiff_t rows,
+static SIMD_AVX512 void dense_avx512(const DenseStage *s, const int16_t *a, ptrdiff_t stride, ptrdiff_t rows,
                                       int16_t *value, int32_t *out)
 {
     ptrdiff_t p = 0;
@@ -276,18 +273,6 @@ static DENSE_AVX512 void dense_avx512(const DenseStage *s, const int16_t *a, ptr
 }
 #endif
 
-/* The widest registers the processor has for this: 2 for AVX-512 with VNNI, 1 for AVX2, 0 for neither. */
-static inline int dense_widest(void)
-{
-#ifdef DENSE_WIDE
-    if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
-        return 2;
-    return __builtin_cpu_supports("avx2") ? 1 : 0;
-#else
-    return 0;
-#endif
-}
-
 /* All stages over `rows` rows of the input; value v lies at values[v] with stride strides[v]; outs are moved by `at` rows. */
 static void dense_run(const DenseStage *stages, ptrdiff_t count, int16_t *const *values, const ptrdiff_t *strides,
                       ptrdiff_t at, ptrdiff_t rows, int wide)
@@ -298,7 +283,7 @@ static void dense_run(const DenseStage *stages, ptrdiff_t count, int16_t *const 
         /* The one of the two that a stage does not write points at what it may point at. */
         int16_t *value = s->out ? values[0] : values[i + 1];
         int32_t *out = s->out ? s->out + at * s->width : (int32_t *)values[0];
-#ifdef DENSE_WIDE
+#ifdef SIMD_X86
         if (wide == 2) {
             dense_avx512(s, a, strides[s->source], rows, value, out);
             continue;

@@ -1,10 +1,11 @@
-"""A network of dense layers is one call without the GIL: integers of 16 bits, multiplied and summed exactly in 32."""
+"""A network of dense layers is computed exactly: integers of 16 bits, multiplied and summed in 32, in one call without the GIL."""
 
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t
 from libc.stdlib cimport calloc, free, malloc
 
 import numpy as np
 
+from mcbits.core.simd cimport wide
 from mcbits.core.threads cimport share, threads
 
 cdef extern from "dense.h" nogil:
@@ -18,12 +19,8 @@ cdef extern from "dense.h" nogil:
         int32_t low, high
         const int16_t *table
         int32_t *out
-    int dense_widest()
     void dense_run(const DenseStage *stages, Py_ssize_t count, int16_t *const *values, const Py_ssize_t *strides,
                    Py_ssize_t at, Py_ssize_t rows, int wide)
-
-cdef int widest = dense_widest()
-cdef int wide = widest
 
 cdef enum:
     CHUNK = 56  # rows that go through all layers together: their values stay in the nearest caches
@@ -37,16 +34,6 @@ ctypedef fused symbol:
     float
 
 
-def set_wide(int level):
-    """Use AVX-512 (2), AVX2 (1), the plain loops (0), or what the processor has (-1): for tests: equal results."""
-    global wide
-    wide = widest if level < 0 else min(level, widest)
-
-
-def width():
-    return wide
-
-
 cdef bint integral(symbol x, float bound) noexcept nogil:
     if symbol is float:
         return -bound <= x <= bound and x == <float><int32_t>x
@@ -56,14 +43,16 @@ cdef bint integral(symbol x, float bound) noexcept nogil:
 
 cdef struct Job:
     const DenseStage *stages
-    Py_ssize_t count, inputs, chunk
-    const Py_ssize_t *strides
-    int32_t bound
-    int factor
-    char kind
-    const void *x
-    int16_t **values  # of each thread
-    bint bad
+    Py_ssize_t count            # of stages
+    Py_ssize_t inputs           # numbers of a row of x
+    Py_ssize_t chunk            # rows that go through all stages together
+    const Py_ssize_t *strides   # of each value, the input first, in numbers
+    int32_t bound               # of inputs
+    int factor                  # of the second copy of each input; 0 where there is none
+    char kind                   # of x, a type code of `array`, l for 64 bits
+    const void *x               # (batch, inputs)
+    int16_t **values            # for each thread, one array a value
+    bint bad                    # whether x holds what is no integer within the bound
 
 
 cdef bint take(const symbol *x, Py_ssize_t rows, const Job *job, int16_t *value) noexcept nogil:
@@ -115,6 +104,13 @@ cdef void run_rows(void *shared, Py_ssize_t at, Py_ssize_t end, int thread) noex
 
 
 cdef class Dense:
+    """Dense(inputs, bound, factor, stages): stages (a W + bias) * 2^-shift, each clamped to [low, high] and put through its table.
+
+    inputs: numbers of a row, each of magnitude at most `bound`. factor: 0, or each input a is read as the two a and factor a.
+    stages: objects with the fields of `_Stage` in dense.pyi. What is kept between stages is int16, and |a w| + |bias|, summed over a
+    row, must stay below 2^31.
+    """
+
     cdef DenseStage *_stages
     cdef Py_ssize_t _count, _inputs, _size
     cdef Py_ssize_t *_strides
@@ -153,6 +149,11 @@ cdef class Dense:
         free(self._strides)
 
     def run(self, x, outs):
+        """Fill outs, (batch, width) int32 each, from x (batch, inputs) of uint8, int16, int32, int64 or float32, all C-contiguous.
+
+        Returns False, the outs being undefined then, where x holds what is no integer within the bound. Several threads may run it at
+        the same time. Raises ValueError for rows or outs of another width.
+        """
         cdef Job job
         cdef Py_ssize_t i, at = 0, batch = x.shape[0], grain = CHUNK
         cdef int team = threads()

@@ -1,18 +1,26 @@
-"""One pass after each product: bias, shift, clamp and table, in integers, on rows of channels."""
+"""What follows a product is exact: bias, shift, clamp and table are computed in integers, one pass over rows of channels.
 
-cimport cython
+Shapes: acc (rows, channels) and bias (channels,) hold integers, both float32 with |acc + bias| < 2^24 and shift <= 30, or both float64
+with |acc + bias| < 2^53 and shift <= 44. A shift is by powers of two and rounds half up.
+
+round_clamp and lookup are fused: indexed by the names of the C types of acc and of out, such as lookup["float", "double"], they give
+the function for those types. Choosing it once is cheaper than at every call.
+"""
+
 from libc.stdint cimport int32_t, int64_t
 
-cdef extern from "simd.h" nogil:
-    int mcbits_wide
-    void mcbits_lookup_row(const float *acc, const float *bias, Py_ssize_t n, int32_t offset, int shift, const float *table,
-                           int32_t last, float *out)
+from mcbits.core.simd cimport wide
 
+cdef extern from "clamp.h" nogil:
+    int32_t clamp_int32(int32_t v, int32_t low, int32_t high)
+    int64_t clamp_int64(int64_t v, int64_t low, int64_t high)
 
-def set_wide(int wide):
-    """Use AVX2 (1), the plain loops (0), or what the processor has (-1): for tests, the results being equal."""
-    global mcbits_wide
-    mcbits_wide = wide
+cdef extern from "fixed.h" nogil:
+    void fixed_lookup_row(const float *acc, const float *bias, Py_ssize_t n, int32_t offset, int shift, const float *table,
+                          int32_t last, float *out, int wide)
+
+cdef enum:
+    BLOCK = 256  # channels whose indices are made ready at a time
 
 
 ctypedef fused accumulator:
@@ -30,6 +38,7 @@ ctypedef fused activation:
 
 
 def is_integral(const float[::1] a, float bound):
+    """Return whether each element of a (n,) float32 is an integer of magnitude at most `bound`, which is below 2^24."""
     cdef Py_ssize_t i
     cdef int bad = 0
     with nogil:
@@ -43,56 +52,52 @@ def is_integral(const float[::1] a, float bound):
 
 def round_clamp(const accumulator[:, ::1] acc, const accumulator[::1] bias, int shift,
                 int32_t low, int32_t high, rounded[:, ::1] out):
-    # |acc + bias| < 2^24 and shift <= 30 (2^53 and 44), so neither the cast nor the sum can overflow.
+    """Fill out (rows, channels), int32, float32 or float64, with clamp((acc + bias) * 2^-shift, low, high)."""
+    # By the bounds above, neither the cast nor the sum can overflow.
     cdef int32_t half32 = (<int32_t>1 << shift) >> 1 if accumulator is float else 0
     cdef int64_t half64 = (<int64_t>1 << shift) >> 1
-    cdef int32_t low32 = low, high32 = high, v32
-    cdef int64_t v64
     cdef Py_ssize_t i, j, rows = acc.shape[0], channels = acc.shape[1]
     with nogil:
         for i in range(rows):
             for j in range(channels):
                 if accumulator is float:
-                    v32 = (<int32_t>(acc[i, j] + bias[j]) + half32) >> shift
-                    v32 = low32 if v32 < low32 else v32
-                    v32 = high32 if v32 > high32 else v32
-                    out[i, j] = <rounded>v32
+                    out[i, j] = <rounded>clamp_int32((<int32_t>(acc[i, j] + bias[j]) + half32) >> shift, low, high)
                 else:
-                    v64 = (<int64_t>(acc[i, j] + bias[j]) + half64) >> shift
-                    v64 = low if v64 < low else v64
-                    v64 = high if v64 > high else v64
-                    out[i, j] = <rounded>v64
+                    out[i, j] = <rounded>clamp_int64((<int64_t>(acc[i, j] + bias[j]) + half64) >> shift, low, high)
 
 
 def lookup(const accumulator[:, ::1] acc, const accumulator[::1] bias, int shift, int64_t low,
            const float[::1] table, bint identity_above, int identity_shift, activation[:, ::1] out):
+    """Fill out (rows, channels), float32 or float64, with table[i - low] where i = (acc + bias) * 2^-shift, clamped to the table.
+
+    The table is float32 (n,). With `identity_above`, an i above the table gives (acc + bias) * 2^-identity_shift instead.
+    """
     # Adding half - (low << shift) before the shift makes the shifted value an index into the table.
     cdef int64_t offset = ((<int64_t>1 << shift) >> 1) - low * (<int64_t>1 << shift)
     cdef int64_t half = (<int64_t>1 << identity_shift) >> 1
     cdef int32_t offset32 = <int32_t>offset, last = <int32_t>(table.shape[0] - 1), k32
     cdef int64_t k
-    cdef int32_t index[256]
+    cdef int32_t index[BLOCK]
     cdef Py_ssize_t i, j, start, width, rows = acc.shape[0], channels = acc.shape[1]
     if accumulator is float and activation is float:
         if not identity_above:
             with nogil:
                 for i in range(rows):
-                    mcbits_lookup_row(&acc[i, 0], &bias[0], channels, offset32, shift, &table[0], last, &out[i, 0])
+                    fixed_lookup_row(&acc[i, 0], &bias[0], channels, offset32, shift, &table[0], last, &out[i, 0], wide)
             return
     with nogil:
         for i in range(rows):
             # Indices first, a block at a time: that loop vectorises, the one that reads the table cannot.
-            for start in range(0, channels, 256):
-                width = min(<Py_ssize_t>256, channels - start)
+            start = 0
+            while start < channels:
+                width = min(<Py_ssize_t>BLOCK, channels - start)
                 for j in range(width):
                     if accumulator is float:
                         k32 = (<int32_t>(acc[i, start + j] + bias[start + j]) + offset32) >> shift
-                        k32 = 0 if k32 < 0 else k32
-                        index[j] = last + 1 if k32 > last else k32
+                        index[j] = clamp_int32(k32, 0, last + 1)
                     else:
                         k = (<int64_t>(acc[i, start + j] + bias[start + j]) + offset) >> shift
-                        k = 0 if k < 0 else k
-                        index[j] = <int32_t>(last + 1 if k > last else k)
+                        index[j] = <int32_t>clamp_int64(k, 0, last + 1)
                 if identity_above:
                     for j in range(width):
                         if index[j] <= last:
@@ -103,3 +108,4 @@ def lookup(const accumulator[:, ::1] acc, const accumulator[::1] bias, int shift
                 else:
                     for j in range(width):
                         out[i, start + j] = table[min(index[j], last)]
+                start += BLOCK

@@ -1,4 +1,4 @@
-# Inline IEEE-only functions for the other ground-floor modules; see numerics.pyi.
+# Inline IEEE-only functions for the other compiled modules; see numerics.pyx.
 from libc.stdint cimport int64_t, uint64_t
 
 cdef double exp(double x) noexcept nogil
@@ -6,33 +6,24 @@ cdef double log2(double x) noexcept nogil
 cdef double ndtr(double x) noexcept nogil
 cdef double ndtri(double p) noexcept nogil
 
-# Standard normal cdf as a line between points PHI_STEPS to the unit on [-8, 8]: entry k holds the value at the left
-# point and the rise to the right one, both multiples of 2^-48, so that value + fraction * rise rounds monotonically.
+cdef extern from "phi.h" nogil:
+    enum:
+        PHI_STEPS
+        PHI_SPAN
+        PHI_SIZE
+
+cdef double[PHI_SIZE + 1][2] PHI  # the table of phi_line
+
 cdef enum:
-    PHI_STEPS = 256
-    PHI_SPAN = 8
-    PHI_SIZE = 2 * PHI_SPAN * PHI_STEPS
+    LOG2_INDEX = 11       # bits of the mantissa that choose an entry of LOG2
+    CODELENGTH_FRAC = 16  # codelengths are in units of 2^-16 bits
 
-cdef double[PHI_SIZE + 1][2] PHI
-
-cdef inline double phi(double t) noexcept nogil:
-    cdef double u = t * PHI_STEPS + PHI_SPAN * PHI_STEPS
-    cdef int k
-    u = u if u > 0.0 else 0.0
-    u = u if u < PHI_SIZE else PHI_SIZE
-    k = <int>u
-    return PHI[k][0] + (u - k) * PHI[k][1]
-
-# log2 of a positive integer in units of 2^-16 bits, rounded to the nearest but for the last 1e-3 of a unit.
-cdef enum:
-    LOG2_INDEX = 11
-    CODELENGTH_FRAC = 16
-
-cdef int64_t[(1 << LOG2_INDEX) + 1] LOG2
+cdef int64_t[(1 << LOG2_INDEX) + 1] LOG2  # log2(1 + k 2^-11) in units of 2^-32
 
 cdef extern from *:
     int _clz "__builtin_clzll"(unsigned long long x) noexcept nogil
 
+# log2 of a positive integer in units of 2^-16 bits, rounded to the nearest but for the last 1e-3 of a unit.
 cdef inline int64_t log2_fixed(uint64_t n) noexcept nogil:
     cdef int exponent = 63 - _clz(n)
     cdef uint64_t mantissa = (n << (63 - exponent)) << 1

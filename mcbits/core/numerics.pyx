@@ -1,10 +1,17 @@
-"""Elementary functions that give the same bits on every platform: IEEE + - * / sqrt and powers of two, nothing else."""
+"""Elementary functions give the same bits on every platform: IEEE + - * / sqrt and powers of two, nothing else.
+
+The functions for arrays take float64 of any shape, or what becomes that, and return float64 of the same shape. When it is imported,
+the module tries a few values whose bits are known, and raises PlatformError where they come out otherwise: no file could be trusted
+that such a build writes.
+"""
 
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
 from libc.math cimport sqrt
 
 import numpy as np
+
+from mcbits.errors import PlatformError
 
 cdef double LN2_HI = 6.93147180369123816490e-01  # the first 32 bits, so that k * LN2_HI is exact
 cdef double LN2_LO = 1.90821492927058770002e-10
@@ -48,8 +55,8 @@ cdef double log2(double x) noexcept nogil:
     cdef double m, s, s2, t
     if not x > 0.0:
         return -_bits(<uint64_t>0x7FF << 52) if x == 0.0 else _bits(<uint64_t>0x7FF8 << 48)
-    if x < 2.2250738585072014e-308:
-        x = x * 18014398509481984.0
+    if x < _power_of_two(-1022):
+        x = x * <double>(<int64_t>1 << 54)
         exponent = -54
     memcpy(&pattern, &x, 8)
     if pattern >> 52 == 0x7FF:
@@ -114,9 +121,39 @@ cdef double ndtri(double p) noexcept nogil:
     return x
 
 
+cdef uint64_t _pattern(double x) noexcept nogil:
+    cdef uint64_t pattern
+    memcpy(&pattern, &x, 8)
+    return pattern
+
+
+# Not constants for the compiler, which would compute with them before the processor does.
+cdef double[4] KNOWN = [1.0, 3.0, _power_of_two(-53), 1.0 + _power_of_two(-27)]
+
+
+cdef _check_arithmetic():
+    """Raise PlatformError where double arithmetic is not IEEE: flags such as -ffast-math, contraction, another rounding.
+
+    Subnormal numbers are left out: no coded byte depends on them, and training switches them off for its time.
+    """
+    cdef double one = KNOWN[0], three = KNOWN[1], half_ulp = KNOWN[2], x = KNOWN[3]
+    cdef bint good = one + half_ulp == one and one + (half_ulp + half_ulp) > one  # rounds to even, to 53 bits
+    good = good and (one + half_ulp) + half_ulp == one                            # in the order that is written
+    good = good and x * x - (one + _power_of_two(-26)) == 0.0                     # and each product by itself
+    good = good and _pattern(one / three) == <uint64_t>0x3FD5555555555555
+    good = good and _pattern(sqrt(three)) == <uint64_t>0x3FFBB67AE8584CAA
+    good = good and _pattern(exp(-20.5 * one)) == <uint64_t>0x3E157A3AFEED00AC
+    good = good and _pattern(log2(three)) == <uint64_t>0x3FF95C01A39FBD69
+    good = good and _pattern(ndtr(-1.5 * one)) == <uint64_t>0x3FB11A46D89647EC
+    good = good and _pattern(ndtr(-3.0 * one)) == <uint64_t>0x3F561DE1F985B5D9
+    good = good and _pattern(ndtri(one / 10.0)) == <uint64_t>0xBFF4813C36E26D33
+    if not good:
+        raise PlatformError("this build of mcbits does not compute as IEEE 754 says: build it without -ffast-math and the like")
+
+
 cdef void _fill_tables() noexcept nogil:
     cdef int k
-    cdef double scale = 281474976710656.0
+    cdef double scale = <double>(<int64_t>1 << 48)
     cdef double left = 0.0, right
     for k in range(PHI_SIZE + 1):
         right = <double>(<int64_t>(ndtr((k + 1 - PHI_SPAN * PHI_STEPS) / <double>PHI_STEPS) * scale)) / scale
@@ -126,8 +163,9 @@ cdef void _fill_tables() noexcept nogil:
         PHI[k][1] = right - left
         left = right
     for k in range((1 << LOG2_INDEX) + 1):
-        LOG2[k] = <int64_t>(log2(1.0 + k / <double>(1 << LOG2_INDEX)) * 4294967296.0 + 0.5)
+        LOG2[k] = <int64_t>(log2(1.0 + k / <double>(1 << LOG2_INDEX)) * <double>(<int64_t>1 << 32) + 0.5)
 
+_check_arithmetic()
 _fill_tables()
 
 
@@ -147,16 +185,20 @@ cdef object _map(_Function f, object x):
 
 
 def exp_array(x):
+    """Return e^x, within 1e-15 relative."""
     return _map(exp, x)
 
 
 def log2_array(x):
+    """Return the logarithm to base 2, within 1e-15 of max(1, |log2 x|); -inf at 0, nan below."""
     return _map(log2, x)
 
 
 def ndtr_array(x):
+    """Return the standard normal cdf, within 1e-14 relative also in the lower tail."""
     return _map(ndtr, x)
 
 
 def ndtri_array(p):
+    """Return the standard normal quantile, the inverse of ndtr_array; -inf at 0, inf at 1, nan outside [0, 1]."""
     return _map(ndtri, p)

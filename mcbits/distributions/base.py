@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mcbits._rans import Stack
-from mcbits.core import symbols as kernels
+from mcbits.core.codelengths import codelengths
 from mcbits.errors import DataError, UsageError
 
 CODELENGTH_UNIT = 2.0**-16
@@ -48,7 +48,7 @@ class Distribution(ABC):
     def codelength(self, symbols: ArrayLike) -> NDArray[np.int64]:
         """What pushing each symbol would cost, in `shape`, in units of 2^-16 bits."""
         freqs = self.intervals(symbols)[1]
-        return kernels.codelengths(freqs.reshape(-1), self.precision).reshape(freqs.shape)
+        return codelengths(freqs.reshape(-1), self.precision).reshape(freqs.shape)
 
     def total_codelength(self, symbols: ArrayLike) -> NDArray[np.int64]:
         """`codelength` summed over the last axis, dims."""

@@ -7,16 +7,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mcbits._rans import Stack
-from mcbits.core import symbols as kernels
+from mcbits.core.bernoulli import (
+    BernoulliSymbols,
+    bernoulli_freqs,
+    bernoulli_pop,
+    bernoulli_push,
+    bernoulli_table,
+    bernoulli_total,
+)
 from mcbits.distributions.base import Distribution, check_precision, draws
 from mcbits.errors import DataError
 
-_table = cache(kernels.bernoulli_table)
+_table = cache(bernoulli_table)
 
 
 @cache
-def _both(precision: int) -> kernels.BernoulliSymbols:
-    return kernels.BernoulliSymbols(_table(precision)[0], precision)
+def _both(precision: int) -> BernoulliSymbols:
+    return BernoulliSymbols(_table(precision)[0], precision)
 
 
 class Bernoulli(Distribution):
@@ -36,25 +43,25 @@ class Bernoulli(Distribution):
         self._freq, self._length = _table(precision)
 
     def push(self, stack: Stack, symbols: ArrayLike) -> None:
-        kernels.bernoulli_push(stack, self.logits, draws(symbols), _both(self.precision))
+        bernoulli_push(stack, self.logits, draws(symbols), _both(self.precision))
 
     def pop(self, stack: Stack) -> NDArray[np.int32]:
-        return kernels.bernoulli_pop(stack, self.logits, self._freq, self.precision).reshape(self.shape)
+        return bernoulli_pop(stack, self.logits, self._freq, self.precision).reshape(self.shape)
 
     def intervals(self, symbols: ArrayLike) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         x = np.broadcast_to(self._checked(symbols), self.logits.shape).reshape(self.shape)
-        one = kernels.bernoulli_freqs(self.logits.reshape(-1), self._freq).reshape(self.shape)
+        one = bernoulli_freqs(self.logits.reshape(-1), self._freq).reshape(self.shape)
         zero = np.uint64(1 << self.precision) - one
         return np.where(x, zero, np.uint64(0)), np.where(x, one, zero)
 
     def inverse(self, quantiles: ArrayLike) -> NDArray[np.int32]:
-        one = kernels.bernoulli_freqs(self.logits.reshape(-1), self._freq).reshape(self.shape)
+        one = bernoulli_freqs(self.logits.reshape(-1), self._freq).reshape(self.shape)
         return (np.asarray(quantiles, np.uint64) >= np.uint64(1 << self.precision) - one).astype(np.int32)
 
     def total_codelength(self, symbols: ArrayLike) -> NDArray[np.int64]:
         """Summed over dims without a probability in memory; symbols (lanes, dims) are shared by all particles."""
         x = draws(symbols)
-        total = kernels.bernoulli_total(self.logits, x, self._length)
+        total = bernoulli_total(self.logits, x, self._length)
         return total if len(self.shape) == 3 else total[:, 0]
 
     def expand(self, num_particles: int) -> "Bernoulli":

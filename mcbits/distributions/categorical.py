@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mcbits._rans import Stack
-from mcbits.core import symbols as kernels
+from mcbits.core.codelengths import weights_from_log2
+from mcbits.core.table import leaky_cdf, table_intervals, table_inverse, table_pop, table_push
 from mcbits.distributions.base import Repeatable, check_precision, draws
 from mcbits.errors import DataError
 
@@ -28,13 +29,13 @@ class Categorical(Repeatable):
         self.num_symbols = w.shape[2]
         self.precision = check_precision(precision, self.num_symbols)
         self.shape = w.shape[:2]
-        self._table = kernels.leaky_cdf(w.reshape(-1, w.shape[2]), precision).reshape(*self.shape, -1)
+        self._table = leaky_cdf(w.reshape(-1, w.shape[2]), precision).reshape(*self.shape, -1)
 
     @classmethod
     def from_log2(cls, log_w: NDArray[np.int64], precision: int) -> "Categorical":
         """One categorical a lane from log weights (lanes, K) in units of 2^-16 bits, shape (lanes, 1)."""
         self = cls.__new__(cls)
-        self._set(kernels.weights_from_log2(log_w)[:, None], precision)
+        self._set(weights_from_log2(log_w)[:, None], precision)
         return self
 
     def in_lanes(self, lanes: int) -> "Categorical":
@@ -47,15 +48,15 @@ class Categorical(Repeatable):
         return self._table.astype(np.uint64)
 
     def push(self, stack: Stack, symbols: ArrayLike) -> None:
-        kernels.table_push(stack, self._table, draws(symbols), self.precision)
+        table_push(stack, self._table, draws(symbols), self.precision)
 
     def pop_draws(self, stack: Stack, draws: int) -> NDArray[np.int32]:
-        return kernels.table_pop(stack, self._table, draws, self.precision)
+        return table_pop(stack, self._table, draws, self.precision)
 
     def intervals(self, symbols: ArrayLike) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-        start, freq = kernels.table_intervals(self._table, draws(symbols))
+        start, freq = table_intervals(self._table, draws(symbols))
         return start.reshape(np.shape(symbols)), freq.reshape(np.shape(symbols))
 
     def inverse(self, quantiles: ArrayLike) -> NDArray[np.int32]:
-        found = kernels.table_inverse(self._table, draws(quantiles, np.uint64), self.precision)
+        found = table_inverse(self._table, draws(quantiles, np.uint64), self.precision)
         return found.reshape(np.shape(quantiles))

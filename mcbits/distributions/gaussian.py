@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mcbits._rans import Stack
-from mcbits.core import numerics
-from mcbits.core import symbols as kernels
+from mcbits.core import gaussian, numerics
+from mcbits.core.gaussian import Buckets, gaussian_intervals, gaussian_pop, gaussian_push, gaussian_table
+from mcbits.core.table import table_intervals, table_inverse, table_pop, table_push, table_total
 from mcbits.distributions.base import Repeatable, check_precision, draws
 from mcbits.errors import DataError, UsageError
 
-MEAN_FRAC = kernels.MEAN_FRAC
-LOG_SCALE_FRAC = kernels.LOG_SCALE_FRAC
+MEAN_FRAC = gaussian.MEAN_FRAC
+LOG_SCALE_FRAC = gaussian.LOG_SCALE_FRAC
 CENTRE_FRAC = 8
 """Fractional bits of fixed-point means, of log-scales (nats), and of the bucket centres that a decoder network
 reads."""
@@ -46,8 +47,8 @@ def grid_edges(num_buckets: int, low: float, high: float) -> NDArray[np.float64]
 
 
 @lru_cache
-def _buckets(edges: bytes) -> kernels.Buckets:
-    return kernels.Buckets(np.frombuffer(edges))
+def _buckets(edges: bytes) -> Buckets:
+    return Buckets(np.frombuffer(edges))
 
 
 def _int32(integers: NDArray[Any]) -> NDArray[np.int32]:
@@ -95,7 +96,7 @@ class _Gaussian(Repeatable):
     @property
     def _table(self) -> NDArray[np.uint32]:
         if self._made is None:
-            self._made = kernels.gaussian_table(*self._parameters)
+            self._made = gaussian_table(*self._parameters)
         return self._made
 
     def cdf(self) -> NDArray[np.uint64]:
@@ -104,32 +105,32 @@ class _Gaussian(Repeatable):
     def push(self, stack: Stack, symbols: ArrayLike) -> None:
         z = draws(symbols)
         if self._made is None:
-            kernels.gaussian_push(stack, z, *self._parameters)
+            gaussian_push(stack, z, *self._parameters)
         else:
-            kernels.table_push(stack, self._made, z, self.precision)
+            table_push(stack, self._made, z, self.precision)
 
     def pop_draws(self, stack: Stack, draws: int) -> NDArray[np.int32]:
-        if draws < kernels.TABLE_DRAWS:
+        if draws < gaussian.TABLE_DRAWS:
             mean, log_scale, edges, leak, precision = self._parameters
-            return kernels.gaussian_pop(stack, draws, mean, log_scale, _buckets(edges.tobytes()), leak, precision)
-        return kernels.table_pop(stack, self._table, draws, self.precision)
+            return gaussian_pop(stack, draws, mean, log_scale, _buckets(edges.tobytes()), leak, precision)
+        return table_pop(stack, self._table, draws, self.precision)
 
     def intervals(self, symbols: ArrayLike) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
         z = draws(symbols)
-        if z.shape[1] < kernels.TABLE_DRAWS:
-            start, freq = (x.astype(np.uint64) for x in kernels.gaussian_intervals(z, *self._parameters))
+        if z.shape[1] < gaussian.TABLE_DRAWS:
+            start, freq = (x.astype(np.uint64) for x in gaussian_intervals(z, *self._parameters))
         else:
-            start, freq = kernels.table_intervals(self._table, z)
+            start, freq = table_intervals(self._table, z)
         return start.reshape(np.shape(symbols)), freq.reshape(np.shape(symbols))
 
     def total_codelength(self, symbols: ArrayLike) -> NDArray[np.int64]:
         z = draws(symbols)
-        if z.shape[1] < kernels.TABLE_DRAWS:
+        if z.shape[1] < gaussian.TABLE_DRAWS:
             return super().total_codelength(symbols)
-        return kernels.table_total(self._table, z, self.precision)
+        return table_total(self._table, z, self.precision)
 
     def inverse(self, quantiles: ArrayLike) -> NDArray[np.int32]:
-        found = kernels.table_inverse(self._table, draws(quantiles, np.uint64), self.precision)
+        found = table_inverse(self._table, draws(quantiles, np.uint64), self.precision)
         return found.reshape(np.shape(quantiles))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mcbits._rans import Stack
-from mcbits.core import symbols as kernels
+from mcbits.core.uniform import uniform_inverse, uniform_pop, uniform_push
 from mcbits.distributions.base import Repeatable, check_precision, draws
 from mcbits.errors import DataError
 
@@ -55,14 +55,14 @@ class Uniform(Repeatable):
     def inverse(self, quantiles: ArrayLike) -> NDArray[np.int64]:
         q = draws(quantiles, np.uint64)
         n = np.ascontiguousarray(np.broadcast_to(self._size[:, None], q.shape))
-        return kernels.uniform_inverse(q.reshape(-1), n.reshape(-1), self.precision).reshape(np.shape(quantiles))
+        return uniform_inverse(q.reshape(-1), n.reshape(-1), self.precision).reshape(np.shape(quantiles))
 
     def push(self, stack: Stack, symbols: ArrayLike) -> None:
-        kernels.uniform_push(stack, draws(symbols, np.int64), self._size, self.precision)
+        uniform_push(stack, draws(symbols, np.int64), self._size, self.precision)
 
     def pop_draws(self, stack: Stack, draws: int) -> NDArray[np.int64]:
         size = self._size if draws == 1 else np.tile(self._size, (1, draws))
-        return kernels.uniform_pop(stack, size, self.precision).reshape(-1, draws, self.shape[1])
+        return uniform_pop(stack, size, self.precision).reshape(-1, draws, self.shape[1])
 
 
 @lru_cache

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mcbits.core import dense, fixed
+from mcbits.core import fixed, simd
 from mcbits.core.dense import Dense
 from mcbits.errors import DataError, ModelError
 from mcbits.exact.backends import backend, self_test
@@ -151,7 +151,7 @@ class FrozenNetwork:
         self._rows = max(1, min(engine.elements // self._widest, MAX_ELEMENTS // self._elements))
         self._scratch = threading.local()
         self._dense = None
-        if self.backend_name == "numpy" and dense.width():
+        if self.backend_name == "numpy" and simd.width():
             own_tensors = [self._own(index) for index in range(len(self.layers))]
             self._dense = dense_form(self.values, self.layers, self.outputs, own_tensors)
 

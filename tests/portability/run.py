@@ -88,12 +88,17 @@ class Bench:
         return self.builds[command]
 
     def native(
-        self, compiler: str, *options: str, env: dict[str, str] | None = None, emulator: tuple[str, ...] = ()
+        self,
+        compiler: str,
+        *options: str,
+        cflags: tuple[str, ...] = (),
+        env: dict[str, str] | None = None,
+        emulator: tuple[str, ...] = (),
     ) -> str:
-        """What differs under a build for this machine."""
+        """What differs under a build for this machine; `cflags` come before the flags of setup.py, as a user's do."""
         _need(compiler)
         include, suffix = Path(sysconfig.get_path("include")), sysconfig.get_config_var("EXT_SUFFIX")
-        folder = self.build(compiler, *exact_flags(), *options, include=include, suffix=suffix)
+        folder = self.build(compiler, *cflags, *exact_flags(), *options, include=include, suffix=suffix)
         return _corpus([*emulator, sys.executable], str(folder), env or {})
 
     def arm(self, *options: str, cpu: str = "max") -> str:
@@ -156,6 +161,7 @@ def settings(bench: Bench) -> Iterator[Setting]:
         yield Setting("gcc -O3 -mavx512f -mfma", partial(_with_cpu, bench, ("avx512f", "fma"), "gcc"))
         nehalem = ("qemu-x86_64", "-cpu", "Nehalem")
         yield Setting("gcc -O3, on an emulated Nehalem (no AVX, no FMA)", partial(_emulated, shipped, nehalem))
+    yield Setting("gcc -O3, CFLAGS=-ffast-math", partial(bench.native, "gcc", "-O3", cflags=("-ffast-math",)))
     yield Setting("clang -O0", partial(bench.native, "clang", "-O0"))
     yield Setting("clang -O3", partial(bench.native, "clang", "-O3"))
     if platform.machine() == "x86_64":
@@ -204,7 +210,10 @@ def _corpus(python: list[str], path: str, env: dict[str, str]) -> str:
     if done.returncode == 0:
         return ""
     lines = done.stdout.splitlines()
-    return f"{len(lines)} differ, first: {lines[0]}" if lines else f"failed: {_last_line(done.stderr)}"
+    if lines:
+        return f"{len(lines)} differ, first: {lines[0]}"
+    last = _last_line(done.stderr)
+    return f"refused when imported: {last}" if "PlatformError" in last else f"failed: {last}"
 
 
 def _last_line(text: str) -> str:

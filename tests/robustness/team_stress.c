@@ -1,6 +1,6 @@
 /* Every row of a job is done once, by no thread beyond those allowed, whoever calls at the same time, and in a child of a
-   fork amid all that. ThreadSanitizer watches it in sanitizers.sh; helpers hardly ever rest here. */
-#define TEAM_REST UINT64_C(16)
+   fork amid all that. ThreadSanitizer watches it in sanitizers.sh; callers hardly ever back off here. */
+#define TEAM_MAX_BACKOFF UINT64_C(16)
 #include "threads.h"
 
 #include <stdio.h>
@@ -31,12 +31,12 @@ static void *call(void *seed)
         const int rows = 1 + rand_r(&s) % 400, threads = 2 + rand_r(&s) % (TEAM_MAX - 1);
         Job job = {out, number, threads};
         memset(out, 0, sizeof out);
-        team_share(threads, rows, 1 + rand_r(&s) % 7, work, &job);
+        team_run(threads, rows, 1 + rand_r(&s) % 7, work, &job);
         for (int i = 0; i < rows; i++)
             if (out[i] != number + i)
                 abort();
         if (number % 500 == 0)
-            usleep(1000); /* so that helpers fall asleep */
+            usleep(1000); /* so that workers fall asleep */
     }
     return NULL;
 }
@@ -45,7 +45,7 @@ int main(int argc, char **argv)
 {
     pthread_t callers[3];
     (void)argv;
-    pthread_atfork(NULL, NULL, team_orphan);
+    pthread_atfork(NULL, NULL, team_after_fork);
     for (intptr_t i = 0; i < 3; i++)
         pthread_create(callers + i, NULL, call, (void *)i);
     for (int i = 0; argc > 1 && i < 20; i++) { /* with an argument: ThreadSanitizer does not follow forks */
@@ -55,7 +55,7 @@ int main(int argc, char **argv)
         if (child == 0) {
             alarm(20);
             call((void *)9);
-            _exit(team.helpers == 0); /* had it found the team busy, it would have done all alone */
+            _exit(team.workers == 0); /* had it found the team busy, it would have done all alone */
         }
         waitpid(child, &status, 0);
         if (status)

@@ -9,7 +9,7 @@ from mcbits._rans import Stack
 from mcbits.archive.blocks import flat
 from mcbits.archive.encoding import Encoding
 from mcbits.archive.options import CodingOptions
-from mcbits.core.symbols import log2_mean
+from mcbits.core.codelengths import log2_mean
 from mcbits.distributions import CODELENGTH_UNIT, Distribution
 from mcbits.latents.base import LatentModel
 from mcbits.latents.frozen import FrozenModel

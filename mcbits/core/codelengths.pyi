@@ -1,0 +1,9 @@
+import numpy as np
+from numpy.typing import NDArray
+
+_I64 = NDArray[np.int64]
+_U64 = NDArray[np.uint64]
+
+def codelengths(freqs: _U64, precision: int) -> _I64: ...
+def weights_from_log2(log_w: _I64) -> _U64: ...
+def log2_mean(log_w: _I64) -> _I64: ...
