@@ -66,6 +66,12 @@ def test_every_builtin_keeps_the_names_it_is_registered_with():
                 assert registry().find(kind, name) is found
 
 
+def test_the_registry_loads_no_room_above_it():
+    code = "import sys, mcbits.plugins.registry; print(*(m for m in sys.modules if m.startswith('mcbits')))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {name.split(".")[1] for name in loaded if "." in name} == {"errors", "plugins"}
+
+
 @pytest.mark.parametrize("kind, wrong, right", [("coder", "bb-si", "bb-is"), ("dataset", "mist", "MNIST")])
 def test_unknown_name_suggests_the_nearest_and_lists_all(kind, wrong, right):
     with pytest.raises(UnknownNameError, match=f"did you mean {right}") as error:
