@@ -165,7 +165,7 @@ def test_options_that_mean_nothing_are_refused(vae, images):
 
 
 @pytest.mark.parametrize("lanes", ["auto", 1])
-def test_particles_that_memory_should_not_hold_are_refused_before_any_is_drawn(vae, images, monkeypatch, lanes):
+def test_particles_beyond_the_memory_limit_are_refused_before_a_draw(vae, images, monkeypatch, lanes):
     monkeypatch.setattr(ISBitsBackCoder, "encode", lambda *_: pytest.fail("it began to encode"))
     monkeypatch.setattr("mcbits.archive.blocks.MAX_SYMBOLS", 30 * 50)
     with pytest.raises(UsageError, match="too many"):
@@ -264,7 +264,7 @@ def test_backends_give_the_same_bytes(vae, images):
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch:cpu"])
-def test_threads_that_share_a_model_write_and_read_what_one_after_the_other_would(vae, images, backend, tmp_path):
+def test_threads_that_share_a_model_write_and_read_the_same_files(vae, images, backend, tmp_path):
     vae.save(tmp_path / "model")
     shared, interval = mcbits.load_model(tmp_path / "model", backend), sys.getswitchinterval()
     refined = {"iterative_post_improvement": True, "iterative_improvement_steps": 3}

@@ -87,7 +87,7 @@ def test_yaml_of_a_compress_config_keeps_the_options_of_its_coder(tmp_path):
     assert again == config and again.options.coder.num_particles == 7
 
 
-def test_unknown_coder_option_suggests_the_nearest_of_keys_and_coder_options():
+def test_unknown_option_suggests_the_nearest_key_or_coder_option():
     with pytest.raises(UsageError, match="did you mean num_particles?"):
         CompressConfig.load(None, {"coder": "bb-is", "num_partcles": "3"})
     with pytest.raises(UsageError, match="did you mean prop_mprec?"):

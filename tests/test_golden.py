@@ -17,7 +17,7 @@ GOLDEN = json.loads(corpus.CORPUS.read_text())
 
 
 @pytest.mark.parametrize("threads", ["1", "2"])
-def test_files_and_vectors_are_the_same_under_every_backend_batch_and_thread_count(threads):
+def test_golden_files_are_the_same_under_every_backend_batch_and_thread(threads):
     settings = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
     command = [sys.executable, corpus.__file__, "--backend", "numpy", "torch:cpu", "--batch", "1", "7", "50", "500"]
     env = {**os.environ, **settings, "PYTHONPATH": str(ROOT)}

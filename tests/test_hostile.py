@@ -161,7 +161,7 @@ def test_images_beyond_the_allowed_size_are_refused_before_any_is_decoded(vae, i
         mcbits.decompress(forged(blob, num_images=10**12), vae)
 
 
-def test_the_blocks_before_the_one_that_goes_beyond_the_allowed_size_are_all_that_is_decoded(vae, images, blob):
+def test_decoding_stops_before_the_block_beyond_the_allowed_size(vae, images, blob):
     payload = parts(blob)[1][0]
     lie = forged(blob, [payload] * 5, num_images=0)
     decoded = []
@@ -182,7 +182,7 @@ def test_a_pipe_is_held_to_the_allowed_size_block_by_block(vae, images, blob):
 
 
 @pytest.mark.parametrize("claim", ["the end", "a block"])
-def test_200_bytes_that_claim_a_million_million_images_cost_no_more_memory_than_the_help(vae, blob, tmp_path, claim):
+def test_a_claim_of_a_million_million_images_costs_no_memory(vae, blob, tmp_path, claim):
     vae.save(tmp_path / "model")
     count = 10**12
     if claim == "the end":
@@ -366,7 +366,7 @@ def test_a_stride_costs_no_more_than_the_kernel_it_steps_over():
         tracemalloc.stop()
 
 
-def test_the_bound_of_a_transposed_convolution_is_that_of_its_largest_phase():
+def test_bound_of_a_transposed_convolution_is_that_of_its_largest_phase():
     weight = np.random.default_rng(0).integers(-9, 10, (2, 3, 5, 4, 2)).astype(np.int8)
     for stride in [(1, 1), (2, 3), (3, 2), (5, 4), (4, 7), (9, 1)]:
         layer = ConvTranspose2d(inputs=(0,), frac=0, stride=stride, padding=(0, 0), output_padding=(0, 0))
@@ -379,7 +379,7 @@ def test_the_bound_of_a_transposed_convolution_is_that_of_its_largest_phase():
 
 @pytest.mark.parametrize("pixels", [1, 2, 6])
 @pytest.mark.parametrize("groups", [1, 2])
-def test_a_transposed_convolution_is_one_whether_its_image_or_its_kernel_is_larger(pixels, groups):
+def test_transposed_convolution_whichever_of_image_and_kernel_is_larger(pixels, groups):
     rng = np.random.default_rng(0)
     x = rng.integers(-9, 10, (3, 4, pixels, pixels)).astype(np.int8)
     for stride in [(1, 1), (2, 3), (6, 4)]:

@@ -56,7 +56,7 @@ def mcbits_{hook}():
 """
 
 
-def test_every_builtin_keeps_the_names_and_the_contract_it_is_registered_with():
+def test_every_builtin_keeps_the_names_it_is_registered_with():
     for kind in KINDS:
         for entry in registry()._entries(kind):
             found = registry().find(kind, entry.names[0].upper())
@@ -64,6 +64,12 @@ def test_every_builtin_keeps_the_names_and_the_contract_it_is_registered_with():
             assert entry.names == (found.name, *short, *getattr(found, "aliases", ()))
             for name in entry.names:
                 assert registry().find(kind, name) is found
+
+
+def test_the_registry_loads_no_room_above_it():
+    code = "import sys, mcbits.plugins.registry; print(*(m for m in sys.modules if m.startswith('mcbits')))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {name.split(".")[1] for name in loaded if "." in name} == {"errors", "plugins"}
 
 
 @pytest.mark.parametrize("kind, wrong, right", [("coder", "bb-si", "bb-is"), ("dataset", "mist", "MNIST")])
@@ -111,7 +117,7 @@ def test_plugin_that_breaks_the_contract_is_listed_and_breaks_nothing(tmp_path, 
     assert found.coder("bb-is").short == "bb-is" and found.bound("iwae").name == "iwae"
 
 
-def test_name_claimed_by_two_plugins_is_an_error_that_names_both_and_leaves_the_rest_alone(tmp_path, monkeypatch):
+def test_name_claimed_by_two_plugins_is_an_error_that_names_both(tmp_path, monkeypatch):
     install(tmp_path, "mcbits-one", TOY.format(name="same", hook="coders"))
     install(tmp_path, "mcbits-two", TOY.format(name="SAME", hook="coders"))
     monkeypatch.syspath_prepend(tmp_path)
@@ -123,7 +129,7 @@ def test_name_claimed_by_two_plugins_is_an_error_that_names_both_and_leaves_the_
     assert problems["mcbits"] == [] and "mcbits-two" in problems["mcbits-one"][0]
 
 
-def test_coder_with_unusable_options_is_an_error_for_those_who_choose_it_only(tmp_path):
+def test_unusable_options_of_a_coder_matter_only_where_it_is_chosen(tmp_path):
     coder = "from dataclasses import dataclass\nfrom mcbits.coders.bits_back import BitsBackCoder\n"
     for short, field in (("untyped", "steps: Nowhere = 1"), ("shadowing", "seed: int = 1")):
         coder += f"@dataclass(frozen=True)\nclass {short}(BitsBackCoder):\n    short = name = '{short}'\n"

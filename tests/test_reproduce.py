@@ -187,7 +187,7 @@ def test_iterative_inference_has_no_float_figure_and_another_key(run):
     assert refined.outcome.evaluated is None and refined.outcome.net != plain.outcome.net
 
 
-def test_published_tables_are_well_formed_and_their_coders_know_their_options():
+def test_published_tables_are_well_formed_and_coders_know_their_options():
     paths = find_tables("all")
     assert [path.stem for path in paths] == ["coupled", "in-out-distribution", "iterative-inference"]
     for path in paths:
@@ -276,7 +276,7 @@ def test_published_rates_lie_within_three_standard_errors(published):
 
 
 @pytest.mark.slow
-def test_ramp_brings_the_total_to_the_net_rate_and_a_fresh_process_decodes_it(published, tmp_path):
+def test_ramp_brings_the_file_near_the_net_rate_and_it_decodes_afresh(published, tmp_path):
     output, cells = published
     ramped, plain = cells["BB-IS (50), ramp"], cells["BB-IS (50)"]
     assert ramped.outcome.message < plain.outcome.net + 0.0020

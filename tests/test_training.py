@@ -248,7 +248,7 @@ def test_damaged_state_is_one_line_of_error_where_it_is_the_only_one(tmp_path: P
 
 
 @pytest.mark.parametrize("how", ["lost", "truncated", "one bit flipped"])
-def test_a_run_whose_last_state_is_damaged_goes_on_from_the_one_before_and_says_so(
+def test_a_run_with_a_damaged_state_goes_on_from_the_one_before(
     tmp_path: Path, finished: Path, how: str
 ) -> None:
     said = []
@@ -280,7 +280,7 @@ def test_grey_data_is_refused_unless_binarised_and_nothing_is_left_behind(tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_images_of_black_and_the_padding_of_sequences_are_no_symbols_of_a_binary_model(
+def test_black_and_padding_are_no_symbols_of_a_binary_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = np.zeros((4, 8, 8), np.uint8)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import PackageNotFoundError, entry_points, version
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, Literal, final, overload
 
 import pluggy
 
@@ -16,8 +16,18 @@ from mcbits.errors import PluginError, UnknownNameError, UsageError
 from mcbits.plugins import builtins, hooks
 from mcbits.plugins.hooks import Lazy
 
+if TYPE_CHECKING:  # what a class of each kind is: no room above is loaded to look a name up
+    from mcbits.bounds.base import Bound
+    from mcbits.coders.base import Coder
+    from mcbits.datasets.base import DatasetLoader
+    from mcbits.latents.frozen import FrozenModel
+    from mcbits.models.base import Model
+    from mcbits.observations.base import ObservationModel
+
+Kind = Literal["coder", "bound", "model", "frozen model", "observation", "dataset"]
+
 # The hook of each kind, and what a class of that kind cannot do without.
-KINDS = {
+KINDS: dict[Kind, tuple[str, tuple[str, ...]]] = {
     "coder": ("mcbits_coders", ("short", "bound", "encode", "decode", "__dataclass_fields__")),
     "bound": ("mcbits_bounds", ("coupled",)),
     "model": ("mcbits_models", ()),
@@ -31,19 +41,18 @@ KINDS = {
 class PluginInfo:
     """What a plugin provides and what is wrong with it.
 
-    `provides` maps a kind ("coder", "bound", "model", "observation", "dataset") to labels such as
-    "ISBitsBackCoder (bb-is)"; `problems` are lines of text, empty for a healthy plugin.
+    `provides` maps a kind, one of `KINDS`, to labels such as "ISBitsBackCoder (bb-is)"; `problems` are lines of text, empty for a healthy plugin.
     """
 
     name: str
     version: str
-    provides: dict[str, list[str]] = field(default_factory=dict)
+    provides: dict[Kind, list[str]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class _Entry:
-    kind: str
+    kind: Kind
     plugin: str
     names: tuple[str, ...]
     target: type | Lazy
@@ -53,7 +62,7 @@ class _Entry:
         canonical, *others = self.names
         return f"{canonical} ({', '.join(others)})" if others else canonical
 
-    def resolve(self) -> Any:
+    def resolve(self) -> type[Any]:
         found = self._import(self.target) if isinstance(self.target, Lazy) else self.target
         missing = [attribute for attribute in KINDS[self.kind][1] if not hasattr(found, attribute)]
         if missing:
@@ -101,28 +110,43 @@ class Registry:
         finally:
             self._manager.unregister(listener)
 
-    def coder(self, name: str) -> Any:
+    def coder(self, name: str) -> type[Coder]:
         """The coder class of that name or short form; errors as in `find`."""
         return self.find("coder", name)
 
-    def bound(self, name: str) -> Any:
+    def bound(self, name: str) -> type[Bound]:
         """The bound class of that name or alias; errors as in `find`."""
         return self.find("bound", name)
 
-    def model(self, name: str) -> Any:
+    def model(self, name: str) -> type[Model]:
         """The torch model class of that name; errors as in `find`."""
         return self.find("model", name)
 
-    def observation(self, name: str) -> Any:
+    def observation(self, name: str) -> type[ObservationModel]:
         """The observation model class of that name; errors as in `find`."""
         return self.find("observation", name)
 
-    def dataset(self, name: str) -> Any:
+    def dataset(self, name: str) -> type[DatasetLoader]:
         """The dataset class of that name; errors as in `find`."""
         return self.find("dataset", name)
 
-    def find(self, kind: str, name: str) -> Any:
-        """The class of a kind ("coder", "bound", "model", "observation", "dataset") by name, in any case.
+    @overload
+    def find(self, kind: Literal["coder"], name: str) -> type[Coder]: ...
+    @overload
+    def find(self, kind: Literal["bound"], name: str) -> type[Bound]: ...
+    @overload
+    def find(self, kind: Literal["model"], name: str) -> type[Model]: ...
+    @overload
+    def find(self, kind: Literal["frozen model"], name: str) -> type[FrozenModel]: ...
+    @overload
+    def find(self, kind: Literal["observation"], name: str) -> type[ObservationModel]: ...
+    @overload
+    def find(self, kind: Literal["dataset"], name: str) -> type[DatasetLoader]: ...
+    @overload
+    def find(self, kind: Kind, name: str) -> type[Any]: ...
+
+    def find(self, kind: Kind, name: str) -> type[Any]:
+        """The class of a kind, one of `KINDS`, by name, in any case.
 
         Raises UnknownNameError, which lists what there is and the nearest name; PluginError when two plugins
         claim the name or the class cannot be imported.
@@ -136,11 +160,16 @@ class Registry:
             raise PluginError(f"{kind} {name!r} is claimed by two plugins, {plugins}: uninstall one of them")
         return claimants[0].resolve()
 
-    def labels(self, kind: str) -> list[str]:
+    def labels(self, kind: Kind) -> list[str]:
         """Everything of a kind as "Name (short form, alias)"; imports nothing."""
         return [entry.label for entry in self._entries(kind)]
 
-    def classes(self, kind: str) -> list[Any]:
+    @overload
+    def classes(self, kind: Literal["coder"]) -> list[type[Coder]]: ...
+    @overload
+    def classes(self, kind: Kind) -> list[type[Any]]: ...
+
+    def classes(self, kind: Kind) -> list[type[Any]]:
         """Every class of a kind that can be imported; what cannot is among the `problems` of `describe`."""
         found = []
         for entry in self._entries(kind):
@@ -183,7 +212,7 @@ class Registry:
         if self._manager.has_plugin(name):
             self._manager.unregister(name=name)
 
-    def _entries(self, kind: str) -> list[_Entry]:
+    def _entries(self, kind: Kind) -> list[_Entry]:
         entries = []
         # One by one instead of through pluggy's call, which would let one failing plugin hide all others.
         # pluggy lists the last registered first.
@@ -195,21 +224,21 @@ class Registry:
                 self._fail(name, error)
         return entries
 
-    def _claims(self, kind: str) -> dict[str, list[_Entry]]:
+    def _claims(self, kind: Kind) -> dict[str, list[_Entry]]:
         claims: dict[str, list[_Entry]] = {}
         for entry in self._entries(kind):
             for name in dict.fromkeys(name.lower() for name in entry.names):
                 claims.setdefault(name, []).append(entry)
         return claims
 
-    def _unknown(self, kind: str, name: str) -> str:
+    def _unknown(self, kind: Kind, name: str) -> str:
         nearest = nearest_name(name, [n for entry in self._entries(kind) for n in entry.names])
         hint = f", did you mean {nearest}?" if nearest else ";"
         failed = f" (plugins that failed: {', '.join(self._failures)})" if self._failures else ""
         return f"there is no {kind} {name!r}{hint} there are {', '.join(self.labels(kind))}{failed}"
 
 
-def make_coder(name: str, options: dict[str, Any]) -> Any:
+def make_coder(name: str, options: dict[str, Any]) -> Coder:
     """The registered coder of that name with these options; UsageError for one that it does not have."""
     if not isinstance(name, str):
         raise UsageError(f"a coder is given by its name, not {name!r}")

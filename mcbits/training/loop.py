@@ -57,13 +57,14 @@ def train(config: TrainConfig) -> Path:
     McbitsError when the loss diverges. KeyboardInterrupt passes and leaves the last epoch's state.
     """
     bound: Bound = registry().bound(config.bound)()
-    model_class = registry().model(config.model)
+    # A subclass of Model chooses its observation model itself.
+    model_class: Callable[..., Model] = registry().model(config.model)
     dataset = registry().dataset(config.dataset).load(config.datadir, split=config.split)
     device = choose_device(config.gpu)
     run = Path(config.logdir) / config.exp_name
     with torch.random.fork_rng([device] if device.type == "cuda" else []), _single_threaded():
         torch.manual_seed(config.seed)
-        model: Model = model_class(shape=dataset.train.shape[1:], latent_dim=config.latent_dim)
+        model = model_class(shape=dataset.train.shape[1:], latent_dim=config.latent_dim)
         _check_symbols(dataset, model, config)
         model.freeze()  # a layer without an exact form is refused now, not after the last epoch
         levels = dataset.levels if config.binarize else None

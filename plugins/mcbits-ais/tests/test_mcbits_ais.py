@@ -88,7 +88,7 @@ def test_candidates_of_a_step_are_a_group_and_stratified() -> None:
         assert not s[step][:, ~moves[step]].any()
 
 
-def test_one_step_to_full_weight_costs_what_importance_sampling_among_its_candidates_does() -> None:
+def test_one_step_costs_importance_sampling_among_its_candidates() -> None:
     model = network(6).freeze().latent_model(Precisions())
     x = images(5).reshape(5, -1).astype(np.int32)
     chain = Flips(model, model.posterior(x), x, inverse_temperatures(1, "linear"))
@@ -158,7 +158,7 @@ def test_exact_rate_falls_from_the_elbo_towards_the_entropy(truth: Truth) -> Non
     assert rates[-1] - truth.entropy < 0.2 * (rates[0] - truth.entropy)
 
 
-def test_net_is_within_one_percent_of_the_exact_rate_and_bitswap_saves_initial_bits(truth: Truth) -> None:
+def test_net_is_the_exact_rate_and_bitswap_saves_initial_bits(truth: Truth) -> None:
     plain, swapped = (measure(AISBitsBackCoder(16, bitswap=b), truth, 100, 2) for b in (False, True))
     for found in (plain, swapped):
         assert found.ideal_error == 0
