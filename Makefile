@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TABLES := rates products symbols scaling memory workers startup training
-FLOOR := 90
+FLOOR := 97
 
 .PHONY: demo test test-debug test-slow test-portability coverage lint docs wheel bench clean
 
@@ -24,9 +24,11 @@ test-slow: $(VENV)/installed
 test-portability: $(VENV)/installed
 	$(BIN)/python tests/portability/run.py --install
 
-# The quick tests again, counting the lines of Python they run, in the processes they start too.
+# The quick tests again, counting the lines of Python they run, in the processes they start too. The one left out makes the
+# disk too small for the counts as well.
 coverage: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=$(FLOOR)
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=$(FLOOR) \
+		--deselect tests/test_crash.py::test_a_full_disk_is_one_line_and_leaves_no_half_of_a_file
 
 # Wheel and sdist, installed and tried where there is neither a checkout nor a compiler.
 wheel: $(VENV)/installed
