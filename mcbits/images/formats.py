@@ -36,7 +36,7 @@ def as_images(array: NDArray[Any], name: str = "images") -> NDArray[Any]:
     dimensions.
 
     >>> as_images(np.array([[True, False]]))
-    array([[1, 0]], dtype=uint8)
+    array([[ True, False]])
     """
     if array.dtype == bool:
         # A view of bytes as bool may hold any of them: what is not zero is true.
