@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TABLES := rates products symbols scaling memory workers startup training
+FLOOR := 97
 
-.PHONY: demo test test-debug test-slow test-portability lint bench clean
+.PHONY: demo test test-debug test-slow test-portability coverage lint docs wheel bench clean
 
 demo: $(VENV)/installed
 	$(BIN)/mcbits demo
@@ -23,6 +24,16 @@ test-slow: $(VENV)/installed
 test-portability: $(VENV)/installed
 	$(BIN)/python tests/portability/run.py --install
 
+# The quick tests again, counting the lines of Python they run, in the processes they start too. The one left out makes the
+# disk too small for the counts as well.
+coverage: $(VENV)/installed
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered --cov-fail-under=$(FLOOR) \
+		--deselect tests/test_crash.py::test_a_full_disk_is_one_line_and_leaves_no_half_of_a_file
+
+# Wheel and sdist, installed and tried where there is neither a checkout nor a compiler.
+wheel: $(VENV)/installed
+	PYTHON="$(CURDIR)/$(BIN)/python" tests/wheel.sh
+
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -30,11 +41,19 @@ lint: $(VENV)/installed
 	$(BIN)/python -m mypy.stubtest --allowlist tests/stubtest_allowlist.txt mcbits._rans mcbits.core
 	$(BIN)/python tests/imports.py
 
+docs: $(VENV)/docs
+	$(BIN)/python docs/house.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 bench: $(VENV)/bench
 	for table in $(TABLES); do $(BIN)/python benchmarks/$$table.py || exit 1; done
 
 $(VENV)/bench: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	touch $@
+
+$(VENV)/docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 # Editable, so that the tests run the checkout; rebuilt when a Cython source or the list of packages changes.
@@ -44,4 +63,4 @@ $(VENV)/installed: pyproject.toml setup.py constraints.txt $(shell find mcbits -
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

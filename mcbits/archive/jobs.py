@@ -37,6 +37,14 @@ def compress(
     steps on the ELBO, which the decoder repeats. `backend` computes the network, by default as the model says; with
     `verify` what was written is decoded again and compared.
     Raises DataError for images that the model cannot code, UsageError for options.
+
+    >>> images = np.unpackbits(np.load("tests/golden/images.npy")).reshape(500, 8, 8)
+    >>> blob = compress(images, "tests/golden/model.safetensors", coder="bb-is", num_particles=10)
+    >>> len(blob) < images.size / 8
+    True
+    >>> compress(images, "tests/golden/model.safetensors", num_partikels=10)
+    Traceback (most recent call last):
+    mcbits.errors.UsageError: bb-is has no option num_partikels: did you mean num_particles?
     """
     chosen, file = CodingOptions.of(coder, decode_check=verify, **options), BytesIO()
     job = Encoding(images, loaded(model, backend), chosen)
@@ -56,6 +64,9 @@ def decompress(
     Raises FormatError for damage of any kind, ModelError when the model is missing or not the one the file was made
     with, SizeError for more than `max_size` bytes of images: before it decodes any where the file claims them, and
     before it decodes a block that goes beyond.
+
+    >>> decompress(Path("tests/golden/bb-is-embedded-model.mcb").read_bytes()).shape
+    (20, 8, 8)
     """
     return np.concatenate(list(decode(BytesIO(blob), model, backend=backend, workers=workers, max_size=max_size)))
 

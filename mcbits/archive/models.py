@@ -20,6 +20,10 @@ def load_model(path: str | Path, backend: str = "numpy") -> FrozenModel:
     `backend` computes its products: "numpy", "torch" or "torch:DEVICE", the same bits. A model that is not frozen yet
     is frozen on the way in, which needs torch. Raises ModelError, FreezeError, PlatformError, and UsageError for a
     backend.
+
+    >>> model = load_model("tests/golden/model.safetensors")
+    >>> model.shape, model.num_symbols, model.latent_dim
+    ((8, 8), 2, 6)
     """
     path = Path(path)
     if not path.exists():

@@ -11,7 +11,12 @@ if TYPE_CHECKING:
 
 
 class ELBO(Bound):
-    """Evidence lower bound (Kingma & Welling 2014)."""
+    """Evidence lower bound (Kingma & Welling 2014).
+
+    >>> import numpy as np
+    >>> ELBO().reduce(np.array([[0.5, 1.5]]))  # one image, log weights of two particles
+    array([1.])
+    """
 
     name = "elbo"
 

@@ -13,6 +13,9 @@ def binarize(images: NDArray[np.uint8], levels: int, seed: int) -> NDArray[np.ui
 
     `images` is uint8 of any shape with values 0..levels; the result is uint8 0/1 of that shape. Probabilities
     are exact to 2^-32; black stays 0 and white stays 1. Raises DataError where a value exceeds `levels`.
+
+    >>> binarize(np.array([[0, 4, 8, 12, 16]], np.uint8), levels=16, seed=0)
+    array([[0, 0, 0, 1, 1]], dtype=uint8)
     """
     if images.max(initial=0) > levels:
         raise DataError(f"images hold the value {images.max()}, above white ({levels}): correct `levels`")

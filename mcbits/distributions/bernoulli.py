@@ -28,7 +28,12 @@ def _both(precision: int) -> BernoulliSymbols:
 
 class Bernoulli(Distribution):
     """p(1) = sigmoid(logit): `logits` int32 (lanes, dims) or (lanes, particles, dims) in units of 2^-8, clamped to
-    [-16, 16)."""
+    [-16, 16).
+
+    >>> p = Bernoulli(np.array([[0, 512, -512]]), precision=16)  # logits 0, 2 and -2
+    >>> (p.codelength([[1, 1, 1]]) * 2.0**-16).round(3)
+    array([[1.   , 0.183, 3.069]])
+    """
 
     num_symbols = 2
 

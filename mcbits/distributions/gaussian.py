@@ -142,6 +142,10 @@ class GaussianBuckets(_Gaussian):
     5e-7 of the normal one. With `leaky=False` the support is the buckets that round to at least one count, which is
     enough for a proposal that is asked only for what was popped from it: at r = 16 the 256 counts that leaking gives
     away are drawn in one of five images of 50 latents, and cost BB-ELBO 0.004 bits/dim on EMNIST.
+
+    >>> prior = GaussianBuckets(np.array([[0]]), np.array([[0]]), 2, precision=16)  # mean 0, scale e^0
+    >>> prior.cdf()
+    array([[[    0, 16384, 32768, 49151, 65536]]], dtype=uint64)
     """
 
     def __init__(
@@ -159,6 +163,9 @@ class GaussianGrid(_Gaussian):
     """Normal(mean, e^log_scale) over num_buckets equal intervals of [low, high], the outer two taking the tails.
 
     `mean`, `log_scale` and `leaky` as for GaussianBuckets.
+
+    >>> GaussianGrid(np.array([[0]]), np.array([[0]]), 4, -2.0, 2.0, precision=8).cdf()
+    array([[[  0,  40, 128, 215, 256]]], dtype=uint64)
     """
 
     def __init__(

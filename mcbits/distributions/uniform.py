@@ -16,6 +16,12 @@ class Uniform(Repeatable):
     average 3e-6.
 
     `size` n is one integer or an array that broadcasts to `shape` (lanes, dims). Symbols are int64.
+
+    >>> from mcbits._rans import Stack
+    >>> digits, stack = Uniform(10, (1, 3), precision=16), Stack()
+    >>> digits.push(stack, [[3, 1, 4]])
+    >>> digits.pop(stack)
+    array([[3, 1, 4]])
     """
 
     def __init__(self, size: ArrayLike, shape: tuple[int, int], precision: int):

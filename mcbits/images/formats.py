@@ -34,6 +34,9 @@ def as_images(array: NDArray[Any], name: str = "images") -> NDArray[Any]:
 
     `name` is what errors call the array. Raises DataError for any other type, and for fewer than two
     dimensions.
+
+    >>> as_images(np.array([[True, False]]))
+    array([[ True, False]])
     """
     if array.dtype == bool:
         # A view of bytes as bool may hold any of them: what is not zero is true.
@@ -79,6 +82,9 @@ def image_format(path: str | PathLike[str]) -> str:
     """The format `write_images` would choose by the name: "npy", "npz", "idx" or, without a suffix, "png".
 
     Raises UsageError for any other name.
+
+    >>> image_format("scans.idx.gz")
+    'idx'
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -98,6 +104,13 @@ def write_images(path: str | PathLike[str], images: NDArray[Any]) -> None:
     else grey; RGB for shape (h, w, 3). A file of that name is replaced, a folder with content is not.
     Raises DataError where the format cannot keep these images or the target cannot be written,
     UsageError for a name that tells no format.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_images(f"{folder}/squares", np.eye(2, dtype=bool)[None])
+    ...     read_images(f"{folder}/squares")  # one PNG
+    array([[[1, 0],
+            [0, 1]]], dtype=uint8)
     """
     path = Path(path)
     images = as_images(images)

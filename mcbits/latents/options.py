@@ -76,7 +76,12 @@ def _range(minimum: float | None, maximum: float | None) -> str:
 
 @dataclass(frozen=True)
 class Precisions(Options):
-    """Bits of precision of the stack, of the grid of the latents, and of each distribution."""
+    """Bits of precision of the stack, of the grid of the latents, and of each distribution.
+
+    >>> Precisions(prop_mprec=40)
+    Traceback (most recent call last):
+    mcbits.errors.UsageError: prop_mprec must be between 1 and 30, not 40
+    """
 
     lprec: int = option(32, help="bits a stack head keeps at least", minimum=1, maximum=63)
     bprec: int = option(32, help="bits per word of the stack's tail", minimum=1, maximum=63)
