@@ -1,4 +1,4 @@
-"""Freezing turns a torch network into integers whose products are proven exact, or names what stops it."""
+"""Freezing turns a torch network into integers whose products are proven exact, or names the layer that prevents it."""
 
 import operator
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +30,7 @@ from mcbits.exact.layers import (
 from mcbits.exact.network import FrozenNetwork, Output
 
 INDEX_FRAC = 10
-"""Tables have one entry per 2^-10."""
+"""Tables have one entry for each 2^-10 of their argument."""
 
 GATE_FRAC = 10
 """Fractional bits of the gates of a recurrent cell, which multiply its state."""
@@ -39,15 +39,22 @@ WEIGHT_BITS = 8
 """A layer whose largest weight would have fewer bits than this in float32 is computed in float64."""
 
 NARROW_BITS, NARROW_FRAC = 30, 24
-"""What an accumulator is rounded to before it is added or scaled, so that the result stays far from 2^53."""
+"""Bits of the bound, and fractional bits, to which an accumulator is rounded before it is added or scaled.
+
+So the result stays far below 2^53.
+"""
 
 BATCH = object()
-"""Stands for x.shape[0] while tracing: a frozen network works for every batch."""
+"""Stands for x.shape[0] while tracing, since a frozen network works for every batch size."""
 
 
 @dataclass(frozen=True)
 class _Traced:
-    """A value of the network by its index; an accumulator has more precision than may enter a product."""
+    """A value of the network, by its index.
+
+    accumulator: whether it may have more fractional bits than an activation that enters a product.
+    kind: see `Output.kind`.
+    """
 
     index: int
     accumulator: bool = True
@@ -56,7 +63,10 @@ class _Traced:
 
 @dataclass(frozen=True)
 class _Call:
-    """A traced call of a module, function or method; `head` is its precision if only an output reads it."""
+    """A traced call of a module, function or method.
+
+    head: the fractional bits of the output if only outputs read the call, else None.
+    """
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
@@ -70,7 +80,7 @@ class _Call:
         return [x for x in leaves if isinstance(x, _Traced)]
 
     def at(self, points: Sequence[float] | np.ndarray) -> np.ndarray:
-        """What the call, of one operand and elementwise, gives in float64 at these points."""
+        """Return the values of the call in float64 at these points; the call must be elementwise with one operand."""
         x = torch.tensor(points, dtype=torch.float64)
         with torch.no_grad():
             args = [x if isinstance(a, _Traced) else a for a in self.args]
@@ -81,7 +91,7 @@ class _Call:
 
 @dataclass(frozen=True)
 class _Curve:
-    """A nonlinearity as a table over [low, high): constant below it, above it constant or the identity."""
+    """A nonlinearity as a table over [low, high). It is constant below; above it is constant or the identity."""
 
     low: int
     high: int
@@ -118,25 +128,29 @@ _RULES: dict[Any, str] = {
     torch.chunk: "chunk", "chunk": "chunk", torch.split: "split", "split": "split",
     getattr: "shape", "size": "shape", operator.getitem: "getitem",
 }  # fmt: skip
-"""The rule that freezes each module type, function or method name of torch; what has none is refused."""
+"""The rule that freezes each module type, function or method name of torch. Anything without a rule is refused."""
 
 
 def freeze(
     module: nn.Module, inputs: Sequence[FixedPoint], output_frac: Sequence[int], *, name: str = ""
 ) -> FrozenNetwork:
-    """The network in integers, as it is in evaluation (no dropout, BatchNorm by its running statistics).
+    """Return the network in integers, as it is in evaluation (no dropout, BatchNorm by its running statistics).
 
-    inputs: one per argument of `module.forward`, without the batch axis. output_frac: fractional bits of each
-    output; one that ends in exp or sigmoid is frozen up to its argument (see `Output.kind`). name: where
-    errors say the network is. Weights get the most bits that the theorem of `mcbits.exact` allows. The new state
-    of an LSTMCell or GRUCell has the precision and the bound declared for its old one, so that it can be fed back
-    (c of an LSTM is clamped there). Raises FreezeError, naming the layer, if one has no exact form.
+    inputs: one per argument of `module.forward`, without the batch axis.
+    output_frac: fractional bits of each output. An output that ends in exp or sigmoid is frozen up to the argument of
+    that function (see `Output.kind`).
+    name: what errors call the network.
+
+    Weights get the most bits that the theorem of `mcbits.exact` allows. The new state of an LSTMCell or GRUCell has
+    the precision and the bound that are declared for its old state, so that it can be fed back. For this, c of an
+    LSTM is clamped to the bound.
+    Raises FreezeError, which names the layer, if a layer has no exact form.
     """
     leaf = fx.Tracer().is_leaf_module(module, "")
     root = nn.Sequential(module) if leaf else module
     try:
         graph = fx.Tracer().trace(root)
-    except Exception as error:  # tracing runs the module's own code, which may raise anything
+    except Exception as error:  # tracing runs the module's own code, which may raise any exception
         raise FreezeError(f"network '{name or type(module).__name__}' cannot be traced: {_one_line(error)}") from None
     return _Freezer(root, graph, tuple(inputs), tuple(output_frac), name).freeze()
 
@@ -146,7 +160,7 @@ def _one_line(error: Exception) -> str:
 
 
 class _Freezer:
-    """Walks the traced graph, and appends for each call the layers that compute it."""
+    """A walk over the traced graph that appends, for each call, the layers that compute it."""
 
     def __init__(
         self,
@@ -181,10 +195,10 @@ class _Freezer:
                     env[node] = self._apply(node, args, kwargs, heads.get(node))
                 except FreezeError:
                     raise
-                except Exception as error:  # a call that its rule does not expect, whatever it trips over
+                except Exception as error:  # a rule may raise any exception on a call that it does not expect
                     raise FreezeError(f"{self._place(node)} cannot be frozen: {_one_line(error)}") from None
         if next(indices, None) is not None:
-            raise FreezeError(f"network '{self.name}' takes fewer than the {len(self.inputs)} inputs described")
+            raise FreezeError(f"network '{self.name}' has fewer arguments than the {len(self.inputs)} inputs given")
         outputs = tuple(self._output(env[node], frac) for node, frac in returned)
         return FrozenNetwork(self.inputs, tuple(self.layers), outputs, self.tensors)
 
@@ -230,7 +244,9 @@ class _Freezer:
             raise FreezeError(f"{self._place(node)} cannot be frozen; layers that can: {able}")
         call = _Call(function, tuple(args), dict(kwargs), head)
         if any(x.kind != "linear" for x in call.operands):
-            raise FreezeError(f"{self._place(node)} cannot be frozen: it reads exp or sigmoid, which only outputs may")
+            raise FreezeError(
+                f"{self._place(node)} cannot be frozen: it reads exp or sigmoid, but only an output may read these"
+            )
         if rule in _CURVES:
             return self._curve(rule, call)
         if rule in ("exp", "clamp", "arithmetic"):
@@ -250,7 +266,7 @@ class _Freezer:
         return len(self.values) - 1
 
     def _with_frac(self, x: _Traced, frac: int) -> _Traced:
-        """The same value with at least `frac` fractional bits."""
+        """Return the same value with at least `frac` fractional bits."""
         missing = frac - self.values[x.index].frac
         return replace(x, index=self._emit(Scale(inputs=(x.index,), bits=missing))) if missing > 0 else x
 
@@ -258,7 +274,7 @@ class _Freezer:
         return _Traced(self._emit(Round(inputs=(x.index,), frac=frac)), accumulator=False)
 
     def _activation(self, x: _Traced) -> _Traced:
-        """The same value with few enough fractional bits to enter a product."""
+        """Return the value rounded to the fractional bits of an activation, if it has more."""
         if x.accumulator and self.values[x.index].frac > ACTIVATION_FRAC:
             return self._rounded(x, ACTIVATION_FRAC)
         return x
@@ -269,12 +285,12 @@ class _Freezer:
         return self._rounded(x, max(value.frac - surplus, 0)) if surplus > 0 else x
 
     def _product(self, layer: type, x: _Traced, weight: np.ndarray, bias: np.ndarray, **fields: Any) -> _Traced:
-        """The layer with the widest weights allowed in float32, or in float64 if those are poor."""
+        """Emit the layer with the widest weights that float32 allows, or float64 if those have too few bits."""
         value = self.values[x.index]
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-            raise ModelError("it has weights that are NaN or infinite")
+            raise ModelError("its weights or biases are NaN or infinite: train the model again")
         zeros = {"weight": np.zeros(weight.shape, np.int16), "bias": np.zeros(bias.shape, np.int16)}
-        layer(inputs=(x.index,), frac=0, **fields).result([value], zeros)  # the shapes, before the bounds
+        layer(inputs=(x.index,), frac=0, **fields).result([value], zeros)  # so that a wrong shape has its own error
         largest, largest_bias = np.abs(weight).max(), np.abs(bias).max()
         for dtype, limit in MAX_FRAC.items():
             cap = limit - value.frac
@@ -316,7 +332,7 @@ class _Freezer:
         if padding == "same":
             spans = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
             if any(span % 2 for span in spans):
-                raise ModelError("its 'same' padding is not the same on both sides")
+                raise ModelError("its 'same' padding is not the same on both sides: use kernels of odd size")
             padding = tuple(span // 2 for span in spans)
         elif padding == "valid":
             padding = (0, 0)
@@ -336,7 +352,7 @@ class _Freezer:
 
     def _batch_norm(self, module: nn.BatchNorm1d | nn.BatchNorm2d, x: _Traced) -> _Traced:
         if module.running_mean is None or module.running_var is None:
-            raise ModelError("it keeps no running statistics")
+            raise ModelError("it keeps no running statistics: use track_running_stats=True")
         weight = 1 / np.sqrt(_numpy(module.running_var) + module.eps)
         if module.weight is not None:
             weight = weight * _numpy(module.weight)
@@ -417,13 +433,13 @@ class _Freezer:
         return _Traced(self._emit(layer, {"table": table}), accumulator=False)
 
     # Recurrent cells, in the symbols of torch's documentation. A new state is rounded and clamped to the precision and
-    # the bound of the old one, so that it may be the old one of the next step.
+    # the bound of the old state, so that it can be the old state of the next step.
 
     def _lstm_cell(
         self, module: nn.LSTMCell, x: _Traced, hx: tuple[_Traced, _Traced] | None = None
     ) -> tuple[_Traced, _Traced]:
         if hx is None:
-            raise ModelError("it needs its state (h, c), as inputs of the network")
+            raise ModelError("it needs its state (h, c): make h and c inputs of the network")
         h, c = hx
         gates = self._added(*self._gates(module, x, h))
         i, f, g, o = self._split(None, gates, module.hidden_size, 1)
@@ -434,7 +450,7 @@ class _Freezer:
 
     def _gru_cell(self, module: nn.GRUCell, x: _Traced, hx: _Traced | None = None) -> _Traced:
         if hx is None:
-            raise ModelError("it needs its state h, as an input of the network")
+            raise ModelError("it needs its state h: make h an input of the network")
         (r, z, n), (r_h, z_h, n_h) = (
             self._split(None, gates, module.hidden_size, 1) for gates in self._gates(module, x, hx)
         )
@@ -444,7 +460,7 @@ class _Freezer:
         return self._state(self._added(n, change), hx)
 
     def _gates(self, module: nn.LSTMCell | nn.GRUCell, x: _Traced, h: _Traced) -> tuple[_Traced, _Traced]:
-        """Every gate's argument, less its nonlinearity: what x gives to it, and what h does."""
+        """Return the two terms of the arguments of all gates: the term of x and the term of h."""
         from_x, from_h = (
             self._product(Linear, self._activation(v), _numpy(weight).T, _bias(bias, len(weight)))
             for v, weight, bias in (
@@ -471,7 +487,7 @@ class _Freezer:
             return shape
         if isinstance(what, int):
             return shape[what]
-        raise ModelError(f"attribute '{what}' is not known")
+        raise ModelError(f"attribute '{what}' is not supported: only shape is")
 
     def _getitem(self, module: None, x: Any, index: Any) -> Any:
         if not isinstance(x, _Traced):
@@ -512,7 +528,7 @@ class _Freezer:
         shape = self._shape_of(x)
         dim %= len(shape)
         if dim == 0 or not isinstance(dim, int):
-            raise ModelError("it would unflatten the batch")
+            raise ModelError("it would unflatten the batch; use dim=1 or more")
         return self._reshaped(x, (*shape[1:dim], *_resolved(sizes, shape[dim]), *shape[dim + 1 :]))
 
     def _reshape(self, module: None, x: _Traced, *shape: Any) -> _Traced:
@@ -542,13 +558,16 @@ def _bias(parameter: torch.Tensor | None, channels: int) -> np.ndarray:
 
 
 def _resolved(sizes: Sequence[int], total: int) -> tuple[int, ...]:
-    """The sizes with -1 replaced by what is left of `total`."""
+    """Return the sizes, with -1 replaced by `total` divided by the other sizes."""
     known = prod(size for size in sizes if size != -1)
     return tuple(total // known if size == -1 else size for size in sizes)
 
 
 def _tails_fit(curve: _Curve, call: _Call, frac: int) -> bool:
-    """Whether the table's ends are within half a unit of what the function does beyond them."""
+    """Return whether the function stays within half a unit of the table's end entries beyond the table.
+
+    With `identity_above`, the upper end is compared with the identity.
+    """
     below, first, last, above = call.at([64.0 * curve.low, curve.low, curve.high, 64.0 * curve.high])
     if curve.identity_above:
         last, above = last - curve.high, above - 64 * curve.high
