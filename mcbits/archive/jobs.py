@@ -1,4 +1,4 @@
-"""Images to a .mcb file and back: not one bit of what was handed over is lost, and what is not whole is an error."""
+"""Images go to a .mcb file and back without loss; an incomplete or damaged file is an error."""
 
 import time
 from io import BytesIO
@@ -20,18 +20,19 @@ from mcbits.latents.frozen import FrozenModel, load_frozen
 from mcbits.plugins import Lazy
 
 MAX_SIZE = 4_000_000_000
-"""Bytes of images that `decompress` restores unless told otherwise: it holds them all in memory."""
+"""The default of `max_size`, in bytes of images, since `decompress` holds them all in memory."""
 
 Model = FrozenModel | str | Path
 """A frozen model, or a path that `load_model` takes."""
 
 
 def load_model(path: str | Path, backend: str = "numpy") -> FrozenModel:
-    """Return the model of a run directory, its train_config.yml, a frozen model file, or a published checkpoint.
+    """Return the frozen model of a run directory, its train_config.yml, a frozen model file or a published checkpoint.
 
-    `backend` computes its products: "numpy", "torch" or "torch:DEVICE", the same bits. A model that is not frozen yet
-    is frozen on the way in, which needs torch. Raises ModelError, FreezeError, PlatformError, and UsageError for a
-    backend.
+    backend: what computes its products: "numpy", "torch" or "torch:DEVICE"; all give the same bits. A model that is
+    not frozen yet is frozen here, which needs torch.
+    Raises ModelError if the model is missing or damaged, FreezeError if a layer has no exact form, PlatformError if
+    the backend rounds, UsageError for an unknown backend.
     """
     path = Path(path)
     if not path.exists():
@@ -42,7 +43,7 @@ def load_model(path: str | Path, backend: str = "numpy") -> FrozenModel:
     if (directory / "codec.safetensors").is_file():
         return load_frozen(directory / "codec.safetensors", backend)
     try:
-        # By name, as plugins are found: freezing needs torch, which nothing here may import.
+        # Loaded by name, as plugins are: freezing needs torch, which nothing here may import.
         load_float = Lazy("mcbits.training.checkpoint:load_float").load()
     except ModuleNotFoundError:
         raise ModelError(f'{path} is not frozen yet, which needs torch: pip install "mcbits[train]"') from None
@@ -59,13 +60,15 @@ def compress(
     verify: bool = True,
     **options: Any,
 ) -> bytes:
-    """Return images (n, *shape), uint8 or bool, as the bytes of a .mcb file.
+    """Compress images (n, *shape), uint8 or bool, and return the bytes of a .mcb file.
 
-    `options` have the names of the command line: the coder's (num_particles), the precisions (prop_mprec), `seed`,
-    `lanes`, `ramp`, `workers`, `embed_model`, and with `iterative_post_improvement` each q(z|x) is refined by gradient
-    steps on the ELBO, which the decoder repeats. `backend` computes the network, by default as the model says; with
-    `verify` what was written is decoded again and compared.
-    Raises DataError for images that the model cannot code, UsageError for options.
+    options: by the names of the command line: those of the coder (num_particles), the precisions (prop_mprec), `seed`,
+    `lanes`, `ramp`, `workers`, `embed_model`. With `iterative_post_improvement`, each q(z|x) is refined by gradient
+    steps on the ELBO, and the decoder repeats them.
+    backend: what computes the network; by default that of the model.
+    verify: decode the file again and compare it.
+    Raises DataError for images that the model cannot code, UsageError for wrong options, UnknownNameError for the
+    coder, and as `load_model` does.
     """
     chosen, file = CodingOptions.of(coder, decode_check=verify, **options), BytesIO()
     job = Encoding(images, _loaded(model, backend), chosen)
@@ -79,19 +82,23 @@ def compress(
 def decompress(
     blob: bytes, model: Model | None = None, *, workers: int = 1, backend: str | None = None, max_size: int = MAX_SIZE
 ) -> NDArray[Any]:
-    """Return the images (n, *shape) of a .mcb file's bytes; `model` may be left out if it is embedded.
+    """Return the images (n, *shape) of the bytes of a .mcb file.
 
-    Raises FormatError for damage of any kind, ModelError when the model is missing or not the one the file was made
-    with, SizeError for more than `max_size` bytes of images: before it decodes any where the file claims them, and
-    before it decodes a block that goes beyond.
+    model: may be left out if the file embeds it. workers: processes that decode blocks at the same time.
+    max_size: most bytes of images; checked before any image is decoded.
+    Raises FormatError for damage of any kind, ModelError if the model is missing or is not the one that the file was
+    made with, SizeError for more than `max_size` bytes of images, and as `load_model` does.
     """
     frozen = _loaded(model, backend) if model is not None else None
     return np.concatenate(list(decode(BytesIO(blob), frozen, backend=backend, workers=workers, max_size=max_size)))
 
 
 def compress_file(images: Images, destination: str | Path, model: Model, options: CodingOptions) -> Cost:
-    """As `compress`, into a file that appears whole or not at all, after it has been decoded again if that is asked
-    for."""
+    """Compress images, as `compress` does, into a file, and return the cost.
+
+    The file appears whole or not at all. With `options.verify` it is decoded and compared before it gets its name.
+    Raises as `compress` does, and DataError if the file cannot be written.
+    """
     job = Encoding(images, _loaded(model), options)
     with whole_or_nothing(Path(destination)) as draft:
         begin = time.perf_counter()
@@ -112,7 +119,10 @@ def decompress_file(
     backend: str | None = None,
     max_size: int = MAX_SIZE,
 ) -> NDArray[Any]:
-    """Return the images of a .mcb file; errors as for `decompress`."""
+    """Return the images (n, *shape) of a .mcb file.
+
+    Raises as `decompress` does, and DataError if the file cannot be opened.
+    """
     frozen = _loaded(model, backend) if model is not None else None
     with open_file(source) as file:
         return np.concatenate(list(decode(file, frozen, backend=backend, workers=workers, max_size=max_size)))
@@ -127,9 +137,10 @@ def restore(
     backend: str | None = None,
     max_size: int = MAX_SIZE,
 ) -> tuple[int, ...]:
-    """Write the images of a .mcb file as `write_images` does, a .npy block by block; return their shape (n, *shape).
+    """Write the images of a .mcb file as `write_images` does, and return their shape (n, *shape).
 
-    Errors as for `decompress` and `write_images`; the file appears whole or not at all.
+    A .npy file is written block by block. The file appears whole or not at all.
+    Raises as `decompress_file` and `write_images` do.
     """
     frozen = _loaded(model, backend) if model is not None else None
     with open_file(source) as file:
@@ -142,8 +153,10 @@ def restore(
 
 
 def verify(source: str | Path, model: Model | None = None) -> dict[str, Any]:
-    """Check every checksum and, where the model is at hand, decode; return what `info` says, and whether it was
-    "decoded"."""
+    """Check every checksum and, if the model is given or embedded, decode the file. There is no limit on its size.
+
+    Return what `info` returns, and "decoded": whether the file was decoded. Raises as `info` and `decode` do.
+    """
     found = info(source)
     decoded = model is not None or found["embedded_model_bytes"] > 0
     if decoded:
