@@ -204,7 +204,7 @@ def coder_options(coder: type[Coder]) -> dict[str, Option]:
 
 @cache
 def _coding_options() -> dict[str, Option]:
-    """Return the options that all coders share, except `seed` and `embed_model`, which commands declare themselves."""
+    """Return the options that all coders share, except `seed` and `embed_model`, which are declared elsewhere."""
     options: dict[str, Option] = {}
     for each in (Precisions, Iterative, Refinement, CodingOptions):
         options |= _options_of(each)
