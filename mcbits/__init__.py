@@ -12,7 +12,7 @@ __all__ = ["compress", "decompress", "load_model"]
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded when first used, so that `mcbits --help` does not wait for it.
+    # Loaded on first use, so that `mcbits --help` starts fast.
     if name in __all__:
         from mcbits.archive import jobs, models
 

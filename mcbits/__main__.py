@@ -1,4 +1,4 @@
-"""`python -m mcbits` is the command `mcbits`."""
+"""`python -m mcbits` runs the command `mcbits`."""
 
 from mcbits.cli import main
 

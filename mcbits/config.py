@@ -1,4 +1,4 @@
-"""A config is typed and complete before a job starts: command line over file over defaults, no other key."""
+"""A config is typed and complete before a job starts: the command line wins over the file, the file over defaults."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ C = TypeVar("C", bound=BaseModel)
 
 def _one_directory(name: str) -> str:
     if name in ("", ".", "..") or "/" in name or "\\" in name:
-        raise ValueError("is not the name of one directory: leave out slashes, and say with logdir where it lies")
+        raise ValueError("is not the name of one directory: leave out slashes, and give its place with logdir")
     return name
 
 
 _Name = Annotated[str, AfterValidator(_one_directory)]
 
 
-# Numbers are text where an option takes text: lanes 4.
+# A number becomes text if an option takes text, such as lanes 4.
 _COERCING = ConfigDict(allow_inf_nan=False, coerce_numbers_to_str=True)
 
 
@@ -47,10 +47,11 @@ class Config(BaseModel):
 
     @classmethod
     def load(cls, path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Self:
-        """Read a YAML file (None: no file) and lay `overrides`, the command line, over it.
+        """Return the config of a YAML file (None: no file). `overrides`, the command line, wins over the file.
 
-        Keys may be spelt with `-` or `_`, values may be text. Raises UsageError, which names the nearest key
-        for an unknown one, and for a wrong value the key, the value, what is expected and where it stands.
+        Keys may be written with `-` or `_`. Values may be text.
+        Raises UsageError. For an unknown key the error names the nearest key; for a wrong value it names the key, the
+        value, what is expected and where the value is.
         """
         layers = _Layers()
         if path is not None:
@@ -62,12 +63,12 @@ class Config(BaseModel):
         return layers.build(cls)
 
     def to_yaml(self) -> str:
-        """The YAML text that `load` reads back as an equal config."""
+        """Return YAML text that `load` reads back as an equal config."""
         return _dump_yaml(self.model_dump(mode="json"))
 
 
 class TrainConfig(Config):
-    """Options of `mcbits train`."""
+    """The options of `mcbits train`."""
 
     without_effect = {"workers": "all data lies on the device"}
 
@@ -101,7 +102,7 @@ class TrainConfig(Config):
 
 
 class EvaluateConfig(Config):
-    """Options of `mcbits evaluate`: a model, test images, and a coder whose bound gives the ideal rate."""
+    """The options of `mcbits evaluate`: a model, test images, and a coder whose bound gives the ideal rate."""
 
     train_config: Path | None = Field(default=None, description="the model: a run directory or its train_config.yml")
     seed: int = Field(default=42, ge=0, description="seed of the choice of images, binarisation and initial bits")
@@ -117,15 +118,16 @@ class EvaluateConfig(Config):
 
     @classmethod
     def declared(cls, coder: type[Coder] | None) -> dict[str, Option]:
-        """Return the options that are no fields of this class: a coder's, or without one what all coders share."""
+        """Return options that are not fields of this class: those of `coder`, or, for None, those that coders share."""
         return {} if coder is None else coder_options(coder)
 
     @classmethod
     def load(cls, path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Self:
-        """As of any config, and the coder's own options are keys beside the others.
+        """Return the config, as any config does. The options of the coder are keys like the others.
 
-        One file serves `compress`, `evaluate` and several coders: what another of them reads is ignored in a file, but
-        not on the command line. `datadir`, `dataset`, `split`, `binarize` are by default those of the training.
+        One file can serve `compress`, `evaluate` and several coders. So a key that only another of them reads is
+        ignored in a file. On the command line it is an error.
+        `datadir`, `dataset`, `split` and `binarize` are by default those of the training.
         """
         layers = _Layers()
         if path is not None:
@@ -160,7 +162,7 @@ class EvaluateConfig(Config):
 
 
 class CompressConfig(EvaluateConfig):
-    """Options of `mcbits compress`, with those of the coder that is chosen."""
+    """The options of `mcbits compress`, with those of the chosen coder."""
 
     without_effect = {
         "gpu": "--backend torch:cuda computes the network on a GPU",
@@ -192,7 +194,7 @@ class CompressConfig(EvaluateConfig):
 
 @dataclass(frozen=True)
 class Option:
-    """One option that is declared as a field of a dataclass."""
+    """An option that is declared as a field of a dataclass."""
 
     type: Any
     default: Any
@@ -200,19 +202,19 @@ class Option:
 
 
 def coder_options(coder: type[Coder]) -> dict[str, Option]:
-    """Return the options of a coder class by name; PluginError where one has no type or the name of another."""
+    """Return {name: option} of a coder class. Raises PluginError if one has no type or a name that mcbits uses."""
     try:
         options = _options_of(coder)
     except Exception as error:
         raise PluginError(f"coder {coder.name} declares no proper options: {' '.join(str(error).split())}") from error
     if taken := sorted({*CompressConfig.model_fields, *_coding_options(), *_OF_THE_COMMANDS}.intersection(options)):
-        raise PluginError(f"coder {coder.name} must call its option {taken[0]} otherwise: mcbits has one of that name")
+        raise PluginError(f"coder {coder.name} must rename its option {taken[0]}: mcbits has an option of that name")
     return options
 
 
 @cache
 def _coding_options() -> dict[str, Option]:
-    """What is set alike for every coder; the seed is a field of the config."""
+    """Return the options that all coders share, but for `seed`, which is a field of the config."""
     options: dict[str, Option] = {}
     for each in (Precisions, Iterative, Refinement, CodingOptions):
         options |= _options_of(each)
@@ -229,7 +231,7 @@ def _options_of(cls: Any) -> dict[str, Option]:
 
 
 def _is_known(key: str) -> bool:
-    """Whether a key means something to some command or coder that reads such a file."""
+    """Return whether some command or coder that reads such a file has this key."""
     if key in CompressConfig.model_fields or key in _coding_options():
         return True
     return any(key in options for _, options in all_coder_options())
@@ -252,7 +254,7 @@ _OF_THE_COMMANDS = (
 
 @dataclass
 class _Layers:
-    """Values by key, and where each stands, for the error message."""
+    """The values by key, and the source of each value, for error messages."""
 
     values: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
@@ -263,13 +265,13 @@ class _Layers:
             self.sources[_key(key)] = source
 
     def inherit(self, train_config: Path, keys: Iterable[str]) -> None:
-        """Take `keys` that nothing has set from the config of a training."""
+        """Take those of `keys` that are not set yet from the config of a training."""
         path = train_config / "train_config.yml" if train_config.is_dir() else train_config
         layer = _read_yaml(path)
         self.add({key: layer[key] for key in keys if key in layer and key not in self.values}, f"in {path}")
 
     def refuse(self, key: str, cls: type[EvaluateConfig], coder: type[Coder]) -> NoReturn:
-        """UsageError for a key that neither the command nor the coder has."""
+        """Raise UsageError for a key that neither the command nor the coder has."""
         owners = [other.short for other, options in all_coder_options() if key in options]
         if owners:
             raise UsageError(f"{coder.short} has no {key}: leave it out, or choose {' or '.join(owners)}")
@@ -307,7 +309,7 @@ def _key(key: str) -> str:
 
 
 def all_coder_options() -> Iterator[tuple[type[Coder], dict[str, Option]]]:
-    """Every coder class with its options; one that fails is left out, and says so when it is chosen."""
+    """Yield every coder class with its options. A coder with bad options is left out; choosing it raises the error."""
     for coder in registry().classes("coder"):
         with suppress(PluginError):
             yield coder, coder_options(coder)
@@ -325,7 +327,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise UsageError(f"config file {path} does not exist") from None
     except RecursionError:
         raise UsageError(f"config file {path} nests too deep: it holds `key: value` lines") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:  # PyYAML lets through what numbers and dates refuse
+    except (OSError, ValueError, yaml.YAMLError) as error:  # PyYAML does not catch the ValueError of a bad date
         raise UsageError(f"config file {path} cannot be read: {' '.join(str(error).split())}") from None
     if content is None:
         return {}
@@ -333,12 +335,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise UsageError(f"config file {path} holds no `key: value` lines")
     for key, value in content.items():
         if isinstance(value, str) and not _is_text(value):
-            raise UsageError(f"config file {path}: {key} holds {value!r}, which no path or name can be")
+            raise UsageError(f"config file {path}: {key} holds {value!r}, which cannot be a path or a name")
     return content
 
 
 def _is_text(value: str) -> bool:
-    # A file system takes any bytes but zeros, which Python spells as some, not all, lone surrogates.
+    # A file system takes all bytes but zero. Python decodes those that are not UTF-8 as some of the lone surrogates;
+    # the other surrogates cannot be encoded.
     try:
         return b"\0" not in os.fsencode(value)
     except UnicodeEncodeError:

@@ -1,24 +1,24 @@
-"""Every exception mcbits raises on bad input is an McbitsError whose text is one line: what is wrong, what to do."""
+"""Every exception that mcbits raises on bad input is an McbitsError; its text says in one line what is wrong."""
 
 
 class McbitsError(Exception):
-    """Base of all errors; `exit_code` is what the command line exits with."""
+    """The base of all errors of mcbits. `exit_code` is the exit code of the command line."""
 
     exit_code = 1
 
 
 class UsageError(McbitsError):
-    """An option or argument has no meaning: unknown key, value out of range, options that exclude each other."""
+    """A wrong option or argument: an unknown key, a value out of range, options that exclude each other."""
 
     exit_code = 2
 
 
 class UnknownNameError(UsageError):
-    """A coder, bound, model, observation model or dataset that is not registered."""
+    """A name of a coder, bound, model, frozen model, observation model or dataset that is not registered."""
 
 
 class DataError(McbitsError):
-    """Images that are missing, unreadable, of the wrong shape, or outside the model's symbols."""
+    """Data that is missing, unreadable, of the wrong shape or outside the model's symbols, or a file not writable."""
 
 
 class ModelError(McbitsError):
@@ -30,7 +30,7 @@ class FreezeError(ModelError):
 
 
 class PlatformError(McbitsError):
-    """The platform's arithmetic rounds where exactness needs it not to."""
+    """A platform whose arithmetic rounds where the result must be exact."""
 
 
 class FormatError(McbitsError):
@@ -38,12 +38,12 @@ class FormatError(McbitsError):
 
 
 class SizeError(McbitsError):
-    """A .mcb file that claims, or decodes to, more bytes than the caller allows (`max_size`)."""
+    """A .mcb file that claims more bytes of images than the caller allows (`max_size`)."""
 
 
 class PluginError(McbitsError):
-    """Two plugins claim one name, or a plugin does not keep its contract."""
+    """A plugin that claims the name of another plugin, or that breaks its contract."""
 
 
 class StackError(McbitsError):
-    """A push or pop outside the contract of the stack: precision, frequency, shape, or state out of range."""
+    """A push or pop that breaks the contract of the stack: precision, frequency, shape or state out of range."""

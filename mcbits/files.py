@@ -1,4 +1,4 @@
-"""A file or folder that mcbits writes is on disk whole, or it is not there and what it would have replaced still is."""
+"""A file or folder that mcbits writes appears on disk whole, or not at all; then the old file stays."""
 
 import os
 import shutil
@@ -15,11 +15,12 @@ _PREFIX = ".mcbits-"
 
 @contextmanager
 def whole_or_nothing(path: Path, folder: bool = False, keep: Path | None = None) -> Iterator[Path]:
-    """Yield a draft path, of a file or of a `folder` to be made, that becomes `path` when the block ends well.
+    """Yield a draft path. When the `with` block ends without an error, the draft becomes `path`.
 
-    The draft lies beside `path`, or beside what it links to, is synced to disk and then renamed; when the block
-    raises, it is removed. The file that stood at `path` is lost, unless `keep` names where it is to go. Raises
-    DataError as `check_target` does, and when the disk refuses.
+    The block must make a file there, or with `folder` a folder. The draft lies beside `path`, or beside the target if
+    `path` is a link. It is synced to disk and then renamed. If the block raises, the draft is removed. An old file at
+    `path` is replaced, or moved to `keep` if that is given.
+    Raises DataError as `check_target` does, and if the file cannot be written.
     """
     target = check_target(path, folder)
     with writing(path):
@@ -40,22 +41,22 @@ def whole_or_nothing(path: Path, folder: bool = False, keep: Path | None = None)
 
 
 def write(path: Path, data: bytes, keep: Path | None = None) -> None:
-    """Write a file as `whole_or_nothing` does; errors as there."""
+    """Write a file, whole or not at all. Takes `keep` and raises errors as `whole_or_nothing` does."""
     with whole_or_nothing(path, keep=keep) as draft:
         draft.write_bytes(data)
 
 
 def remove_drafts(path: Path) -> None:
-    """Remove what a killed process left of drafts of `path`; only for who knows that no other process writes there."""
+    """Remove drafts of `path` that a killed process left. Call it only if no other process is writing `path`."""
     for workspace in path.parent.glob(f"{_PREFIX}{path.name}-*"):
         shutil.rmtree(workspace, ignore_errors=True)
 
 
 def check_target(path: str | PathLike[str], folder: bool = False) -> Path:
-    """Return where a file, or a `folder`, of that name is to be written: the path with every link followed.
+    """Return the path where a file, or with `folder` a folder, will be written: `path` with every link followed.
 
-    Raises DataError where its parent is missing, or where something stands that is neither a regular file to
-    replace nor, for a folder, an empty one.
+    Raises DataError if the parent folder is missing, or if something is there that is neither a regular file to replace
+    nor, for a folder, an empty folder.
     """
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():
@@ -75,7 +76,7 @@ def check_target(path: str | PathLike[str], folder: bool = False) -> Path:
 
 @contextmanager
 def writing(path: Path, workspace: Path | None = None) -> Iterator[None]:
-    """Turn what the disk refuses into a DataError about `path`, unless it is about a file outside `workspace`."""
+    """Turn an OSError into a DataError about `path`, unless the OSError names a file outside `workspace`."""
     try:
         yield
     except OSError as error:
@@ -85,7 +86,7 @@ def writing(path: Path, workspace: Path | None = None) -> Iterator[None]:
 
 
 def sync(path: Path) -> None:
-    """Make what was written to a file, or renamed within a folder, lasting."""
+    """Sync a file, or the renames within a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

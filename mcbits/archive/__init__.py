@@ -1,1 +1,1 @@
-"""The .mcb file: what is written is checksummed and decodes to the very images, or reading it is an error."""
+"""A .mcb file decodes to exactly the images that were compressed, or reading it raises an error."""

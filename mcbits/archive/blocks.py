@@ -1,5 +1,4 @@
-"""A block is a stack of its own: its bytes depend on the header, the model, the seed, its number and its images
-alone."""
+"""A block is a stack of its own: its bytes depend only on header, model, seed, its number and its images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,8 +23,11 @@ from mcbits.plugins.registry import make_coder
 
 @dataclass(frozen=True)
 class Block:
-    """An encoded block: its `payload`, `ideal` codelengths of its images (n,), and of its stack the `net` bits, the
-    `initial` bits and those of the `heads`."""
+    """An encoded block.
+
+    payload: its bytes. ideal: the ideal codelengths of its images (n,). net, initial, heads: the net bits and the
+    initial bits of its stack, and the bits of the stack's heads. All lengths are in bits.
+    """
 
     payload: bytes
     ideal: NDArray[np.float64]
@@ -35,25 +37,28 @@ class Block:
 
 
 OnStep = Callable[[NDArray[np.float64], Stack], None]
-"""Is told, after each step of a block, the ideal codelengths of its images so far (bits) and the stack."""
+"""Called after each step of a block, with the ideal codelengths (bits) of its images so far, and the stack."""
 
 
 MAX_SYMBOLS = 1 << 26
-"""Of all particles of an image: what coding it may hold in memory, four bytes each."""
+"""Most symbols (of four bytes) that all particles of one image may hold in memory."""
 
 
 class BlockCodec:
-    """Images of one block to its payload and back, as the header says, by its coder and the model it was made for."""
+    """A codec that turns the images of one block into its payload and back, with a header, a coder and a model."""
 
     def __init__(self, header: Header, coder: Coder, model: LatentModel):
         self.header, self.coder, self.model = header, coder, model
 
     @classmethod
     def of(cls, header: Header, frozen: FrozenModel) -> "BlockCodec":
-        """Return the codec that a header asks for; UsageError for what cannot be done."""
+        """Return the codec for a header and a frozen model.
+
+        Raises UsageError if the model or the coder cannot do what the header says, UnknownNameError for the coder.
+        """
         coder = make_coder(header.coder, header.options)
         if prod(header.shape) != prod(frozen.shape) or header.sequences != frozen.sequences:
-            raise UsageError(f"images of shape {header.shape} meet a model of shape {frozen.shape}")
+            raise UsageError(f"images have shape {header.shape}, but the model expects shape {frozen.shape}")
         if header.ramp and not coder.ramped:
             raise UsageError(f"{coder.short} takes no ramp: its initial bits do not grow with particles")
         refinement = Refinement(**header.refinement) if header.refinement else None  # type: ignore[arg-type]
@@ -63,7 +68,10 @@ class BlockCodec:
         return cls(header, coder, model)
 
     def encode(self, number: int, images: NDArray[Any], seed: int, on_step: OnStep | None = None) -> Block:
-        """Push images (n, *shape), `lanes` of them a step."""
+        """Push images (n, *shape), `lanes` of them in each step, and return the block.
+
+        number: position of the block in the file. seed: of the initial bits.
+        """
         x, p = flat(images), self.header.precisions
         lanes = min(self.header.lanes, len(x))
         stack = Stack(lanes, p["lprec"], p["bprec"], seed ^ number << 32)
@@ -82,8 +90,10 @@ class BlockCodec:
         return Block(payload, ideal, net, initial, lanes * p["lprec"])
 
     def decode(self, payload: bytes) -> NDArray[Any]:
-        """Pop the images (n, *shape) of a payload, the last step first; FormatError when it holds none that were
-        pushed."""
+        """Pop and return the images (n, *shape) of a payload, the last step first.
+
+        Raises FormatError if the payload does not hold images that were pushed.
+        """
         try:
             return self._decode(payload)
         except (DataError, StackError, UsageError) as error:
@@ -100,8 +110,8 @@ class BlockCodec:
             model = self.model.of_length(lengths[step]) if lengths else self.model
             symbols = coder_at(self.coder, self.header.ramp, step).decode(active, model)
             x[part, : symbols.shape[1]] = symbols
-            # What an encoder has pushed is there to be popped: a decoder that runs dry would decode noise without an
-            # end.
+            # The tail of an undamaged payload never runs empty. Without this check a damaged one would decode endless
+            # noise.
             if stack.drawn != drawn_in_all:
                 raise FormatError("a block ends before its images do")
         if any(len(stack.tail(lane)) != count for lane, count in enumerate(drawn)):
@@ -110,22 +120,25 @@ class BlockCodec:
 
 
 def check_memory(coder: Coder, model: LatentModel, frozen: FrozenModel) -> None:
-    """UsageError for more particles than the index's precision tells apart, or memory should hold."""
+    """Check that the index precision can number the coder's particles, and that they fit in memory.
+
+    Raises UsageError otherwise.
+    """
     N, dims = coder.num_particles, prod(frozen.shape)
     if N > 1 << model.index_precision:
-        raise UsageError(f"{N} particles need an index_mprec of {(N - 1).bit_length()}")
+        raise UsageError(f"{N} particles need an index_mprec of at least {(N - 1).bit_length()}")
     if N * max(dims, frozen.num_latents) > MAX_SYMBOLS:
         raise UsageError(f"{N} particles of {dims} pixels are too many to hold: at most 2^26 in all")
 
 
 def check_lanes(lanes: int, model: LatentModel) -> None:
-    """UsageError for more lanes than a step of the model can code."""
+    """Check that one step of the model can code this many lanes. Raises UsageError otherwise."""
     if model.max_lanes is not None and lanes > model.max_lanes:
         raise UsageError("sequences are coded one after the other: leave lanes at 1, and give workers instead")
 
 
 def flat(images: NDArray[Any]) -> NDArray[Any]:
-    """Images (n, *shape) as symbols (n, dims)."""
+    """Return images (n, *shape) as symbols (n, dims)."""
     return images.reshape(len(images), -1)
 
 
@@ -133,6 +146,6 @@ Trial = list[tuple[NDArray[Any], LatentModel]]
 
 
 def trial(model: LatentModel, images: NDArray[Any]) -> Trial:
-    """Return the first steps of a block of images (n, *shape), as few as tell what a step costs."""
+    """Return the first steps of a block of images (n, *shape): enough to estimate the cost of a step."""
     x = flat(images[: model.trial_size])
     return list(model.steps(x, len(x)))

@@ -1,4 +1,4 @@
-"""A file becomes images block by block: what is damaged, missing or too large is an error, never other images."""
+"""A file becomes images block by block. Damaged, missing or too large data is an error and never gives other images."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -26,14 +26,15 @@ def decode(
     workers: int = 1,
     max_size: int | None = None,
 ) -> Iterator[NDArray[Any]]:
-    """Yield the images of each block (n, *shape) in turn; what the last one yielded is vouched for only when the
-    iterator ends.
+    """Yield the images of each block (n, *shape) in turn.
 
-    `given` is the model, a path of it, or a folder that holds it; it may be left out if the file embeds its model.
-    `backend` computes it, by default as it is. Raises FormatError for
-    damage of any kind, ModelError when the model is missing or not the one the file was made with, SizeError for more
-    than `max_size` bytes of images: before it decodes any where the file claims them, and before it decodes a block
-    that goes beyond.
+    The images are known to be the original ones only after the iterator has ended without an error.
+    given: the model, a path of it, or a folder that holds it; may be None if the file embeds its model. `backend`
+    computes it.
+    max_size: most bytes of images, None for no limit. It is checked before any block is decoded, against the number of
+    images at the end of the file (unless the file is a pipe), and again before each block.
+    Raises FormatError for damage of any kind, ModelError if the model is missing or is not the one that the file was
+    made with, SizeError for more than `max_size` bytes, UsageError for `workers` out of range.
     """
     CodingOptions.checked("workers", workers)
     header = read_header(file)
@@ -44,19 +45,22 @@ def decode(
     try:
         codec = BlockCodec.of(header, model)
     except UsageError as error:
-        raise FormatError(f"the file needs what this mcbits has not: {error}") from None
+        raise FormatError(f"the file needs something that this mcbits does not have: {error}") from None
     yield from _images(file, codec, model, workers, size)
 
 
 def decode_with(file: BinaryIO, codec: BlockCodec, frozen: FrozenModel, workers: int) -> Iterator[NDArray[Any]]:
-    """Yield the images of each block as `decode` does, of a file that `codec` wrote; FormatError if it did not."""
+    """Yield the images of each block, as `decode` does, of a file that `codec` wrote.
+
+    Raises FormatError if `codec` did not write it or if it is damaged.
+    """
     if read_header(file) != codec.header:
         raise FormatError("the file's header is not the one that was written")
     yield from _images(file, codec, frozen, workers, _Size(codec.header, None))
 
 
 class _Size:
-    """What a file may restore in bytes; `max_size` None is without limit."""
+    """The limit on the bytes that a file may restore; with `max_size` None there is no limit."""
 
     def __init__(self, header: Header, max_size: int | None):
         self._each, self._max = prod(header.shape), max_size
@@ -65,7 +69,7 @@ class _Size:
         if self._max is not None and num_images * self._each > self._max:
             raise SizeError(
                 f"the file claims {num_images * self._each:,} bytes of images, beyond the max_size of "
-                f"{self._max:,}: allow more if you trust it"
+                f"{self._max:,}: raise max_size if you trust the file"
             )
 
 

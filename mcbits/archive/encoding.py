@@ -1,4 +1,4 @@
-"""Images become a file block by block: what can be checked is checked before the first byte is written."""
+"""Images become a file block by block. Everything that can be checked is checked before the first byte is written."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -29,17 +29,20 @@ from mcbits.plugins.registry import make_coder, registry
 BLOCK_SIZE = 2048
 
 Images = NDArray[Any] | Iterable[NDArray[Any]]
-"""An array (n, *shape) or an iterable of such arrays, of which no more than a block is held at a time."""
+"""An array (n, *shape) or an iterable of such arrays; of an iterable about one block is held in memory at a time."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What compressing cost.
+    """The cost of compressing images.
 
-    Rates in bits a `unit`, which is a "dim", or a "frame" of sequences: `ideal` (minus the coder's bound, on the
-    particles it drew), `net` (what the message grew by), `message` (net, initial bits and heads of the stacks) and
-    `file` (all bytes on disk). `initial_bits` in bits; `encode_seconds`; `verify_seconds` of decoding again, 0 when it
-    was skipped. `per_image` (num_images,) is the ideal rate of each, and `units` (num_images,) how many it has.
+    Rates are in bits per `unit`, which is "dim", or "frame" for sequences:
+    `ideal`: the negative of the coder's bound, for the particles that it drew;
+    `net`: the growth of the message;
+    `message`: net, initial bits and heads of the stacks;
+    `file`: all bytes on disk.
+    `initial_bits` is in bits, `file_bytes` in bytes. `verify_seconds` is the time to decode again, 0 if it was skipped.
+    `per_image` (num_images,) is the ideal rate of each image, `units` (num_images,) its number of units.
     """
 
     num_images: int
@@ -56,15 +59,18 @@ class Cost:
     units: NDArray[np.int64] = field(repr=False, compare=False)
 
     def figures(self) -> dict[str, Any]:
-        """Return what is not of single images, by name."""
+        """Return {name: value} of everything but the arrays `per_image` and `units`."""
         return {key: value for key, value in vars(self).items() if key not in ("per_image", "units")}
 
 
 class Encoding:
-    """One job: made when everything is checked that can be; `write`, then `verify`, then `cost`."""
+    """A job that compresses images. Its constructor checks the input; then call `write`, `verify` and `cost`."""
 
     def __init__(self, images: Images, frozen: FrozenModel, options: CodingOptions):
-        """Raises DataError for images that the model cannot code, UsageError for options that do not fit it."""
+        """Check the first block of images, and the options, against the model. Further blocks are checked in `write`.
+
+        Raises DataError for images that the model cannot code, UsageError for options that do not fit the model.
+        """
         self.frozen, self.options = frozen, options
         self.expected = len(images) if isinstance(images, np.ndarray) else 0
         self._blocks = _blocks(images, frozen)
@@ -81,7 +87,7 @@ class Encoding:
         self._written = _Written(frozen)
 
     def write(self, file: BinaryIO) -> None:
-        """Write the whole file."""
+        """Write the whole file. Raises DataError for images that the model cannot code."""
         hook, digest, workers = registry().hook, sha256(), self.options.workers
         written, seed = self._written, self.options.seed
 
@@ -108,8 +114,8 @@ class Encoding:
         hook.mcbits_finished(job="compress", metrics=written.rates())
 
     def verify(self, file: BinaryIO) -> None:
-        """Decode what was written; FormatError unless the images come back."""
-        # The checksum inside the file is that of the images, so decoding without an error is decoding the images.
+        """Decode the written file and check that the images come back. Raises FormatError otherwise."""
+        # The file has the checksum of the images. If decoding raises no error, it gave the images.
         hook = registry().hook
         hook.mcbits_started(job="decompress", total=self._written.num_images)
         for _ in decode_with(file, self.codec, self.frozen, self.options.workers):
@@ -117,7 +123,7 @@ class Encoding:
         hook.mcbits_finished(job="decompress", metrics={})
 
     def cost(self, file_bytes: int, encode_seconds: float, verify_seconds: float) -> Cost:
-        """Return what the file of so many bytes, and the time, were spent on."""
+        """Return the cost of a file of `file_bytes` bytes and of these seconds."""
         written, rates = self._written, self._written.rates()
         units = np.concatenate(written.units)
         return Cost(
@@ -135,7 +141,7 @@ class Encoding:
 
 
 class _Written:
-    """What is known of the blocks that are written, and of the one that is being coded."""
+    """The statistics of the blocks that are written, and of the block that is being coded."""
 
     def __init__(self, frozen: FrozenModel):
         self.net = self.initial = 0.0
@@ -155,7 +161,7 @@ class _Written:
         self.num_images += len(block.ideal)
 
     def on_step(self, ideal: NDArray[np.float64], stack: Stack) -> None:
-        """Tell of a block's progress ten times a second, which costs nothing next to an image."""
+        """Report the progress of a block, at most ten times a second, so that the cost is negligible."""
         if time.monotonic() - self._shown > 0.1:
             self._shown = time.monotonic()
             part = Block(b"", ideal, float(stack.net_bits().sum()), float(stack.initial_bits().sum()), 0)
@@ -163,7 +169,7 @@ class _Written:
             registry().hook.mcbits_advanced(job="compress", done=done, metrics=self.rates(part))
 
     def rates(self, part: Block | None = None) -> dict[str, float]:
-        """Return ideal, net and message in bits a unit, of the written blocks and of a part of the next one."""
+        """Return ideal, net and message, in bits per unit, of the written blocks and a part of the next block."""
         blocks = [*self.ideal, *([part.ideal] if part else [])]
         units = int(np.concatenate(self.units)[: sum(map(len, blocks))].sum())
         net, initial = (self.net + part.net, self.initial + part.initial) if part else (self.net, self.initial)
@@ -172,7 +178,7 @@ class _Written:
 
 
 def _header(images: NDArray[Any], frozen: FrozenModel, options: CodingOptions, model: LatentModel) -> Header:
-    """The header of a file that begins with these images."""
+    """Return the header of a file that begins with these images."""
     coder, tried = options.coder, partial(trial, model, images)
     check_memory(coder, model, frozen)
     ramp = parse_ramp(options.ramp, coder, tried)
@@ -195,7 +201,7 @@ def _header(images: NDArray[Any], frozen: FrozenModel, options: CodingOptions, m
 
 
 def _blocks(images: Images, frozen: FrozenModel) -> Iterator[NDArray[Any]]:
-    """The images, checked, a block of them at a time."""
+    """Yield the images, checked, one block at a time."""
     size = _block_size(frozen)
     if isinstance(images, np.ndarray):
         _check_kind(images, frozen)
@@ -208,8 +214,8 @@ def _blocks(images: Images, frozen: FrozenModel) -> Iterator[NDArray[Any]]:
         _check_kind(part, frozen)
         if held and (part.dtype != held[0].dtype or part.shape[1:] != held[0].shape[1:]):
             raise DataError(
-                f"arrays of different kinds follow each other: "
-                f"{held[0].dtype} {held[0].shape[1:]}, {part.dtype} {part.shape[1:]}"
+                f"all arrays must have the same type and shape of an image: "
+                f"expected {held[0].dtype} {held[0].shape[1:]}, got {part.dtype} {part.shape[1:]}"
             )
         held.append(part)
         while sum(map(len, held)) >= size:
@@ -221,7 +227,7 @@ def _blocks(images: Images, frozen: FrozenModel) -> Iterator[NDArray[Any]]:
 
 
 def _block_size(frozen: FrozenModel) -> int:
-    """Images a block: BLOCK_SIZE, or as many as the format has room for."""
+    """Return the number of images in a block: BLOCK_SIZE, or fewer if the format's limit on a block needs it."""
     if prod(frozen.shape) > MAX_BLOCK:
         raise DataError(f"images of shape {frozen.shape} are too large: at most 2^30 pixels")
     return min(BLOCK_SIZE, MAX_BLOCK // prod(frozen.shape))
@@ -232,7 +238,8 @@ def _check_kind(images: NDArray[Any], frozen: FrozenModel) -> None:
         raise DataError(f"images must be uint8 or bool, not {images.dtype}: convert them without loss first")
     if images.ndim < 2 or (images.shape[1:] != frozen.shape and images.shape[1:] != (prod(frozen.shape),)):
         raise DataError(
-            f"images of shape {images.shape[1:]} meet a model of shape {frozen.shape}: train one on such images"
+            f"images have shape {images.shape[1:]}, but the model expects shape {frozen.shape}: "
+            "train one on such images"
         )
 
 

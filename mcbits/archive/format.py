@@ -1,20 +1,21 @@
-"""The .mcb file: every byte of it is covered by a checksum, and no size in it is believed beyond the bytes that are
-there.
+"""Every byte of a .mcb file is covered by a checksum, and a size in it costs memory only as far as its bytes exist.
 
     magic 89 "mcb", version 1                                           5 bytes
     length of the packed header                                         u16
     header: canonical JSON, raw deflate with the dictionary below
     SHA-256 of the frozen model                                        32 bytes
     length of the embedded model (0: none), and the model               u32 + bytes
-    CRC-32 of all that                                                  u32
+    CRC-32 of everything above                                          u32
     blocks: length, payload, CRC-32 of block number and payload         u32 + bytes + u32 each
     end: u32 0xFFFFFFFF, number of images u64, SHA-256 of their bytes  32 bytes, CRC-32 of the end   u32
 
-Integers are little-endian. A payload is the number of images (LEB128), then, where an image is a sequence, the number
-of frames of each (LEB128), then one stack: for each lane its head and the numbers of its tail words and of the initial
-words drawn (LEB128 both), then all tail words, lane after lane, bottom first, after the block's last step has ended
-(see Stack.step); a head has ceil((lprec + bprec) / 8) bytes, a word ceil(bprec / 8). A block of fewer images than
-lanes has as many lanes as images.
+Integers are little-endian. A payload has these parts, in this order:
+- the number of images (LEB128);
+- if an image is a sequence: the number of frames of each (LEB128);
+- for each lane of the stack: its head, the number of its tail words and that of the initial words drawn (both LEB128);
+- all tail words, lane after lane, bottom first, as they are after the block's last step has ended (see Stack.step).
+A head has ceil((lprec + bprec) / 8) bytes, a word ceil(bprec / 8). A block with fewer images than lanes has as many
+lanes as images.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self
 
 from mcbits.errors import DataError, FormatError, StackError
 
-if TYPE_CHECKING:  # what only reads a header starts without numpy
+if TYPE_CHECKING:  # reading only a header must not import numpy
     from mcbits._rans import Stack
 
 MAGIC = b"\x89mcb"
@@ -43,9 +44,9 @@ MAX_HEADER = 1 << 16
 MAX_BLOCK = 1 << 30
 MAX_LANES = 1 << 20
 RAMP_UNIT = 256
-"""A ramp is an integer: this many make one more particle a step."""
+"""A ramp is an integer. A ramp of this value adds one particle in each step."""
 
-# What headers are mostly made of, so that they pack to a few dozen bytes. Part of the format.
+# The most frequent text of headers, so that they pack to a few dozen bytes. It is part of the format.
 DICTIONARY = (
     b'"num_steps":"lprec":32,"bprec":32}simplestochasticbb-cisbb-isbb-elbo'
     b'{"block_size":2048,"coder":"bb-is","dtype":"uint8","lanes":1,"options":{"num_particles":50},"precisions":'
@@ -56,13 +57,16 @@ DICTIONARY = (
 
 @dataclass(frozen=True)
 class Header:
-    """What a decoder must know: `coder` and its `options`, `precisions`, `shape` and `dtype` of an image, `lanes`,
-    `block_size`.
+    """The header: everything that a decoder must know besides the blocks.
 
-    `ramp`: step t of a block is coded with min(N, 1 + floor(t * ramp / 256)) particles; 0 for N from the start.
-    `sequences`: whether an image is a sequence of frames, `shape` beginning with the most that one has; like
-    `refinement` left out of the bytes where it is not.
-    `refinement`: number of `steps` and learning rate `lr` by which q(z|x) is refined.
+    `coder` and its `options`; `precisions`; `shape` and `dtype` of an image; `lanes`; `block_size`, most images of a
+    block.
+    `ramp`: step t of a block is coded with min(N, 1 + floor(t * ramp / 256)) particles; 0 means N from the start.
+    `refinement`: the number of `steps` and the learning rate `lr` of the refinement of q(z|x), or empty.
+    `sequences`: whether an image is a sequence of frames. Then the first size of `shape` is the number of frames of
+    the longest sequence.
+    `model_id`: SHA-256 of the frozen model. `model`: the embedded model, or empty.
+    An empty `refinement` and a false `sequences` are left out of the bytes.
     """
 
     coder: str
@@ -79,7 +83,7 @@ class Header:
     model: bytes = field(default=b"", repr=False)
 
     def pack(self) -> bytes:
-        """The bytes up to the first block."""
+        """Return the bytes up to the first block. Raises FormatError if the coder's options are too long."""
         document = {k: v for k, v in vars(self).items() if k not in ("model_id", "model")}
         document = {k: v for k, v in document.items() if k not in ("refinement", "sequences") or v}
         text = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
@@ -94,7 +98,7 @@ class Header:
 
 @dataclass(frozen=True)
 class End:
-    """Number of images and SHA-256 of their bytes, in C order, one image after the other."""
+    """The end of a file: the number of images and the SHA-256 of their bytes, in C order, one after the other."""
 
     SIZE: ClassVar[int] = 48
 
@@ -103,24 +107,24 @@ class End:
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
-        """The inverse of `pack`; FormatError where the checksum does not hold."""
+        """Return the End of these bytes: the inverse of `pack`. Raises FormatError if the checksum does not match."""
         if len(data) != cls.SIZE or zlib.crc32(data[:-4]) != int.from_bytes(data[-4:], "little"):
             raise FormatError("the end of the file is damaged")
         return cls(int.from_bytes(data[4:12], "little"), data[12:-4])
 
     def pack(self) -> bytes:
-        """The bytes after the last block."""
+        """Return the bytes after the last block."""
         end = struct.pack("<IQ", END, self.num_images) + self.digest
         return end + struct.pack("<I", zlib.crc32(end))
 
 
 def pack_block(number: int, payload: bytes) -> bytes:
-    """A block with its length and checksum."""
+    """Return the bytes of block `number`: its length, its payload and its checksum."""
     return struct.pack("<I", len(payload)) + payload + struct.pack("<I", _block_crc(number, payload))
 
 
 def read_header(file: BinaryIO) -> Header:
-    """The header, leaving `file` at the first block; FormatError for anything but a whole, undamaged one."""
+    """Read and return the header. `file` is then at the first block. Raises FormatError if it is damaged."""
     start = _take(file, 7)
     if start[:4] != MAGIC:
         raise FormatError("this is no .mcb file")
@@ -151,8 +155,10 @@ def read_header(file: BinaryIO) -> Header:
 
 
 def read_blocks(file: BinaryIO) -> Iterator[bytes | End]:
-    """The payload of each block and then the End, checked; FormatError for damage, truncation or bytes beyond the
-    end."""
+    """Yield the payload of each block, checked, and then the End.
+
+    Raises FormatError for damage, truncation or bytes beyond the end.
+    """
     number = 0
     while True:
         (length,) = struct.unpack("<I", _take(file, 4))
@@ -173,7 +179,10 @@ def read_blocks(file: BinaryIO) -> Iterator[bytes | End]:
 
 
 def read_ahead(file: BinaryIO) -> End | None:
-    """The end of a file, `file` staying where it is, so that a truncated one is refused at once; None for a pipe."""
+    """Return the End of a file without moving `file`, so that a truncated file is refused at once. None for a pipe.
+
+    Raises FormatError if the end is missing or damaged.
+    """
     if not file.seekable():
         return None
     position = file.tell()
@@ -187,13 +196,16 @@ def read_ahead(file: BinaryIO) -> End | None:
 
 
 def claimed_by_block(payload: bytes) -> int:
-    """The number of images that a payload claims."""
+    """Return the number of images that a payload claims. Raises FormatError if it has no such number."""
     return _read_leb128(BytesIO(payload[:9]))
 
 
 def info(source: str | Path) -> dict[str, Any]:
-    """What a .mcb file says of itself, its checksums verified and nothing decoded; FormatError for damage, DataError
-    for no file."""
+    """Return what a .mcb file says about itself. Checks all checksums but decodes nothing.
+
+    "file" is in bits per "unit"; sizes are in bytes. Raises FormatError for damage, DataError if the file cannot be
+    opened.
+    """
     with open_file(source) as file:
         header = read_header(file)
         start, blocks, frames = file.tell(), 0, 0
@@ -229,7 +241,7 @@ def info(source: str | Path) -> dict[str, Any]:
 
 
 def open_file(source: str | Path) -> BinaryIO:
-    """A file to read; DataError, naming it, where the system refuses."""
+    """Open a file to read. Raises DataError, which names the file, if it cannot be opened."""
     try:
         return open(source, "rb")
     except OSError as error:
@@ -237,7 +249,7 @@ def open_file(source: str | Path) -> BinaryIO:
 
 
 def pack_stack(num_images: int, lengths: Iterable[int], stack: Stack) -> bytes:
-    """A block's payload; `lengths` of the sequences in frames, none for images."""
+    """Return the payload of a block. `lengths` are the frames of each sequence, empty for images."""
     import numpy as np
 
     head_bytes, word_bytes = (stack.lprec + stack.bprec + 7) // 8, (stack.bprec + 7) // 8
@@ -250,7 +262,10 @@ def pack_stack(num_images: int, lengths: Iterable[int], stack: Stack) -> bytes:
 
 
 def unpack_stack(payload: bytes, header: Header) -> tuple[int, list[int], Stack]:
-    """Number of images, the lengths of sequences, and stack of a payload; FormatError when it is not exactly that."""
+    """Return the number of images, the lengths of sequences and the stack of a payload.
+
+    Raises FormatError if the payload is not exactly these.
+    """
     import numpy as np
 
     from mcbits._rans import Stack
@@ -339,7 +354,7 @@ def _block_crc(number: int, payload: bytes) -> int:
 
 
 def _take(file: BinaryIO, size: int) -> bytes:
-    # Piece by piece, so that a length that lies costs no more memory than the bytes that are there.
+    # Read piece by piece, so that a false length costs no more memory than the bytes that exist.
     pieces, missing = [], size
     while missing and (piece := file.read(min(missing, 1 << 20))):
         pieces.append(piece)

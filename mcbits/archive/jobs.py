@@ -1,4 +1,4 @@
-"""Images to a .mcb file and back: not one bit of what was handed over is lost, and what is not whole is an error."""
+"""Images go to a .mcb file and back without loss; an incomplete or damaged file is an error."""
 
 import time
 from io import BytesIO
@@ -18,7 +18,7 @@ from mcbits.files import whole_or_nothing
 from mcbits.images.formats import image_format, write_images, write_npy
 
 MAX_SIZE = 4_000_000_000
-"""Bytes of images that `decompress` restores unless told otherwise: it holds them all in memory."""
+"""The default of `max_size`, in bytes of images, since `decompress` holds them all in memory."""
 
 
 def compress(
@@ -30,13 +30,15 @@ def compress(
     verify: bool = True,
     **options: Any,
 ) -> bytes:
-    """Return images (n, *shape), uint8 or bool, as the bytes of a .mcb file.
+    """Compress images (n, *shape), uint8 or bool, and return the bytes of a .mcb file.
 
-    `options` have the names of the command line: the coder's (num_particles), the precisions (prop_mprec), `seed`,
-    `lanes`, `ramp`, `workers`, `embed_model`, and with `iterative_post_improvement` each q(z|x) is refined by gradient
-    steps on the ELBO, which the decoder repeats. `backend` computes the network, by default as the model says; with
-    `verify` what was written is decoded again and compared.
-    Raises DataError for images that the model cannot code, UsageError for options.
+    options: by the names of the command line: those of the coder (num_particles), the precisions (prop_mprec), `seed`,
+    `lanes`, `ramp`, `workers`, `embed_model`. With `iterative_post_improvement`, each q(z|x) is refined by gradient
+    steps on the ELBO, and the decoder repeats them.
+    backend: what computes the network; by default that of the model.
+    verify: decode the file again and compare it.
+    Raises DataError for images that the model cannot code, UsageError for wrong options, UnknownNameError for the
+    coder, and as `load_model` does.
 
     >>> images = np.unpackbits(np.load("tests/golden/images.npy")).reshape(500, 8, 8)
     >>> blob = compress(images, "tests/golden/model.safetensors", coder="bb-is", num_particles=10)
@@ -58,12 +60,13 @@ def compress(
 def decompress(
     blob: bytes, model: Model | None = None, *, workers: int = 1, backend: str | None = None, max_size: int = MAX_SIZE
 ) -> NDArray[Any]:
-    """Return the images (n, *shape) of a .mcb file's bytes; `model` may be left out if it is embedded, and
-    may be a folder in which a model of the file's id lies.
+    """Return the images (n, *shape) of the bytes of a .mcb file.
 
-    Raises FormatError for damage of any kind, ModelError when the model is missing or not the one the file was made
-    with, SizeError for more than `max_size` bytes of images: before it decodes any where the file claims them, and
-    before it decodes a block that goes beyond.
+    model: may be a folder that holds it, and left out if the file embeds it.
+    workers: processes that decode blocks at the same time.
+    max_size: most bytes of images; checked before any image is decoded.
+    Raises FormatError for damage of any kind, ModelError if the model is missing or is not the one that the file was
+    made with, SizeError for more than `max_size` bytes of images, and as `load_model` does.
 
     >>> decompress(Path("tests/golden/bb-is-embedded-model.mcb").read_bytes()).shape
     (20, 8, 8)
@@ -72,8 +75,11 @@ def decompress(
 
 
 def compress_file(images: Images, destination: str | Path, model: Model, options: CodingOptions) -> Cost:
-    """As `compress`, into a file that appears whole or not at all, after it has been decoded again if that is asked
-    for."""
+    """Compress images, as `compress` does, into a file, and return the cost.
+
+    The file appears whole or not at all. With `options.verify` it is decoded and compared before it gets its name.
+    Raises as `compress` does, and DataError if the file cannot be written.
+    """
     job = Encoding(images, loaded(model), options)
     with whole_or_nothing(Path(destination)) as draft:
         begin = time.perf_counter()
@@ -94,7 +100,10 @@ def decompress_file(
     backend: str | None = None,
     max_size: int = MAX_SIZE,
 ) -> NDArray[Any]:
-    """Return the images of a .mcb file; errors as for `decompress`."""
+    """Return the images (n, *shape) of a .mcb file.
+
+    Raises as `decompress` does, and DataError if the file cannot be opened.
+    """
     with open_file(source) as file:
         return np.concatenate(list(decode(file, model, backend=backend, workers=workers, max_size=max_size)))
 
@@ -108,9 +117,10 @@ def restore(
     backend: str | None = None,
     max_size: int = MAX_SIZE,
 ) -> tuple[int, ...]:
-    """Write the images of a .mcb file as `write_images` does, a .npy block by block; return their shape (n, *shape).
+    """Write the images of a .mcb file as `write_images` does, and return their shape (n, *shape).
 
-    Errors as for `decompress` and `write_images`; the file appears whole or not at all.
+    A .npy file is written block by block. The file appears whole or not at all.
+    Raises as `decompress_file` and `write_images` do.
     """
     with open_file(source) as file:
         blocks = decode(file, model, backend=backend, workers=workers, max_size=max_size)
@@ -122,8 +132,10 @@ def restore(
 
 
 def verify(source: str | Path, model: Model | None = None) -> dict[str, Any]:
-    """Check every checksum and, where the model is at hand, decode; return what `info` says, and whether it was
-    "decoded"."""
+    """Check every checksum and, if the model is given or embedded, decode the file. There is no limit on its size.
+
+    Return what `info` returns, and "decoded": whether the file was decoded. Raises as `info` and `decode` do.
+    """
     found = info(source)
     decoded = model is not None or found["embedded_model_bytes"] > 0
     if decoded:

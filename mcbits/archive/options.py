@@ -1,4 +1,4 @@
-"""All options of a job are one object: made once, from a configuration or keywords, checked once, and carried whole."""
+"""All options of a job are one object. It is made and checked once, from a config or keywords, and passed on whole."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mcbits.latents.options import Options, Precisions, Refinement, declared, op
 from mcbits.plugins.registry import nearest_name, registry
 
 REFINE = "iterative_post_improvement"
-"""The option by which a refinement is asked for at all."""
+"""The option that turns a refinement on."""
 
 
 @dataclass(frozen=True)
 class CodingOptions(Options):
-    """How a file is made: what its bytes depend on besides its model and its images, and who computes them.
+    """The options of a file: what its bytes depend on besides the model and the images, and how it is computed.
 
-    `coder`, `precisions` and `refinement` hold options of their own; `of` makes all from one set of names.
+    `coder`, `precisions` and `refinement` hold options of their own. `of` makes all of them from one set of names.
     """
 
     coder: Coder
@@ -45,15 +45,15 @@ class CodingOptions(Options):
 
     @classmethod
     def of(cls, coder: str | Coder = "bb-is", **given: Any) -> Self:
-        """Return the options of these names: those of this class, of the coder, of Precisions and of Refinement.
+        """Return the options with these values. Names may be of this class, the coder, Precisions or Refinement.
 
-        Raises UsageError for a name that there is not, which tells the nearest one, and for a value out of range;
-        UnknownNameError for the coder.
+        Raises UsageError for an unknown name (the error gives the nearest one), for a value of the wrong type and for a
+        value out of range; UnknownNameError for an unknown coder.
         """
         made = coder if isinstance(coder, Coder) else None
         coder_class = type(made) if made else registry().coder(str(coder))
         if made and (taken := sorted(given.keys() & declared(coder_class))):
-            raise UsageError(f"{taken[0]} is an option of the coder that was given: make the coder with it")
+            raise UsageError(f"{taken[0]} is an option of the coder: set it when you make the coder")
         known = names(coder_class)
         for name in given:
             if name not in known:
@@ -68,7 +68,7 @@ class CodingOptions(Options):
         )
 
     def by_name(self) -> dict[str, Any]:
-        """Return every option by the name that users know, as `of` takes them."""
+        """Return {name: value} of every option, by the names that users write: the keywords of `of`."""
         refinement = self.refinement or Refinement()
         parts: list[Options] = [self.coder, self.precisions, Iterative(self.refinement is not None), refinement, self]
         return {
@@ -80,13 +80,13 @@ class CodingOptions(Options):
 
 
 def names(coder: type[Coder]) -> dict[str, Field[Any]]:
-    """Return every option by the name that users know, of CodingOptions and of all that it holds."""
+    """Return every option by the name that users write: of CodingOptions and of the objects that it holds."""
     refine: dict[str, Field[Any]] = declared(Iterative)
     return _own() | refine | declared(Refinement) | declared(Precisions) | declared(coder)
 
 
 def unknown(name: str, known: Iterable[str], owner: str) -> str:
-    """Return what is wrong with an option that `owner`, the short name of a coder, does not have."""
+    """Return the error text for an option `name` that `owner`, the short name of a coder, does not have."""
     known = list(known)
     nearest = nearest_name(name, known)
     return f"{owner} has no option {name}: " + (f"did you mean {nearest}?" if nearest else f"it has {', '.join(known)}")
@@ -94,7 +94,7 @@ def unknown(name: str, known: Iterable[str], owner: str) -> str:
 
 @dataclass(frozen=True)
 class Iterative(Options):
-    """Whether the options of a Refinement are used."""
+    """The option that says whether the options of a Refinement are used."""
 
     iterative_post_improvement: bool = option(
         False, help="refine each q(z|x) by gradient steps; the decoder repeats them from x"

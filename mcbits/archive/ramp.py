@@ -1,5 +1,4 @@
-"""A message begins with few particles and has no more lanes than it can feed, so that popping seldom meets an empty
-stack."""
+"""A message begins with few particles and has few lanes, so that a pop rarely finds an empty stack."""
 
 from collections.abc import Callable, Iterable
 from functools import lru_cache
@@ -15,14 +14,16 @@ from mcbits.distributions import CODELENGTH_UNIT
 from mcbits.errors import UsageError
 from mcbits.latents.base import LatentModel
 
-# The rate is measured with one particle and falls with more, and it varies from image to image.
+# The rate is measured with one particle. It is lower with more particles, and it varies from image to image.
 _MARGIN = 0.85
-_HEAD_BITS = 80  # that a lane costs in the file besides: a head, and the length of its tail
+_HEAD_BITS = 80  # further cost of a lane in the file: its head, and the length of its tail
 
 
 def coder_at(coder: Coder, ramp: int, step: int) -> Coder:
-    """The coder of a block's step 0, 1, ...: with min(N, 1 + floor(step * ramp / 256)) particles where there is a
-    ramp."""
+    """Return the coder of step 0, 1, ... of a block, with min(N, 1 + floor(step * ramp / 256)) particles.
+
+    With ramp 0 it has N particles in every step.
+    """
     if ramp == 0:
         return coder
     return _with_particles(coder, min(coder.num_particles, 1 + step * ramp // RAMP_UNIT))
@@ -34,11 +35,14 @@ def _with_particles(coder: Coder, num_particles: int) -> Coder:
 
 
 Trial = Callable[[], Iterable[tuple[NDArray[Any], LatentModel]]]
-"""Gives a few symbols of the message, and the model of each: what the first steps would code."""
+"""Returns what the first steps of the message would code: for each, some x (n, dims) and the model."""
 
 
 def parse_ramp(text: str, coder: Coder, trial: Trial) -> int:
-    """The ramp that `--ramp` asks for: "off", "auto" (from what a trial costs), or particles added a step."""
+    """Return the ramp for the text of `--ramp`: "off", "auto" (from a trial), or the number of particles to add a step.
+
+    Raises UsageError for any other text, and if the coder has no ramp.
+    """
     if text not in ("off", "auto"):
         try:
             ramp = round(float(text) * RAMP_UNIT)
@@ -51,16 +55,19 @@ def parse_ramp(text: str, coder: Coder, trial: Trial) -> int:
         return ramp
     if text == "off" or not coder.ramped or coder.num_particles == 1:
         return 0
-    # Each step adds about `rate` bits to the message, and each particle more takes `cost` bits out of it for a while.
+    # Each step adds about `rate` bits to the message. Each further particle pops (many - few) / 2 bits of it until the
+    # step ends.
     rate, few = _costs(coder, 1, trial)
     _, many = _costs(coder, 3, trial)
     return max(1, int(RAMP_UNIT * _MARGIN * rate / max((many - few) / 2, 1.0)))
 
 
 def parse_lanes(text: str, coder: Coder, ramp: int, trial: Trial, most: int) -> int:
-    """The number of lanes that `--lanes` asks for; "auto": so many that initial bits stay below 0.5 % of a block.
+    """Return the number of lanes for the text of `--lanes`: a number, or "auto".
 
-    `most` is how many images a step may have: those of the block, or what the model allows.
+    With "auto", initial bits and heads cost about 0.5 % of a block of `most` images.
+    most: the most images that a step may have: all of the first block, or what the model allows.
+    Raises UsageError for any other text.
     """
     if text == "auto":
         if most == 1:
@@ -73,7 +80,7 @@ def parse_lanes(text: str, coder: Coder, ramp: int, trial: Trial, most: int) -> 
 
 
 def _costs(coder: Coder, num_particles: int, trial: Trial) -> tuple[float, float]:
-    """Mean ideal codelength and initial bits of what is tried, each on a fresh stack."""
+    """Return the mean ideal codelength and the mean initial bits of the trial, in bits, each step on a fresh stack."""
     coder = _with_particles(coder, num_particles)
     lengths, initial = [], []
     for x, model in trial():

@@ -1,4 +1,4 @@
-"""Blocks are coded by several processes to the bytes that one would write."""
+"""Several processes code blocks to the same bytes that one process would write."""
 
 import os
 import signal
@@ -25,17 +25,18 @@ T = TypeVar("T")
 
 
 class Workers:
-    """Processes that code blocks at the same time, in order, a bounded number of blocks ahead; a `with` block ends
-    them.
+    """A pool of processes that code blocks at the same time. The end of its `with` block ends them.
 
-    This process is one of the `number`: it begins while the others start. Whoever is free takes the next block.
+    Results come in order, and a bounded number of blocks is coded ahead. This process is one of the `number`; it begins
+    while the others start. A free process takes the next block.
     """
 
     def __init__(self, number: int, codec: BlockCodec, frozen: FrozenModel):
         self._codec, self._ahead, self._free = codec, 2 * number, number - 1
         self._waiting: deque[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]] = deque()
         self._lock, self._alone = RLock(), Alone()
-        # Before what follows, since it starts Python's resource tracker, which unblocks Ctrl-C again.
+        # This starts Python's resource tracker, which unblocks Ctrl-C. So it must come before `_single_threaded`, which
+        # blocks it.
         context = get_context("spawn")
         models: SimpleQueue[bytes] = context.SimpleQueue()
         self._pool = ProcessPoolExecutor(
@@ -43,16 +44,22 @@ class Workers:
         )
         with _single_threaded():
             for _ in range(number - 1):
-                self._pool.submit(int)  # a process starts with the first work there is for it
-        # Who sends a model waits until the process is there to read it: not this thread, which has blocks to code.
+                self._pool.submit(int)  # the pool starts a process only when there is work for it
+        # Sending a model waits until the process reads it. Another thread does it, since this one codes blocks.
         Thread(target=_send, args=(models, frozen.data, number - 1), daemon=True).start()
 
     def encode(self, blocks: Iterable[NDArray[Any]], seed: int) -> Iterator[Block]:
-        """As BlockCodec.encode on each block in turn."""
+        """Yield what BlockCodec.encode returns for each block, in order.
+
+        Raises as it does, and McbitsError if a worker dies.
+        """
         return self._map(_encode, self._codec.encode, ((number, images, seed) for number, images in enumerate(blocks)))
 
     def decode(self, payloads: Iterable[bytes]) -> Iterator[NDArray[Any]]:
-        """As BlockCodec.decode on each payload in turn."""
+        """Yield what BlockCodec.decode returns for each payload, in order.
+
+        Raises as it does, and McbitsError if a worker dies.
+        """
         return self._map(_decode, self._codec.decode, ((payload,) for payload in payloads))
 
     def __enter__(self) -> "Workers":
@@ -76,7 +83,7 @@ class Workers:
             while results:
                 yield self._first(results, own)
         except BrokenProcessPool:
-            raise McbitsError("a worker process died, perhaps for want of memory: try fewer workers") from None
+            raise McbitsError("a worker process died, perhaps because memory ran out: try fewer workers") from None
 
     def _first(self, results: "deque[Future[T]]", own: Callable[..., T]) -> T:
         while not results[0].done() and (taken := self._take()):
@@ -85,7 +92,7 @@ class Workers:
         return results.popleft().result()
 
     def _feed(self) -> None:
-        """Give every process that is free the next block."""
+        """Give the next block to each free process."""
         with self._lock:
             while self._free and (taken := self._take()):
                 result, theirs, arguments = taken
@@ -108,7 +115,7 @@ class Workers:
     def _take(self) -> tuple[Future[Any], Callable[..., Any], tuple[Any, ...]] | None:
         try:
             return self._waiting.popleft()
-        except IndexError:  # another thread may have had the last one
+        except IndexError:  # another thread may have taken the last one
             return None
 
 
@@ -124,19 +131,19 @@ _codec: BlockCodec
 
 def _send(models: "SimpleQueue[bytes]", model: bytes, times: int) -> None:
     for _ in range(times):
-        models.put(model)  # for ever, if a process dies before it reads: hence a daemon
+        models.put(model)  # waits for ever if a process dies before it reads: so the thread is a daemon
 
 
 def _start(header: Header, models: "SimpleQueue[bytes]", backend: str) -> None:
     global _codec
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends its workers
     Alone().__enter__()
     Thread(target=_end_with_parent, daemon=True).start()
     _codec = BlockCodec.of(header, load_frozen(models.get(), backend))
 
 
 def _end_with_parent() -> None:
-    # A parent that was killed can end nobody, and its workers would wait for it for ever.
+    # A killed parent cannot end its workers, which would wait for it for ever.
     parent = parent_process()
     assert parent is not None
     parent.join()
@@ -153,8 +160,9 @@ def _decode(payload: bytes) -> NDArray[Any]:
 
 @contextmanager
 def _single_threaded() -> Iterator[None]:
-    # Workers share the cores by blocks. Their threads read this when they are loaded, so it must be set as they start.
-    # They inherit the blocked signal as well: Ctrl-C would find them before `_start` tells them to leave it alone.
+    # Workers share the cores by blocks, so each needs one thread. BLAS reads these variables when it is loaded, so they
+    # must be set when a worker starts. Workers also inherit the blocked signal. Otherwise Ctrl-C could reach them
+    # before `_start` makes them ignore it.
     names = [n for n in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS") if n not in os.environ]
     os.environ.update(dict.fromkeys(names, "1"))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

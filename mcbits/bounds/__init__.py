@@ -1,1 +1,1 @@
-"""Lower bounds on log p(x), one per file; each is the ideal rate of a coder and an objective for training."""
+"""Each file has one lower bound on log p(x). Its negative is the ideal rate of a coder and a loss for training."""

@@ -1,6 +1,6 @@
 """A bound maps a model and a batch x (B, ...) to one differentiable number of nats per image, (B,).
 
-Tensor methods only: this package imports no torch.
+It uses only the methods of tensors, so this package does not import torch.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Bound:
-    """Draws log w_1..log w_N and reduces them; a bound of this form only writes `reduce`.
+    """A lower bound on log p(x) that draws log w_1..log w_N and reduces them to one number.
 
-    name: what `--bound` calls it; aliases: other names for it; coupled: whether the particles share one
-    uniform.
+    A bound of this form only needs `reduce`; any other bound overrides `__call__`.
+    name: its name for `--bound`. aliases: other names for it. coupled: whether the particles share one uniform draw.
     """
 
     name: str
@@ -27,13 +27,16 @@ class Bound:
 
     @classmethod
     def of(cls, coder: Coder) -> Self:
-        """The bound that this coder's ideal rate is minus of: one with options besides N takes them from the coder."""
+        """Return the bound whose negative is the ideal rate of `coder`.
+
+        A bound that has options besides N overrides this and takes them from the coder.
+        """
         return cls()
 
     def __call__(self, model: Model, x: Tensor, num_particles: int) -> Tensor:
-        """The bound's estimate in nats, (B,), for x float (B, prod(shape))."""
+        """Return the bound's estimate in nats, (B,), for x float (B, prod(shape))."""
         return self.reduce(model.log_weights(x, num_particles, coupled=self.coupled))
 
     def reduce(self, log_w: Tensor) -> Tensor:
-        """(B, N) log weights -> (B,), nats."""
+        """Return the bound (B,) from the log weights (B, N), all in nats."""
         raise NotImplementedError

@@ -1,10 +1,10 @@
-"""Coupled IWAE: the IWAE with particles that one shared uniform drives, each still distributed as q."""
+"""Coupled IWAE is the IWAE whose particles come from one shared uniform draw; each alone is still a draw from q."""
 
 from mcbits.bounds.iwae import IWAE
 
 
 class CoupledIWAE(IWAE):
-    """The ideal rate of BB-CIS (Ruan et al. 2021), which needs the initial bits of one particle only."""
+    """The coupled IWAE bound; its negative is the ideal rate of BB-CIS (Ruan et al. 2021, section 3.4)."""
 
     name = "ciwae"
     coupled = True

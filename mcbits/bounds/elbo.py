@@ -1,4 +1,4 @@
-"""ELBO: E_q[log w], the ideal rate of bits-back coding; N particles only average away its noise."""
+"""The ELBO is E_q[log w]; more particles only reduce the noise of its estimate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class ELBO(Bound):
-    """Evidence lower bound (Kingma & Welling 2014).
+    """The evidence lower bound (Kingma & Welling 2014); its negative is the ideal rate of bits-back coding.
 
     >>> import numpy as np
     >>> ELBO().reduce(np.array([[0.5, 1.5]]))  # one image, log weights of two particles

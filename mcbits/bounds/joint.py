@@ -1,4 +1,4 @@
-"""Joint: E_q[log p(x, z)], what a coder pays that sends z and gets no bits back."""
+"""The joint bound is E_q[log p(x, z)]: minus the cost of sending z and x without getting bits back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 class Joint(Bound):
-    """Expected joint log-likelihood under q, the ideal rate of StochasticCoder; the mean over N particles."""
+    """The expected joint log-likelihood under q, estimated by the mean over N particles.
+
+    Its negative is the ideal rate of StochasticCoder.
+    """
 
     name = "joint"
 

@@ -1,4 +1,4 @@
-"""Only here is printed; an error leaves as one line and an exit code; commands import what they need."""
+"""Only this package prints; an error becomes one line and an exit code; each command imports only what it needs."""
 
 from __future__ import annotations
 
@@ -27,10 +27,13 @@ COMMANDS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line (default: this process's) and exit: 0, 1 or 2 on error, 130 on Ctrl-C, 143 on SIGTERM."""
+    """Run the command line and exit: 0, 1 or 2 on error, 130 on Ctrl-C, 143 on SIGTERM.
+
+    arguments: by default those of this process.
+    """
     args = list(sys.argv[1:] if arguments is None else arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is: names may hold what no terminal shows
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does: a name may hold unprintable characters
     try:
         with _terminable():
             sys.exit(_run(args))
@@ -39,19 +42,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except Exception as error:
         if "--debug" in args:
             traceback.print_exc()
-        if line := _line(error):  # empty where typer has printed the help instead
+        if line := _line(error):  # empty if typer has printed the help instead
             print(f"mcbits: error: {line}", file=sys.stderr)
         sys.exit(getattr(error, "exit_code", 1))
 
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM unwind the stack within the block, so that what is half-written is removed."""
+    """Make SIGTERM raise SystemExit within the block, so that half-written files are removed."""
 
     def terminate(number: int, _: object) -> NoReturn:
         raise SystemExit(128 + number)
 
-    if threading.current_thread() is not threading.main_thread():  # no other may set handlers
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield
         return
     before = signal.signal(signal.SIGTERM, terminate)
@@ -92,8 +95,8 @@ def _options(
 
 
 def _line(error: Exception) -> str:
-    """What is wrong, in one line, whatever was raised."""
-    if hasattr(error, "format_message"):  # every error of typer's parser, whose classes typer does not export
+    """Return one line that says what is wrong, for any exception."""
+    if hasattr(error, "format_message"):  # an error of typer's parser; typer does not export these classes
         text = error.format_message()
     elif isinstance(error, McbitsError):
         text = str(error)
@@ -107,6 +110,6 @@ def _line(error: Exception) -> str:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    # torch raises RuntimeErrors: a class of its own for devices, and for the CPU this text alone.
+    # torch raises OutOfMemoryError on a device, but on the CPU a plain RuntimeError with this text.
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))

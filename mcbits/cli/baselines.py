@@ -1,4 +1,4 @@
-"""`mcbits baselines` shows what general-purpose and image compressors make of the images that mcbits would code."""
+"""`mcbits baselines` measures general-purpose and image compressors on the images that mcbits would code."""
 
 from dataclasses import asdict
 from typing import Annotated, Any

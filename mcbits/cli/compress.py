@@ -1,4 +1,4 @@
-"""`mcbits compress` stores exactly what it is handed, or refuses: grey becomes binary only on request."""
+"""`mcbits compress` stores exactly the images that it is given, or refuses; grey becomes binary only on request."""
 
 from pathlib import Path
 from typing import Annotated
@@ -53,9 +53,9 @@ def compress(
     checked = CompressConfig.load(config, overrides)
     path = model or checked.train_config
     if path is None or (input is None and checked.train_config is None):
-        raise UsageError("say INPUT -o OUT.mcb --model RUN, or --train_config RUN/train_config.yml for test images")
+        raise UsageError("give INPUT -o OUT.mcb --model RUN, or --train_config RUN/train_config.yml for test images")
     if input is not None and output is None:
-        raise UsageError("there is no file to write: say -o OUT.mcb")
+        raise UsageError("there is no file to write: give -o OUT.mcb")
     if output is not None:
         check_target(output)
         replacing.check(output)
@@ -105,12 +105,12 @@ def _own_images(
     if sequences or images.max(initial=0) < num_symbols:
         return images
     if num_symbols > 2:
-        raise DataError(f"{path}: values up to {images.max()}, but the model describes 0..{num_symbols - 1}")
-    # A config file's `binarize` is about a dataset: to change the user's own pixels takes their own word.
+        raise DataError(f"{path}: values up to {images.max()}, but the model codes 0..{num_symbols - 1}")
+    # `binarize` in a config file is about a dataset. The user's own pixels change only if the command line says so.
     if not ("binarize" in overrides and config.binarize):
         raise DataError(f"{path} is grey and the model binary: --binarize stores a binarised copy instead of it")
     registry().hook.mcbits_notice(
-        message=f"what is stored is {path} binarised with seed {config.seed}; its grey values are not"
+        message=f"{path} is stored binarised with seed {config.seed}; its grey values are not stored"
     )
     return binarize(images, 255, config.seed)
 

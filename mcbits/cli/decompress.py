@@ -1,4 +1,4 @@
-"""`mcbits decompress` writes the exact images or nothing."""
+"""`mcbits decompress` writes exactly the images that were compressed, or nothing."""
 
 import time
 from pathlib import Path
@@ -37,7 +37,7 @@ def decompress(
     from mcbits.images.formats import image_format
 
     limit = _bytes(max_size)
-    # A target that cannot be written is refused before the work, not after it.
+    # Refuse a target that cannot be written before the work, not after it.
     check_target(output, folder=image_format(output) == "png")
     Replacing(force=False, never=True).check(Path(output))
     with progress(flags.quiet):

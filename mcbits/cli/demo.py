@@ -1,4 +1,4 @@
-"""`mcbits demo` claims only what it just measured: every row was restored by another process and compared."""
+"""`mcbits demo` shows only what it just measured: another process restored the images of each row of a coder."""
 
 from __future__ import annotations
 
@@ -61,7 +61,10 @@ def demo(flags: Flags) -> None:
 
 
 def _code(config: CompressConfig) -> dict[str, Any]:
-    """Compress with one coder, restore in a process that has only the file and the model, compare."""
+    """Compress with one coder, restore in a process that has only the file and the model, and compare.
+
+    Return the figures of a row of the table. Raises DataError if the images do not come back.
+    """
     from mcbits import load_model
     from mcbits.archive.jobs import compress_file
 

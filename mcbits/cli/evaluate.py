@@ -1,4 +1,4 @@
-"""`mcbits evaluate` gives the rate that no coder of this model and bound can beat on average."""
+"""`mcbits evaluate` estimates the ideal rate of a coder: the negative of its bound, under the float network."""
 
 from mcbits.cli.flags import ConfigFile, Flags, with_flags
 from mcbits.cli.options import config_options
@@ -21,7 +21,7 @@ def evaluate(
     """Estimate the ideal bitrate of a coder on test images, without coding."""
     checked = EvaluateConfig.load(config, overrides)
     if checked.train_config is None:
-        raise UsageError("there is no model: say --train_config RUN/train_config.yml")
+        raise UsageError("there is no model: give --train_config RUN/train_config.yml")
     coder = checked.options.coder
     images = test_images(checked)
 

@@ -1,4 +1,4 @@
-"""The options that mean the same in every command, and how a command gets them."""
+"""Some options mean the same in every command; here a command gets them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ Model = Annotated[Path | None, typer.Option("--model", help="The model, unless t
 Command = Callable[..., Any]
 
 BOOLEAN = "true|false"
-"""What help shows for the value of an option that is true or false."""
+"""The text that help shows for the value of a boolean option."""
 
 
 @dataclass(frozen=True)
 class Flags:
-    """What every command takes: whether to print one JSON document, and to show no progress and no notices."""
+    """The flags of every command.
+
+    json: print one JSON document. quiet: show no progress and no notices.
+    """
 
     json: bool
     quiet: bool
@@ -71,11 +74,11 @@ def with_replacing(command: Command) -> Command:
 
 
 def with_flags(command: Command) -> Command:
-    """Give a command --json, --quiet and --debug, which become its argument `flags`."""
+    """Give a command --json, --quiet and --debug. The first two become its argument `flags`."""
     flags = {
         "json": "Print one JSON document.",
         "quiet": "No progress and no notices.",
-        "debug": "Show the traceback of an error.",  # main looks for it, since an error may come before any command
+        "debug": "Show the traceback of an error.",  # `main` reads it, since an error may come before any command runs
     }
     parameters = [
         inspect.Parameter(
@@ -90,7 +93,7 @@ def with_flags(command: Command) -> Command:
 
 
 class OptionalBooleans(TyperCommand):
-    """A command of typer whose booleans may be followed by true or false, and by themselves mean true."""
+    """A command of typer whose boolean options take true or false; without a value they mean true."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         booleans = {
@@ -105,14 +108,14 @@ class OptionalBooleans(TyperCommand):
 
 
 def spelt(name: str) -> str:
-    """Return the name of an option as it is declared: `-` and `_` are the same."""
+    """Return the name of an option as it is declared, since users may write `-` for `_`."""
     return name.replace("-", "_")
 
 
 def expanded(
     command: Command, name: str, parameters: list[inspect.Parameter], build: Callable[[dict[str, Any]], Any]
 ) -> Command:
-    """The command whose argument `name` is built from other parameters, which it then has in its place."""
+    """Return the command with `parameters` in place of its argument `name`. `build` makes the argument from them."""
 
     def wrapper(**given: Any) -> Any:
         taken = {parameter.name: given.pop(parameter.name) for parameter in parameters}

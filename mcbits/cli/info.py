@@ -1,4 +1,4 @@
-"""`mcbits info` reads a header and decodes nothing."""
+"""`mcbits info` reads the header, checks all checksums and decodes nothing."""
 
 from mcbits.cli.flags import File, Flags, with_flags
 from mcbits.cli.output import printable, show

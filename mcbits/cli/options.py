@@ -1,4 +1,4 @@
-"""An option is a field of a config or of a coder: declared, explained and checked there and nowhere else."""
+"""An option is a field of a config or of a coder, and is declared, explained and checked only there."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mcbits.plugins.registry import registry
 
 
 def config_options(cls: type[BaseModel]) -> Callable[[Command], Command]:
-    """Give a command every option of a config class; those that were given become its argument `overrides`.
+    """Give a command every option of a config class. Those that the user sets become its argument `overrides`.
 
     Values stay text, since the config checks and converts them.
     """

@@ -1,4 +1,4 @@
-"""A result goes to stdout once, as text for people or as one JSON document."""
+"""A result goes to stdout once, either as text for people or as one JSON document."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ if TYPE_CHECKING:
 
 
 def as_json(document: dict[str, Any]) -> str:
-    """JSON text; numpy values become numbers and lists, paths become text."""
+    """Return JSON text; numpy values become numbers and lists, paths become text."""
     return json.dumps(document, default=_plain, indent=2)
 
 
 def show(document: dict[str, Any], text: str, json: bool) -> None:
-    """Print `text`, or the document as JSON."""
+    """Print `text`, or with `json` the document as JSON."""
     print(as_json(document) if json else text)
 
 
 def print_table(table: Table) -> None:
-    """Print a table as wide as it needs, terminal or not, since a figure that is cut off is worth nothing."""
+    """Print a table as wide as it needs, even beyond the terminal, so that no figure is cut off."""
     from rich.console import Console
 
     width = Console(width=1000).measure(table).maximum
@@ -28,7 +28,7 @@ def print_table(table: Table) -> None:
 
 
 def printable(text: str) -> str:
-    """`text` with what would steer a terminal, or cannot be printed at all, escaped as `repr` does."""
+    """Return `text` with control characters and everything else that cannot be printed escaped as `repr` does."""
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 

@@ -1,4 +1,4 @@
-"""`mcbits plugins` lists what can be named in an option, where it comes from, and what failed."""
+"""`mcbits plugins` lists the names that options accept, the plugin of each, and the plugins that failed."""
 
 from dataclasses import asdict
 

@@ -1,4 +1,4 @@
-"""Progress is a plugin that listens and writes to stderr only: bars on a terminal, plain lines elsewhere."""
+"""Progress is a plugin that listens to jobs and writes only to stderr: bars on a terminal, else plain lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mcbits.plugins.registry import registry
 
 @contextmanager
 def progress(quiet: bool) -> Iterator[None]:
-    """Show what jobs report during a `with` block; nothing at all when `quiet`."""
+    """Show the progress of jobs and notices during a `with` block, or nothing if `quiet`."""
     if quiet:
         yield
         return
@@ -26,7 +26,7 @@ def progress(quiet: bool) -> Iterator[None]:
 
 
 class Lines:
-    """At most one line in ten seconds, and one at the end of a job."""
+    """A listener that prints at most one line in ten seconds, and one at the end of a job."""
 
     def __init__(self) -> None:
         self._totals: dict[str, int] = {}
@@ -57,7 +57,7 @@ class Lines:
 
 
 class Bars:
-    """One bar for each job, with its metrics and the time left."""
+    """A listener that shows one bar for each job, with its metrics and the time left."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -91,7 +91,7 @@ class Bars:
 
     @hookimpl
     def mcbits_advanced(self, job: str, done: int, metrics: dict[str, float]) -> None:
-        if job not in self._bars:  # a decoder learns how many images there are at the end of the file
+        if job not in self._bars:  # a decoder finds the number of images only at the end of the file
             self.mcbits_started(job, None)
         self._progress.update(self._bars[job], completed=done, metrics=_format(metrics))
 

@@ -1,4 +1,4 @@
-"""`mcbits report` writes one page about a run or the results of a reproduction, and says what it could not show."""
+"""`mcbits report` writes one page about a run or the results of `mcbits reproduce`, and says what it cannot show."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`mcbits reproduce` puts what it measures beside what was published, and names what it cannot measure."""
+"""`mcbits reproduce` shows measured figures beside the published ones, and names what it cannot measure."""
 
 from __future__ import annotations
 
@@ -86,7 +86,6 @@ def _print_table(title: str, cells: list[Cell]) -> None:
         table.add_row(cell.label, f"{cell.train} to {cell.test}", *_figures(cell, messages))
         if (following.train, following.test) != (cell.train, cell.test):
             table.add_section()
-    # Where there is no room the terminal wraps, since a figure that is cut off is worth nothing.
     print_table(table)
     for cell in cells:
         if cell.skipped:

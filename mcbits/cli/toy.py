@@ -1,4 +1,4 @@
-"""`mcbits toy` holds coders against the exact ideals of models known exactly; whatever it shows was decoded again."""
+"""`mcbits toy` compares coders with the exact ideal rates of toy models; every message was decoded again."""
 
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
@@ -90,11 +90,11 @@ def _coders(names: str, num_particles: str, options: list[str]) -> list[Any]:
         try:
             own = {key: TypeAdapter(known[key].type).validate_python(given[key]) for key in given if key in known}
         except ValidationError as error:
-            raise UsageError(f"option: {error.errors()[0]['input']!r} is no value of that option") from None
+            raise UsageError(f"option: {error.errors()[0]['input']!r} is not a value of that option") from None
         counts = [{"num_particles": n} for n in particles] if "num_particles" in known else [{}]
         found += [make_coder(cls.short, own | count) for count in counts]
     if strange := [key for key in given if not any(key in coder_options(cls) for cls in classes)]:
-        raise UsageError(f"none of {names} has an option {strange[0]}")
+        raise UsageError(f"none of {names} has an option {strange[0]}: leave it out")
     return found
 
 

@@ -1,4 +1,4 @@
-"""`mcbits train` makes a run directory, or goes on with the one it finds."""
+"""`mcbits train` makes a run directory, or continues the run in an existing one."""
 
 from mcbits.cli.flags import ConfigFile, Flags, with_flags
 from mcbits.cli.options import config_options, tell_without_effect

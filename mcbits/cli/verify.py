@@ -1,4 +1,4 @@
-"""`mcbits verify` decodes everything and keeps nothing."""
+"""`mcbits verify` checks everything, decodes if it has the model, and writes nothing."""
 
 from mcbits.cli.flags import File, Flags, Model, with_flags
 from mcbits.cli.output import show

@@ -1,1 +1,1 @@
-"""One file per coder, named after it; each codes one symbol x a lane and leaves order, lanes and blocks to others."""
+"""Each coder has a file named after it. It codes one x in each lane; order, lanes and blocks belong to the archive."""

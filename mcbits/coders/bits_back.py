@@ -1,5 +1,4 @@
-"""Bits-back coding, BB-ELBO: the latents are popped from the message itself, so the decoder can give those bits
-back."""
+"""Bits-back coding, BB-ELBO, pops the latents from the message itself, so the decoder gets those bits back."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,8 +13,10 @@ from mcbits.latents.base import LatentModel
 
 @dataclass(frozen=True)
 class BitsBackCoder(Coder):
-    """-log2 p(x, z) + log2 q(z|x) bits, the negative ELBO on average (Townsend et al. 2019; Ruan et al. 2021, section
-    2)."""
+    """A coder that uses -log2 p(x, z) + log2 q(z|x) bits for an x: on average, the negative ELBO.
+
+    Source: Townsend et al. 2019; Ruan et al. 2021, section 2.
+    """
 
     name: ClassVar[str] = "BitsBackCoder"
     short: ClassVar[str] = "bb-elbo"

@@ -1,5 +1,4 @@
-"""Coupled importance-sampling bits-back, BB-CIS: N latents from one uniform draw, so that only one need be paid for
-at first."""
+"""Coupled importance-sampling bits-back, BB-CIS, makes N latents from one uniform draw: initial bits for one latent."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,11 +16,13 @@ from mcbits.latents.base import LatentModel
 
 @dataclass(frozen=True)
 class CISBitsBackCoder(Coder):
-    """As BB-IS with z_i = F^-1(T_i(u)), F the cdf of q(z|x) at precision r, u uniform on [0, 2^r)^D and T_i(u) = u +
-    s_i modulo 2^r (Ruan et al. 2021, section 3.4). Only u is popped: r D initial bits whatever N is.
+    """A coder like BB-IS whose particles are z_i = F^-1(T_i(u)) with T_i(u) = u + s_i modulo 2^r.
 
-    Given z_j, u_j is uniform within its bucket [F(z_j), F(z_j) + f): coding it there returns all but -log2 q(z_j|x)
-    bits.
+    F is the cdf of q(z|x) at precision r, D is the number of dimensions of z, and u is uniform on [0, 2^r)^D.
+    Only u is popped, so there are r D initial bits for every N.
+    Given z_j, u_j is uniform within its bucket [F(z_j), F(z_j) + f). Coding u_j in the bucket returns all bits but
+    -log2 q(z_j|x).
+    Source: Ruan et al. 2021, section 3.4.
     """
 
     name: ClassVar[str] = "CISBitsBackCoder"
@@ -36,7 +37,7 @@ class CISBitsBackCoder(Coder):
         N, lane = self.num_particles, np.arange(len(x))
         q = model.posterior(x)
         s = quantile_shifts(N, q)
-        # Modulo 2^r, of negative integers too.
+        # The mask is modulo 2^r, for negative integers too.
         u = (uniform(1 << q.precision, q.shape, q.precision).pop(stack)[:, None] + s) & ((1 << q.precision) - 1)
         z = q.expand(N).inverse(u)
         p = model.joint(z)

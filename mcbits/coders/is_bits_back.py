@@ -1,4 +1,4 @@
-"""Importance-sampling bits-back, BB-IS: N latents from q, one of them chosen in proportion to its importance weight."""
+"""Importance-sampling bits-back, BB-IS, pops N latents from q and chooses one of them by its importance weight."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,11 +15,11 @@ from mcbits.latents.base import LatentModel
 
 @dataclass(frozen=True)
 class ISBitsBackCoder(Coder):
-    """-log2 (1/N) sum_i w_i bits with w_i = p(x, z_i) / q(z_i|x), the negative IWAE bound on average (Ruan et al.
-    2021, section 3.1).
+    """A coder that uses -log2 (1/N) sum_i w_i bits for an x, with w_i = p(x, z_i) / q(z_i|x).
 
-    The weights come from the codelengths of the discretised distributions, so encoder and decoder agree on them
-    exactly.
+    On average this is the negative IWAE bound. The weights come from the codelengths of the discretised
+    distributions, so encoder and decoder compute exactly the same weights.
+    Source: Ruan et al. 2021, section 3.1.
 
     >>> from mcbits.studies.toy import mixture
     >>> model, stack, coder = mixture(), Stack(), ISBitsBackCoder(num_particles=4)
@@ -68,7 +68,7 @@ class ISBitsBackCoder(Coder):
 
 
 def swap_with_last(z: NDArray[np.int32], j: NDArray[np.integer]) -> None:
-    """Exchange, in z (lanes, N, dims), particle j (lanes,) of each lane and the last one; twice is the identity."""
+    """Exchange, in z (lanes, N, dims), particle j (lanes,) of each lane with the last one. Twice is the identity."""
     lane = np.arange(len(z))
     z_j = z[lane, j]
     z[lane, j] = z[:, -1]

@@ -1,4 +1,4 @@
-"""Pays for the latents in full, at the posterior's median: no initial bits, no bits back."""
+"""The simple coder sends the median of the posterior and pays for it in full: no initial bits and no bits back."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,14 +14,14 @@ from mcbits.latents.base import LatentModel
 
 @dataclass(frozen=True)
 class SimpleCoder(Coder):
-    """-log2 p(x, z) bits with z the median bucket of q(z|x)."""
+    """A coder that uses -log2 p(x, z) bits for an x, where z is the median bucket of q(z|x)."""
 
     name: ClassVar[str] = "SimpleCoder"
     short: ClassVar[str] = "simple"
     bound: ClassVar[str] = "joint"
 
     def choose(self, q: Distribution, stack: Stack) -> NDArray[np.signedinteger]:
-        """The z (lanes, dims) to send, which the decoder need not find again."""
+        """Return the z (lanes, dims) to send. The decoder pops it, so it need not repeat the choice."""
         return q.inverse(np.full(q.shape, 1 << q.precision - 1))
 
     def encode(self, stack: Stack, x: NDArray[np.int32], model: LatentModel) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Pays for the latents in full, at a sample of the posterior: bits-back coding without getting the bits back."""
+"""The stochastic coder sends a sample of the posterior and pays for it in full: it gets no bits back."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,7 +13,7 @@ from mcbits.distributions import Distribution
 
 @dataclass(frozen=True)
 class StochasticCoder(SimpleCoder):
-    """-log2 p(x, z) bits with z ~ q(z|x), drawn from noise that the decoder need not know."""
+    """A coder that uses -log2 p(x, z) bits for an x, with z ~ q(z|x) from noise that the decoder need not know."""
 
     name: ClassVar[str] = "StochasticCoder"
     short: ClassVar[str] = "stochastic"

@@ -1,4 +1,4 @@
-"""A dataset is one fixed division into training and test images, found on disk or downloaded and checked."""
+"""A dataset is one fixed division into training and test images, read from disk or downloaded and checked."""
 
 from mcbits.datasets.base import Dataset, DatasetLoader
 from mcbits.datasets.binarize import binarize

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Dataset:
-    """Grey images `train` (n, *shape) and `test` (m, *shape): uint8, upright, values 0..`levels` (white).
+    """A dataset of grey images: `train` (n, *shape) and `test` (m, *shape), uint8, upright, values 0..`levels` (white).
 
-    Or sequences of one `shape` (frames, *dims of a frame), padded as in `mcbits.latents.sequences`. Training keeps
-    the weights that are best on `valid`, or on `test` where the dataset has no such part.
+    It may also hold sequences of one `shape` (frames, *dims of a frame), padded as in `mcbits.latents.sequences`.
+    Training keeps the weights that are best on `valid`, or on `test` if there is no `valid`.
     """
 
     train: NDArray[np.uint8]
@@ -23,16 +23,16 @@ class Dataset:
 
 
 class DatasetLoader(Protocol):
-    """What a dataset class offers, built in or from a plugin."""
+    """A dataset class, built in or from a plugin."""
 
     name: ClassVar[str]
     splits: ClassVar[tuple[str, ...]]
-    """The values `split` may have; empty where there is nothing to choose, and `split` is then ignored."""
+    """The values that `split` may have. Empty if there is only one; then `split` is ignored."""
 
     @staticmethod
     def load(datadir: str | PathLike[str], split: str, download: bool = True) -> Dataset:
-        """Read the dataset from `datadir`, or download it there.
+        """Read the dataset from `datadir` and return it. Download it to `datadir` first if it is not there.
 
-        Raises UsageError for an unknown split, DataError when the files are missing, unreadable or damaged.
+        Raises UsageError for an unknown split, DataError if the files are missing, unreadable or damaged.
         """
         ...

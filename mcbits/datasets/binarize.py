@@ -1,26 +1,26 @@
-"""Binarisation is a function of (images, levels, seed) in integers: the same bits on every machine."""
+"""Binarisation is a function of images, levels and seed in integers, so it gives the same bits on every machine."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mcbits.errors import DataError
 
-_CHUNK = 1 << 20  # even, so that the words drawn, and with them the bits, do not depend on it
+_CHUNK = 1 << 20  # even, so that the drawn words, and so the bits, do not depend on it
 
 
 def binarize(images: NDArray[np.uint8], levels: int, seed: int) -> NDArray[np.uint8]:
-    """Draw x ~ Bernoulli(grey / levels) for every pixel (Salakhutdinov & Murray 2008; Burda et al. 2016).
+    """Draw x ~ Bernoulli(grey / levels) for each pixel (Salakhutdinov & Murray 2008; Burda et al. 2016).
 
-    `images` is uint8 of any shape with values 0..levels; the result is uint8 0/1 of that shape. Probabilities
-    are exact to 2^-32; black stays 0 and white stays 1. Raises DataError where a value exceeds `levels`.
+    `images` is uint8 of any shape with values 0..levels. The result is uint8 0/1 of that shape. Probabilities are
+    exact to 2^-32. Black stays 0 and white stays 1. Raises DataError if a value is above `levels`.
 
     >>> binarize(np.array([[0, 4, 8, 12, 16]], np.uint8), levels=16, seed=0)
     array([[0, 0, 0, 1, 1]], dtype=uint8)
     """
     if images.max(initial=0) > levels:
         raise DataError(f"images hold the value {images.max()}, above white ({levels}): correct `levels`")
-    # x = 1 exactly for the u < 2^32 grey / levels among the 2^32 values of u. Raw words, since numpy promises
-    # their stream for good, unlike that of Generator.integers.
+    # x = 1 if u < 2^32 grey / levels, for u among 2^32 values. u comes from raw words: numpy guarantees that these
+    # never change, but not so for Generator.integers.
     threshold = np.array([-(-(grey << 32) // levels) for grey in range(levels + 1)], np.uint64)
     words = np.random.PCG64(seed)
     grey = images.reshape(-1)

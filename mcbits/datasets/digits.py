@@ -1,4 +1,4 @@
-"""The digits bundled with scikit-learn, always in one order and one division: no download, no choice."""
+"""The dataset digits comes with scikit-learn: no download, one fixed order and one fixed division."""
 
 from os import PathLike
 from typing import ClassVar
@@ -13,10 +13,9 @@ _SEED = 42
 
 
 class Digits:
-    """Handwritten digits, grey 8 x 8: 1,437 to train on and 360 to test on.
+    """A dataset of handwritten digits, grey 8 x 8: 1,437 for training and 360 for testing.
 
-    Source: Alpaydin & Kaynak 1998, "Optical Recognition of Handwritten Digits", UCI repository (its test
-    part).
+    Source: Alpaydin & Kaynak 1998, "Optical Recognition of Handwritten Digits", UCI repository (its test part).
     """
 
     name: ClassVar[str] = "digits"
@@ -24,16 +23,16 @@ class Digits:
 
     @staticmethod
     def load(datadir: str | PathLike[str] = "", split: str = "", download: bool = True) -> Dataset:
-        """Both parts as uint8 (n, 8, 8), levels 16; the arguments change nothing.
+        """Return both parts as uint8 (n, 8, 8), levels 16. The arguments have no effect.
 
-        Raises DataError where scikit-learn is not installed.
+        Raises DataError if scikit-learn is not installed.
         """
         try:
             from sklearn.datasets import load_digits
         except ImportError as error:
             raise DataError('the digits come with scikit-learn: pip install "mcbits[demo]"') from error
         images = load_digits().images.astype(np.uint8)
-        # A sort by raw words, which numpy keeps for good, unlike Generator.permutation.
+        # Sort by raw words: numpy guarantees that these never change, but not so for Generator.permutation.
         order = np.argsort(np.random.PCG64(_SEED).random_raw(len(images)), kind="stable")
         train, test = np.split(images[order], [-_NUM_TEST])
         return Dataset(train, test, levels=16)

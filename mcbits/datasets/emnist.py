@@ -1,4 +1,4 @@
-"""EMNIST comes upright: the official files store every image transposed, and this loader undoes that once.
+"""EMNIST is returned upright: the official files store each image transposed, and this loader transposes it back.
 
 Source: Cohen, Afshar, Tapson & van Schaik 2017, "EMNIST: an extension of MNIST to handwritten letters".
 """
@@ -23,18 +23,18 @@ _FOLDERS = ("", "emnist", "emnist/raw", "emnist/gzip", "emnist/raw/gzip", "raw",
 
 
 class EMNIST:
-    """Handwritten digits (split "mnist") or letters (split "letters"), grey 28 x 28."""
+    """A dataset of handwritten digits (split "mnist") or letters (split "letters"), grey 28 x 28."""
 
     name: ClassVar[str] = "EMNIST"
     splits: ClassVar[tuple[str, ...]] = ("mnist", "letters")
 
     @staticmethod
     def load(datadir: str | PathLike[str], split: str, download: bool = True) -> Dataset:
-        """Read a split from `datadir`, after downloading the official archive there (0.5 GB) where need be.
+        """Read a split from `datadir` and return it. Download the official archive (0.5 GB) first if it is missing.
 
-        Both parts are uint8 (n, 28, 28) with levels 255; officially 60,000 and 10,000 digits, or 124,800
-        and 20,800 letters, in the order of the files (letters are sorted by class). Raises UsageError
-        for an unknown split, DataError when the files are missing or damaged.
+        Both parts are uint8 (n, 28, 28) with levels 255, in the order of the files (letters are sorted by class). The
+        official files have 60,000 and 10,000 digits, or 124,800 and 20,800 letters.
+        Raises UsageError for an unknown split, DataError if the files are missing or damaged.
         """
         if split not in EMNIST.splits:
             raise UsageError(f"EMNIST has no split {split!r}: choose one of {', '.join(EMNIST.splits)}")
@@ -64,7 +64,7 @@ def _upright(stored: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _download(folder: Path, names: list[str]) -> None:
     archive = fetch(_URL, _MD5, folder, _wanted(folder, names))
-    # All splits at once, since the archive is removed: it is twenty times their size.
+    # Unpack all splits, since the archive is then removed: it is twenty times their size.
     with zipfile.ZipFile(archive) as files:
         for split in EMNIST.splits:
             for part in ("train", "test"):

@@ -1,4 +1,4 @@
-"""The official files of a dataset are found in any usual layout, or fetched and checked against their MD5."""
+"""The official files of a dataset are found in any usual folder layout, or downloaded and checked by their MD5."""
 
 import sys
 from collections.abc import Sequence
@@ -15,9 +15,10 @@ from mcbits.images.idx import read_idx
 
 
 def find(datadir: str | PathLike[str], folders: Sequence[str], name: str) -> Path | None:
-    """The file `name`, plain or .gz, in the first of `folders` (relative to `datadir`) that holds it.
+    """Return the file `name`, plain or .gz, in the first of `folders` (relative to `datadir`) that has it, else None.
 
-    Case does not matter, and "train-images.idx3-ubyte" is the same name as "train-images-idx3-ubyte".
+    Case does not matter, and "train-images.idx3-ubyte" counts as "train-images-idx3-ubyte". Raises DataError if a
+    folder cannot be read.
     """
     for folder in folders:
         places = [Path(datadir)]
@@ -30,7 +31,7 @@ def find(datadir: str | PathLike[str], folders: Sequence[str], name: str) -> Pat
 
 
 def read_square(path: Path) -> NDArray[np.uint8]:
-    """The (n, 28, 28) images of an IDX file; DataError when it holds anything else."""
+    """Return the images (n, 28, 28), uint8, of an IDX file. Raises DataError if it holds anything else."""
     images = read_idx(path)
     if images.ndim != 3 or images.shape[1:] != (28, 28) or not len(images):
         raise DataError(f"{path} holds shape {images.shape}, not images of 28 x 28: fetch it again")
@@ -38,9 +39,10 @@ def read_square(path: Path) -> NDArray[np.uint8]:
 
 
 def fetch(url: str, md5: str, folder: Path, wanted: str) -> Path:
-    """Download `url` into `folder`, checking its MD5; a bar shows on stderr where that is a terminal.
+    """Download `url` into `folder`, check its MD5 and return its path. Show a bar on stderr if that is a terminal.
 
-    `wanted` tells the user, should the download fail, which files to put where. Raises DataError then.
+    wanted: the error text if the download fails; it says which files the user must put where.
+    Raises DataError if the download fails or the MD5 is wrong.
     """
     import pooch
 
@@ -50,14 +52,14 @@ def fetch(url: str, md5: str, folder: Path, wanted: str) -> Path:
     downloader = pooch.HTTPDownloader(progressbar=progress or False)
     try:
         return Path(pooch.retrieve(url, f"md5:{md5}", url.rpartition("/")[2], folder, downloader=downloader))
-    except OSError as error:  # the network's errors are of this kind too
+    except OSError as error:  # network errors are OSErrors too
         reason = error.strerror or type(error).__name__
         raise DataError(f"{wanted} (downloading {url} failed: {reason})") from error
     except ValueError as error:
         raise DataError(f"{wanted} (what {url} sent has the wrong checksum)") from error
     finally:
         for each in made:
-            with suppress(OSError):  # it holds what was downloaded
+            with suppress(OSError):  # a folder with the downloaded file is not empty, so it stays
                 each.rmdir()
         if progress:
             progress.close()
@@ -73,7 +75,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 class _Bar:
-    """What pooch drives: it sets `total`, calls `update` with bytes, and fills up by `reset` and `update`."""
+    """A progress bar for pooch, which sets `total`, calls `update` with bytes, and at the end `reset` and `update`."""
 
     def __init__(self, name: str) -> None:
         from rich.console import Console

@@ -1,4 +1,4 @@
-"""MNIST is stored upright already, and its files are never those of EMNIST's split "mnist".
+"""MNIST is stored upright. Its files are not those of EMNIST's split "mnist".
 
 Source: LeCun, Cortes & Burges, "The MNIST database of handwritten digits".
 """
@@ -20,17 +20,17 @@ _FOLDERS = ("", "mnist", "mnist/raw", "raw")
 
 
 class MNIST:
-    """Handwritten digits, grey 28 x 28."""
+    """A dataset of handwritten digits, grey 28 x 28."""
 
     name: ClassVar[str] = "MNIST"
     splits: ClassVar[tuple[str, ...]] = ()
 
     @staticmethod
     def load(datadir: str | PathLike[str], split: str = "", download: bool = True) -> Dataset:
-        """Read MNIST from `datadir`, after downloading its two image files there where need be.
+        """Read MNIST from `datadir` and return it. Download its two image files first if they are missing.
 
-        60,000 and 10,000 images, uint8 (n, 28, 28), levels 255; `split` changes nothing. Raises
-        DataError when the files are missing or damaged.
+        The parts are 60,000 and 10,000 images, uint8 (n, 28, 28), levels 255. `split` has no effect.
+        Raises DataError if the files are missing or damaged.
         """
         folder = Path(datadir) / "mnist"
         paths = {name: find(datadir, _FOLDERS, name) for name in _MD5}

@@ -1,4 +1,4 @@
-"""What is coded of a dataset is decided by a config alone: which test images, in which order, which bits."""
+"""A config alone decides what is coded of a dataset: which test images, in which order, with which bits."""
 
 from __future__ import annotations
 
@@ -16,23 +16,26 @@ if TYPE_CHECKING:
 
 
 def test_images(config: EvaluateConfig) -> NDArray[np.uint8]:
-    """The test images a config asks for, uint8 (n, *shape), binarised if it says so; errors of `stored_images`."""
+    """Return the test images of a config, uint8 (n, *shape), binarised if it says so.
+
+    Raises as `stored_images` does.
+    """
     images, levels = stored_images(config)
     return binarize(images, levels, config.seed) if config.binarize else images
 
 
 def stored_images(config: EvaluateConfig) -> tuple[NDArray[np.uint8], int]:
-    """The same images as the dataset stores them, uint8 (n, *shape), and its `levels`, the value of white.
+    """Return the same images as the dataset stores them, uint8 (n, *shape), and its `levels`, the value of white.
 
-    A number below the whole test set is drawn by the seed and kept in the set's order, because some sets are
-    sorted by class. Raises UsageError when there are not that many, DataError as the dataset's loader does.
+    If `num_compress` is not 0, the seed chooses that many images, because some sets are sorted by class. They keep
+    the order of the set. Raises UsageError if there are not enough, and as the dataset's loader does.
     """
     dataset = registry().dataset(config.dataset).load(config.datadir, config.split)
     images = dataset.test
     if config.num_compress > len(images):
         raise UsageError(f"num_compress: {config.dataset} has {len(images)} test images, not {config.num_compress}")
     if config.num_compress:
-        # Sorted raw words, which numpy keeps for good, unlike Generator.permutation.
+        # Sort by raw words: numpy guarantees that these never change, but not so for Generator.permutation.
         order = np.argsort(np.random.PCG64(config.seed).random_raw(len(images)), kind="stable")
         images = images[np.sort(order[: config.num_compress])]
     return images, dataset.levels

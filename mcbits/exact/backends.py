@@ -1,4 +1,4 @@
-"""A backend multiplies integer-valued matrices, and is used only once a known product came out exactly."""
+"""A backend multiplies integer-valued matrices. It is used only after it has computed a known product exactly."""
 
 import threading
 from collections.abc import Hashable
@@ -14,19 +14,22 @@ _PRECISION = threading.Lock()
 
 
 class Backend(Hashable, Protocol):
-    """Where products are computed. `elements` is how many numbers to have in flight at once."""
+    """The place where products are computed. `elements` is how many numbers a batch should hold at once."""
 
     elements: int
 
     def prepare(self, weight: np.ndarray) -> Any:
-        """The (..., K, N) float32 or float64 weight, put where `product` wants it."""
+        """Return the weight, float32 or float64 (..., K, N), in the form and on the device that `product` needs."""
 
     def product(self, a: np.ndarray, weight: Any, out: np.ndarray) -> np.ndarray:
-        """out[...] = a @ weight, a (..., M, K) and out (..., M, N) C-contiguous and of the weight's dtype."""
+        """Write a @ weight to `out` and return `out`.
+
+        a (..., M, K) and out (..., M, N) are C-contiguous and have the weight's dtype.
+        """
 
 
 class NumpyBackend:
-    """numpy's matmul, and so whichever BLAS it was built with."""
+    """The backend of numpy's matmul, which uses the BLAS that numpy was built with."""
 
     elements = 1 << 18  # 1 MB of float32: the pass after a product finds it in cache
 
@@ -38,7 +41,7 @@ class NumpyBackend:
 
 
 class TorchBackend:
-    """torch on a CPU or CUDA device, in IEEE float32 and float64: no TF32, no reduced precision."""
+    """The backend of torch on a CPU or CUDA device, in IEEE float32 and float64: no TF32, no reduced precision."""
 
     def __init__(self, device: str) -> None:
         try:
@@ -59,7 +62,7 @@ class TorchBackend:
 
     def product(self, a: np.ndarray, weight: Any, out: np.ndarray) -> np.ndarray:
         left = self._torch.from_numpy(a).to(self.device)
-        # The precision is a global of torch that training may have changed since, so one thread at a time.
+        # The precision is a global setting of torch that training may have changed. So only one thread at a time.
         with _PRECISION:
             before = self._torch.get_float32_matmul_precision()
             self._torch.set_float32_matmul_precision("highest")
@@ -73,7 +76,10 @@ class TorchBackend:
 
 @cache
 def backend(name: str) -> Backend:
-    """The backend "numpy", "torch" (on CUDA where there is one) or "torch:DEVICE"; UsageError otherwise."""
+    """Return the backend "numpy", "torch" (on CUDA if available, else on the CPU) or "torch:DEVICE".
+
+    Raises UsageError for any other name, or if torch or the device is not available.
+    """
     kind, _, device = name.partition(":")
     if name == "numpy":
         return NumpyBackend()
@@ -84,7 +90,10 @@ def backend(name: str) -> Backend:
 
 @cache
 def self_test(engine: Backend, dtype: str) -> None:
-    """Raises PlatformError unless a product whose partial sums reach 2^24 - 1 (2^53 - 1) is exact."""
+    """Check that a product whose sums reach 2^24 - 1 in float32 (2^53 - 1 in float64) is exact.
+
+    Raises PlatformError otherwise.
+    """
     limit = (1 << SIGNIFICAND_BITS[dtype]) - 1
     generator = np.random.default_rng(24)
     bits = SIGNIFICAND_BITS[dtype] // 2 - 4
@@ -92,7 +101,8 @@ def self_test(engine: Backend, dtype: str) -> None:
     magnitudes[-1] = 1
     a = magnitudes * generator.choice((-1, 1), (32, 129))
     w = generator.integers(1 << bits - 1, 1 << bits, (129, 128)) * generator.choice((-1, 1), (129, 128))
-    # The last term fills every sum up to the limit; in element (0, 0) all terms have one sign, and reach it.
+    # The last term raises every sum of magnitudes to the limit. In element (0, 0) all terms are positive, so the sum
+    # itself reaches the limit.
     a[0], w[:, 0] = magnitudes, np.abs(w[:, 0])
     w[-1] = limit - magnitudes[:-1] @ np.abs(w[:-1])
     out = np.empty((32, 128), dtype)

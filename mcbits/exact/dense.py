@@ -1,4 +1,4 @@
-"""Dense layers whose integers fit 16 bits are multiplied as such: the same sums, in half the memory and the time."""
+"""Dense layers whose integers fit 16 bits are multiplied as int16: the same sums, in half the memory and time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ PANEL = 16
 INT16 = (1 << 15) - 1
 LINE = 32
 MAX_INPUTS = 1 << 15
-"""Splitting the weights in two adds at most 2^15 to a sum for each of them."""
+"""Most inputs: splitting the weights in two adds at most 2^15 to a sum for each input, so sums stay within int32."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A linear layer and the one pass, or output of the network, that reads it; fields as `dense.pyi` has them."""
+    """A linear layer and the one pass, or output of the network, that reads it; `dense.pyi` describes the fields."""
 
     source: int
     width: int
@@ -36,9 +36,11 @@ class Stage:
 def dense_form(
     values: Sequence[FixedPoint], layers: Sequence[Any], outputs: Sequence[Any], tensors: Sequence[Tensors]
 ) -> Dense | None:
-    """The network if every Linear is read by one pass or is one output, and every pass reads a Linear; otherwise None.
+    """Return the network as a chain of int16 products, or None if it does not have that form.
 
-    values: its one input, then each layer's result; tensors: each layer's own.
+    The form: one input; each Linear is read by exactly one pass or is exactly one output; each pass reads a Linear;
+    all integers fit 16 bits, those of the first layers after a split into two.
+    values: the one input, then each layer's result. tensors: for each layer, the tensors it reads.
     """
     x, stage_of = values[0], {0: 0}
     stages: list[Stage] = []
@@ -63,7 +65,7 @@ def dense_form(
             stage_of[readers[0]] = len(stages) + 1
         weight = own["weight"].astype(np.int64)
         if split and layer.inputs == (0,):
-            # w = 2^split * upper + lower, the rows of either side by side.
+            # w = 2^split * upper + lower; each row of lower is followed by the same row of upper.
             upper = (weight + (1 << split >> 1)) >> split
             weight = np.stack([weight - (upper << split), upper], axis=1).reshape(-1, weight.shape[1])
         if _extent(weight) > INT16:
@@ -88,7 +90,7 @@ def dense_form(
 
 
 def _pass(x: FixedPoint, layer: Pass, own: Tensors) -> tuple[int, int, int, NDArray[np.int16] | None, int] | None:
-    """Its shift, its clamp, its table, and what to take from the sum so that the first index is 0."""
+    """Return the shift, the low and high clamp, the table, and what to subtract so that the first index is 0."""
     if isinstance(layer, Round):
         return x.frac - layer.frac, layer.low, layer.high, None, 0
     if not isinstance(layer, Lookup):
@@ -110,7 +112,7 @@ def _packed(weight: NDArray[np.int64]) -> NDArray[np.int16]:
     padded = np.zeros((-(-depth // 2) * 2, -(-width // PANEL) * PANEL), np.int16)
     padded[:depth, :width] = weight
     panels = padded.reshape(-1, 2, padded.shape[1] // PANEL, PANEL).transpose(2, 0, 3, 1)
-    # On a cache line's boundary, since a register is as wide as one.
+    # Start at a cache line: a vector register is as wide as one line, so no load crosses two lines.
     memory = np.empty(panels.size + LINE, np.int16)
     start = -memory.ctypes.data // memory.itemsize % LINE
     memory[start : start + panels.size] = panels.reshape(-1)

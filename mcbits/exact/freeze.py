@@ -1,4 +1,4 @@
-"""Freezing turns a torch network into integers whose products are proven exact, or names what stops it."""
+"""Freezing turns a torch network into integers whose products are proven exact, or names the layer that prevents it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -29,7 +29,7 @@ from mcbits.exact.network import FrozenNetwork, Output
 from mcbits.exact.rules import CURVES, RULES, Call, Traced, tails_fit
 
 INDEX_FRAC = 10
-"""Tables have one entry per 2^-10."""
+"""Tables have one entry for each 2^-10 of their argument."""
 
 GATE_FRAC = 10
 """Fractional bits of the gates of a recurrent cell, which multiply its state."""
@@ -38,28 +38,35 @@ WEIGHT_BITS = 8
 """A layer whose largest weight would have fewer bits than this in float32 is computed in float64."""
 
 NARROW_BITS, NARROW_FRAC = 30, 24
-"""What an accumulator is rounded to before it is added or scaled, so that the result stays far from 2^53."""
+"""Bits of the bound, and fractional bits, to which an accumulator is rounded before it is added or scaled.
+
+So the result stays far below 2^53.
+"""
 
 BATCH = object()
-"""Stands for x.shape[0] while tracing: a frozen network works for every batch."""
+"""Stands for x.shape[0] while tracing, since a frozen network works for every batch size."""
 
 
 def freeze(
     module: nn.Module, inputs: Sequence[FixedPoint], output_frac: Sequence[int], *, name: str = ""
 ) -> FrozenNetwork:
-    """The network in integers, as it is in evaluation (no dropout, BatchNorm by its running statistics).
+    """Return the network in integers, as it is in evaluation (no dropout, BatchNorm by its running statistics).
 
-    inputs: one per argument of `module.forward`, without the batch axis. output_frac: fractional bits of each
-    output; one that ends in exp or sigmoid is frozen up to its argument (see `Output.kind`). name: where
-    errors say the network is. Weights get the most bits that the theorem of `mcbits.exact` allows. The new state
-    of an LSTMCell or GRUCell has the precision and the bound declared for its old one, so that it can be fed back
-    (c of an LSTM is clamped there). Raises FreezeError, naming the layer, if one has no exact form.
+    inputs: one per argument of `module.forward`, without the batch axis.
+    output_frac: fractional bits of each output. An output that ends in exp or sigmoid is frozen up to the argument of
+    that function (see `Output.kind`).
+    name: what errors call the network.
+
+    Weights get the most bits that the theorem of `mcbits.exact` allows. The new state of an LSTMCell or GRUCell has
+    the precision and the bound that are declared for its old state, so that it can be fed back. For this, c of an
+    LSTM is clamped to the bound.
+    Raises FreezeError, which names the layer, if a layer has no exact form.
     """
     leaf = fx.Tracer().is_leaf_module(module, "")
     root = nn.Sequential(module) if leaf else module
     try:
         graph = fx.Tracer().trace(root)
-    except Exception as error:  # tracing runs the module's own code, which may raise anything
+    except Exception as error:  # tracing runs the module's own code, which may raise any exception
         raise FreezeError(f"network '{name or type(module).__name__}' cannot be traced: {_one_line(error)}") from None
     return _Freezer(root, graph, tuple(inputs), tuple(output_frac), name).freeze()
 
@@ -69,7 +76,7 @@ def _one_line(error: Exception) -> str:
 
 
 class _Freezer:
-    """Walks the traced graph, and appends for each call the layers that compute it."""
+    """A walk over the traced graph that appends, for each call, the layers that compute it."""
 
     def __init__(
         self,
@@ -104,10 +111,10 @@ class _Freezer:
                     env[node] = self._apply(node, args, kwargs, heads.get(node))
                 except FreezeError:
                     raise
-                except Exception as error:  # a call that its rule does not expect, whatever it trips over
+                except Exception as error:  # a rule may raise any exception on a call that it does not expect
                     raise FreezeError(f"{self._place(node)} cannot be frozen: {_one_line(error)}") from None
         if next(indices, None) is not None:
-            raise FreezeError(f"network '{self.name}' takes fewer than the {len(self.inputs)} inputs described")
+            raise FreezeError(f"network '{self.name}' has fewer arguments than the {len(self.inputs)} inputs given")
         outputs = tuple(self._output(env[node], frac) for node, frac in returned)
         return FrozenNetwork(self.inputs, tuple(self.layers), outputs, self.tensors)
 
@@ -153,7 +160,9 @@ class _Freezer:
             raise FreezeError(f"{self._place(node)} cannot be frozen; layers that can: {able}")
         call = Call(function, tuple(args), dict(kwargs), head)
         if any(x.kind != "linear" for x in call.operands):
-            raise FreezeError(f"{self._place(node)} cannot be frozen: it reads exp or sigmoid, which only outputs may")
+            raise FreezeError(
+                f"{self._place(node)} cannot be frozen: it reads exp or sigmoid, but only an output may read these"
+            )
         if rule in CURVES:
             return self._curve(rule, call)
         if rule in ("exp", "clamp", "arithmetic"):
@@ -173,7 +182,7 @@ class _Freezer:
         return len(self.values) - 1
 
     def _with_frac(self, x: Traced, frac: int) -> Traced:
-        """The same value with at least `frac` fractional bits."""
+        """Return the same value with at least `frac` fractional bits."""
         missing = frac - self.values[x.index].frac
         return replace(x, index=self._emit(Scale(inputs=(x.index,), bits=missing))) if missing > 0 else x
 
@@ -181,7 +190,7 @@ class _Freezer:
         return Traced(self._emit(Round(inputs=(x.index,), frac=frac)), accumulator=False)
 
     def _activation(self, x: Traced) -> Traced:
-        """The same value with few enough fractional bits to enter a product."""
+        """Return the value rounded to the fractional bits of an activation, if it has more."""
         if x.accumulator and self.values[x.index].frac > ACTIVATION_FRAC:
             return self._rounded(x, ACTIVATION_FRAC)
         return x
@@ -192,12 +201,12 @@ class _Freezer:
         return self._rounded(x, max(value.frac - surplus, 0)) if surplus > 0 else x
 
     def _product(self, layer: type, x: Traced, weight: np.ndarray, bias: np.ndarray, **fields: Any) -> Traced:
-        """The layer with the widest weights allowed in float32, or in float64 if those are poor."""
+        """Emit the layer with the widest weights that float32 allows, or float64 if those have too few bits."""
         value = self.values[x.index]
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-            raise ModelError("it has weights that are NaN or infinite")
+            raise ModelError("its weights or biases are NaN or infinite: train the model again")
         zeros = {"weight": np.zeros(weight.shape, np.int16), "bias": np.zeros(bias.shape, np.int16)}
-        layer(inputs=(x.index,), frac=0, **fields).result([value], zeros)  # the shapes, before the bounds
+        layer(inputs=(x.index,), frac=0, **fields).result([value], zeros)  # so that a wrong shape has its own error
         largest, largest_bias = np.abs(weight).max(), np.abs(bias).max()
         for dtype, limit in MAX_FRAC.items():
             cap = limit - value.frac
@@ -239,7 +248,7 @@ class _Freezer:
         if padding == "same":
             spans = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
             if any(span % 2 for span in spans):
-                raise ModelError("its 'same' padding is not the same on both sides")
+                raise ModelError("its 'same' padding is not the same on both sides: use kernels of odd size")
             padding = tuple(span // 2 for span in spans)
         elif padding == "valid":
             padding = (0, 0)
@@ -259,7 +268,7 @@ class _Freezer:
 
     def _batch_norm(self, module: nn.BatchNorm1d | nn.BatchNorm2d, x: Traced) -> Traced:
         if module.running_mean is None or module.running_var is None:
-            raise ModelError("it keeps no running statistics")
+            raise ModelError("it keeps no running statistics: use track_running_stats=True")
         weight = 1 / np.sqrt(_numpy(module.running_var) + module.eps)
         if module.weight is not None:
             weight = weight * _numpy(module.weight)
@@ -340,13 +349,13 @@ class _Freezer:
         return Traced(self._emit(layer, {"table": table}), accumulator=False)
 
     # Recurrent cells, in the symbols of torch's documentation. A new state is rounded and clamped to the precision and
-    # the bound of the old one, so that it may be the old one of the next step.
+    # the bound of the old state, so that it can be the old state of the next step.
 
     def _lstm_cell(
         self, module: nn.LSTMCell, x: Traced, hx: tuple[Traced, Traced] | None = None
     ) -> tuple[Traced, Traced]:
         if hx is None:
-            raise ModelError("it needs its state (h, c), as inputs of the network")
+            raise ModelError("it needs its state (h, c): make h and c inputs of the network")
         h, c = hx
         gates = self._added(*self._gates(module, x, h))
         i, f, g, o = self._split(None, gates, module.hidden_size, 1)
@@ -357,7 +366,7 @@ class _Freezer:
 
     def _gru_cell(self, module: nn.GRUCell, x: Traced, hx: Traced | None = None) -> Traced:
         if hx is None:
-            raise ModelError("it needs its state h, as an input of the network")
+            raise ModelError("it needs its state h: make h an input of the network")
         (r, z, n), (r_h, z_h, n_h) = (
             self._split(None, gates, module.hidden_size, 1) for gates in self._gates(module, x, hx)
         )
@@ -367,7 +376,7 @@ class _Freezer:
         return self._state(self._added(n, change), hx)
 
     def _gates(self, module: nn.LSTMCell | nn.GRUCell, x: Traced, h: Traced) -> tuple[Traced, Traced]:
-        """Every gate's argument, less its nonlinearity: what x gives to it, and what h does."""
+        """Return the two terms of the arguments of all gates: the term of x and the term of h."""
         from_x, from_h = (
             self._product(Linear, self._activation(v), _numpy(weight).T, _bias(bias, len(weight)))
             for v, weight, bias in (
@@ -394,7 +403,7 @@ class _Freezer:
             return shape
         if isinstance(what, int):
             return shape[what]
-        raise ModelError(f"attribute '{what}' is not known")
+        raise ModelError(f"attribute '{what}' is not supported: only shape is")
 
     def _getitem(self, module: None, x: Any, index: Any) -> Any:
         if not isinstance(x, Traced):
@@ -435,7 +444,7 @@ class _Freezer:
         shape = self._shape_of(x)
         dim %= len(shape)
         if dim == 0 or not isinstance(dim, int):
-            raise ModelError("it would unflatten the batch")
+            raise ModelError("it would unflatten the batch; use dim=1 or more")
         return self._reshaped(x, (*shape[1:dim], *_resolved(sizes, shape[dim]), *shape[dim + 1 :]))
 
     def _reshape(self, module: None, x: Traced, *shape: Any) -> Traced:
@@ -465,6 +474,6 @@ def _bias(parameter: torch.Tensor | None, channels: int) -> np.ndarray:
 
 
 def _resolved(sizes: Sequence[int], total: int) -> tuple[int, ...]:
-    """The sizes with -1 replaced by what is left of `total`."""
+    """Return the sizes, with -1 replaced by `total` divided by the other sizes."""
     known = prod(size for size in sizes if size != -1)
     return tuple(total // known if size == -1 else size for size in sizes)

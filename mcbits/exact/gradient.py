@@ -1,4 +1,4 @@
-"""The gradient of a frozen network is as exact as the network: its products add integers that stay below 2^53."""
+"""The gradient of a frozen network is as exact as the network: all sums in its products are integers below 2^53."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from mcbits.exact.layers import AnyLayer, Linear, Lookup, Round, Scale
 from mcbits.exact.network import FrozenNetwork, Output
 
 _SPAN_BITS = 2
-"""The slope of a table is its difference over 2^-2, since neighbouring entries differ by less than they are rounded."""
+"""The slope of a table is its difference over an interval of 2^-2, since neighbours differ by less than a rounding."""
 
 _MAX_INDEX_FRAC, _MAX_EXPONENT = 16, 512
 _DTYPE = "float64"
@@ -23,13 +23,17 @@ _DTYPE = "float64"
 class Gradient:
     """The transposed Jacobian of a frozen MLP: linear layers, ReLU, and activations that are tables.
 
-    Between two products values are float64, and every operation on them elementwise: IEEE 754 leaves no choice there.
-    What enters a product is rounded to integers, to as many bits as the theorem of `mcbits.exact` allows for the
-    transposed weights. Raises UsageError, naming the layer, for any other network, ModelError where no bits are left.
+    Between two products, values are float64 and every operation on them is elementwise, so IEEE 754 fixes the result.
+    Before a product, values are rounded to integers. They keep as many bits as the theorem of `mcbits.exact` allows
+    for the transposed weights.
+    Raises UsageError, which names the layer, for any other network; ModelError if no bits are left.
     """
 
     def __init__(self, network: FrozenNetwork, bound: int, name: str = "network") -> None:
-        """bound: of the integers that `pull` will be given; name: what errors call the network."""
+        """Prepare the products of `pull`.
+
+        bound: largest magnitude of the integers that `pull` will be given. name: what errors call the network.
+        """
         engine = backend(network.backend_name)
         self_test(engine, _DTYPE)
         self._engine = engine
@@ -42,7 +46,7 @@ class Gradient:
                 weight = tensors[f"{index}.weight"].T
                 sums = int(np.abs(weight.astype(np.int64)).sum(axis=0).max())
                 shift = max(0, (reach * sums).bit_length() + 1 - SIGNIFICAND_BITS[_DTYPE])
-                # The premise of the theorem; dtype_for raises where weights beyond 2^52 leave no bits at all.
+                # The premise of the theorem. dtype_for raises if weights beyond 2^52 leave no bits.
                 reach = ((reach >> shift) + 1) * sums
                 dtype_for(reach)
                 self._steps.append(_Product(shift, engine.prepare(weight.astype(_DTYPE)), weight.shape[1]))
@@ -65,16 +69,19 @@ class Gradient:
                 outputs.append(Output(value=position, kind="linear", frac=slopes.frac, shape=value.shape))
                 exponent, reach = exponent - slopes.frac, reach * value.bound
         if exponent > _MAX_EXPONENT:
-            raise ModelError(f"the {name} is too deep for an exact gradient; do without iterative inference")
+            raise ModelError(f"the {name} is too deep for an exact gradient; turn iterative inference off")
         self._unit = 2.0**exponent
         self._network = FrozenNetwork(network.inputs, tuple(layers), tuple(outputs), tensors, network.backend_name)
 
     def run(self, x: NDArray[Any]) -> tuple[NDArray[np.int32], ...]:
-        """What the network returns for x (rows, inputs), then what `pull` needs to know of the way there."""
+        """Return the network's output for x (rows, inputs), followed by the slopes that `pull` needs."""
         return self._network.run(x)
 
     def pull(self, g: NDArray[np.float64], ran: tuple[NDArray[np.int32], ...]) -> NDArray[np.float64]:
-        """g (rows, outputs), integers within the bound, times the Jacobian in real units: float64 (rows, inputs)."""
+        """Return g (rows, outputs) times the Jacobian in real units, float64 (rows, inputs).
+
+        g: float64 that holds integers within the bound. ran: what `run` returned.
+        """
         for step in self._steps:
             if isinstance(step, int):
                 g = g * ran[step]
@@ -86,7 +93,7 @@ class Gradient:
 
 @dataclass(frozen=True)
 class _Product:
-    """Round away `shift` bits, then multiply by the transposed weight (outputs, `width`)."""
+    """A product: round away `shift` bits, then multiply by the transposed weight (outputs, `width`)."""
 
     shift: int
     weight: Any
@@ -95,7 +102,7 @@ class _Product:
 
 @dataclass(frozen=True)
 class _Slopes:
-    """A table of slopes with `frac` fractional bits, as `Lookup` wants it."""
+    """A table of slopes with `frac` fractional bits, in the form of a `Lookup`."""
 
     table: NDArray[np.int32]
     low: int
@@ -111,7 +118,7 @@ def _backwards(network: FrozenNetwork, name: str) -> Iterator[tuple[int, AnyLaye
         if not _is_known(layer):
             raise UsageError(
                 f"iterative inference does not know the gradient of layer {index} ({layer.op}) of the {name}; "
-                "it does of linear layers, ReLU and tanh-like activations"
+                "it knows those of linear layers, ReLU and tanh-like activations"
             )
         yield index, layer
         value = layer.inputs[0]
@@ -127,7 +134,7 @@ def _is_known(layer: AnyLayer) -> bool:
 
 
 def _slopes(layer: AnyLayer, args: list[FixedPoint], tensors: dict[str, NDArray[Any]]) -> _Slopes | None:
-    # None for what only changes the precision.
+    # Returns None for a layer that only changes the precision.
     if isinstance(layer, Round) and layer.low == 0:
         return _Slopes(np.array([0, 1], np.int32), 0, args[0].frac, 0)
     if isinstance(layer, Lookup):

@@ -1,4 +1,4 @@
-"""A layer knows two things: its result's bound, from its stored integers, and how to compute it exactly."""
+"""A layer knows the bound of its result, from its stored integers, and how to compute the result exactly."""
 
 from collections.abc import Callable, Mapping
 from math import prod
@@ -24,7 +24,8 @@ Take = Callable[[str, tuple[int, ...], str], np.ndarray]
 Step = Callable[..., np.ndarray]
 """(take, *arrays) -> array. Arrays are (batch, *spatial, channels): channels last, unlike torch's.
 
-take(name, shape, dtype) gives memory: "result" is the layer's own, any other name scratch that later layers overwrite.
+take(name, shape, dtype) returns memory. The name "result" is the layer's own memory. Any other name is scratch that
+later layers overwrite.
 """
 
 Index = Annotated[int, Field(ge=0)]
@@ -35,7 +36,11 @@ Rounded = Annotated[int, Field(ge=-HEAD_LIMIT, le=HEAD_LIMIT)]
 
 
 class _Layer(BaseModel):
-    """inputs: the values it reads, counting the network's inputs, then each result; bound: its result's."""
+    """A layer of a frozen network.
+
+    inputs: indices of the values it reads; the network's inputs count first, then the result of each layer.
+    bound: max|a| of its result.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -43,29 +48,32 @@ class _Layer(BaseModel):
     bound: int = 0
 
     def tensor_names(self, index: int) -> dict[str, str]:
-        """The tensors it reads: its own name for each -> the name it is stored under."""
+        """Return the tensors it reads: {its own name: the name in the file}; `index` is the layer's position."""
         return {}
 
     def result(self, args: list[FixedPoint], tensors: Tensors) -> FixedPoint:
-        """Shape, fractional bits and proven bound of the result; raises ModelError when there is none."""
+        """Return shape, fractional bits and proven bound of the result.
+
+        Raises ModelError if its arguments and tensors do not fit, or if no exact bound exists.
+        """
         raise NotImplementedError
 
     def scratch(self, args: list[FixedPoint], tensors: Tensors) -> int:
-        """Elements per row of a batch that it needs besides its result."""
+        """Return the number of elements per row of a batch that it needs besides its result."""
         return 0
 
     def build(self, args: list[FixedPoint], tensors: Tensors, engine: Backend) -> Step:
-        """The step that computes the result, less any deferred bias."""
+        """Return the step that computes the result. A Product's step leaves the bias out."""
         raise NotImplementedError
 
 
 class Pass(_Layer):
-    """One pass over a value that adds the bias of the product it reads, so that the product need not."""
+    """A layer that makes one pass over a value, and adds the bias of the product it reads in the same pass."""
 
     inputs: tuple[Index]
 
     def build_with_bias(self, x: FixedPoint, tensors: Tensors, bias: np.ndarray) -> Step:
-        """The step that adds `bias` (channels,) to what it reads, then computes the result."""
+        """Return the step that adds `bias` (channels,) to the value it reads, then computes the result."""
         raise NotImplementedError
 
 
@@ -84,7 +92,7 @@ def _magnitudes(weight: np.ndarray) -> np.ndarray:
 
 
 class Product(_Layer):
-    """Weight (with `frac` fractional bits) times activation, plus bias, held at the product's precision."""
+    """A weight (with `frac` fractional bits) times an activation, plus a bias that has the product's precision."""
 
     inputs: tuple[Index]
     frac: Frac
@@ -93,7 +101,7 @@ class Product(_Layer):
         return {"weight": f"{index}.weight", "bias": f"{index}.bias"}
 
     def _accumulator(self, shape: tuple[int, ...], x: FixedPoint, sums: np.ndarray, tensors: Tensors) -> FixedPoint:
-        # sum_j |w_j| max|a_j| + |bias|, the premise of the theorem, in Python's integers.
+        # The premise of the theorem, sum_j |w_j| max|a_j| + |bias|, in Python's integers, which cannot overflow.
         bias = _integers(tensors, "bias", 1, bits=64)
         if len(bias) != shape[0]:
             raise ModelError(f"{len(bias)} biases for {shape[0]} channels")
@@ -102,7 +110,7 @@ class Product(_Layer):
 
 
 class Linear(Product):
-    """torch.nn.Linear; weight (in, out)."""
+    """The layer torch.nn.Linear; weight (in, out)."""
 
     op: Literal["linear"] = "linear"
 
@@ -110,7 +118,7 @@ class Linear(Product):
         (x,) = args
         weight = _integers(tensors, "weight", 2)
         if x.shape != weight.shape[:1]:
-            raise ModelError(f"its input has shape {x.shape}, its weight wants {weight.shape[:1]}")
+            raise ModelError(f"its input has shape {x.shape}, its weight expects {weight.shape[:1]}")
         return self._accumulator(weight.shape[1:], x, _magnitudes(weight).sum(axis=0), tensors)
 
     def build(self, args: list[FixedPoint], tensors: Tensors, engine: Backend) -> Step:
@@ -125,7 +133,7 @@ class Linear(Product):
 
 
 class Conv2d(Product):
-    """torch.nn.Conv2d with zero padding; weight (groups, height, width, in / groups, out / groups)."""
+    """The layer torch.nn.Conv2d with zero padding; weight (groups, height, width, in / groups, out / groups)."""
 
     op: Literal["conv2d"] = "conv2d"
     stride: Steps
@@ -190,7 +198,7 @@ class Conv2d(Product):
 
 
 class ConvTranspose2d(Product):
-    """torch.nn.ConvTranspose2d; weight (groups, in / groups, height, width, out / groups)."""
+    """The layer torch.nn.ConvTranspose2d; weight (groups, in / groups, height, width, out / groups)."""
 
     op: Literal["conv_transpose2d"] = "conv_transpose2d"
     stride: Steps
@@ -207,7 +215,8 @@ class ConvTranspose2d(Product):
         sizes = [n - 2 * p for n, p in zip(full, self.padding, strict=True)]
         if min(sizes) < 1:
             raise ModelError(f"its padding {self.padding} leaves nothing of its output")
-        # An output pixel is reached by every stride-th tap of the kernel only: by one where the stride is longer.
+        # Only every stride-th tap of the kernel reaches a given output pixel. If the stride is longer than the
+        # kernel, only one tap does.
         taps = _magnitudes(weight).sum(axis=1)
         (down, up), (across, over) = ((min(s, k), -(-k // min(s, k))) for s, k in zip(self.stride, kernel, strict=True))
         taps = np.pad(taps, ((0, 0), (0, up * down - kernel[0]), (0, over * across - kernel[1]), (0, 0)))
@@ -243,7 +252,7 @@ class ConvTranspose2d(Product):
             taps = taps.reshape(groups, n, h, w, high, wide, width).transpose(1, 2, 3, 4, 5, 0, 6)
             image = take("image" if top or left else "result", (n, *full, groups, width), dtype)
             image[:] = 0
-            # Whichever are fewer, a step for each tap or for each pixel: at most the root of MAX_ELEMENTS.
+            # Loop over taps or over pixels, whichever are fewer: then there are at most sqrt(MAX_ELEMENTS) steps.
             if high * wide <= h * w:
                 for i, j in np.ndindex(high, wide):
                     to = image[:, i : i + down * (h - 1) + 1 : down, j : j + across * (w - 1) + 1 : across]
@@ -261,7 +270,7 @@ class ConvTranspose2d(Product):
 
 
 class Affine(Product):
-    """A weight and a bias for every channel (BatchNorm in evaluation, or multiplication by a number)."""
+    """A weight and a bias for each channel: BatchNorm in evaluation, or multiplication by a number."""
 
     op: Literal["affine"] = "affine"
 
@@ -269,7 +278,7 @@ class Affine(Product):
         (x,) = args
         weight = _integers(tensors, "weight", 1)
         if len(weight) != x.shape[0]:
-            raise ModelError(f"its input has shape {x.shape}, its weight wants {len(weight)} channels")
+            raise ModelError(f"its input has shape {x.shape}, its weight expects {len(weight)} channels")
         return self._accumulator(x.shape, x, _magnitudes(weight), tensors)
 
     def build(self, args: list[FixedPoint], tensors: Tensors, engine: Backend) -> Step:
@@ -279,7 +288,7 @@ class Affine(Product):
 
 
 class Scale(_Layer):
-    """The same value with `bits` more fractional bits: exact, as a power of two is."""
+    """The same value with `bits` more fractional bits; multiplying by a power of two is exact."""
 
     op: Literal["scale"] = "scale"
     inputs: tuple[Index]
@@ -295,7 +304,7 @@ class Scale(_Layer):
 
 
 class Add(_Layer):
-    """The sum of two values of one shape and precision."""
+    """The sum of two values that have the same shape and the same fractional bits."""
 
     op: Literal["add"] = "add"
     inputs: tuple[Index, Index]
@@ -312,7 +321,7 @@ class Add(_Layer):
 
 
 class Multiply(_Layer):
-    """The elementwise product of two values of one shape, at the sum of their precisions."""
+    """The elementwise product of two values of the same shape; its fractional bits are the sum of theirs."""
 
     op: Literal["multiply"] = "multiply"
     inputs: tuple[Index, Index]
@@ -329,7 +338,7 @@ class Multiply(_Layer):
 
 
 class Reshape(_Layer):
-    """The elements of a row of the batch, in torch's order, in another shape."""
+    """The elements of each row of the batch, in torch's order, in another shape."""
 
     op: Literal["reshape"] = "reshape"
     inputs: tuple[Index]
@@ -349,7 +358,7 @@ class Reshape(_Layer):
 
 
 class Slice(_Layer):
-    """Channels `start` to `stop`."""
+    """The channels from `start` up to, but not including, `stop`."""
 
     op: Literal["slice"] = "slice"
     inputs: tuple[Index]
@@ -367,7 +376,7 @@ class Slice(_Layer):
 
 
 class Round(Pass):
-    """The value rounded half up to `frac` fractional bits, clamped to [low, high]; low = 0 is ReLU."""
+    """The value rounded half up to `frac` fractional bits, then clamped to [low, high]; low = 0 is ReLU."""
 
     op: Literal["round"] = "round"
     frac: Frac
@@ -396,10 +405,10 @@ class Round(Pass):
 
 
 class Lookup(Pass):
-    """A table of outputs with `frac` fractional bits, indexed by the value rounded to `index_frac` of them.
+    """A table of outputs with `frac` fractional bits, indexed by the value rounded to `index_frac` fractional bits.
 
-    Its first entry is at index `low`. Below the table its first entry holds; above it the last one, or with
-    `identity_above` the value itself.
+    The first entry is at index `low`. Below the table the result is the first entry. Above the table it is the last
+    entry, or, with `identity_above`, the value itself.
     """
 
     op: Literal["lookup"] = "lookup"
@@ -413,13 +422,16 @@ class Lookup(Pass):
         return {"table": f"table.{self.table}"}
 
     def reach(self, x: FixedPoint, table: np.ndarray) -> tuple[int, int, bool]:
-        """The first and last index that values within the bound can reach, and whether some are above the table."""
+        """Return the first and the last index that values within the bound reach, and whether any is above the table.
+
+        Raises ModelError if the precisions do not fit or if no value reaches the table.
+        """
         if not max(self.index_frac, self.frac * self.identity_above) <= x.frac:
             raise ModelError(f"it rounds {x.frac} fractional bits to an index with {self.index_frac}")
         extent, last = shift_round(x.bound, x.frac - self.index_frac), self.low + len(table) - 1
         if not -last <= extent >= self.low:
-            # The offset of such a table, in units of x, need not fit an integer.
-            raise ModelError(f"no value reaches its table from {self.low} to {last}: they end at +-{extent}")
+            # The offset of such a table, in units of x, might not fit int64.
+            raise ModelError(f"no value reaches its table from {self.low} to {last}: values end at +-{extent}")
         first, top = (min(max(end, self.low), last) for end in (-extent, extent))
         return first, top, self.identity_above and extent > last
 
@@ -462,10 +474,10 @@ def _rows(x: np.ndarray) -> np.ndarray:
 
 
 def channels_first(x: np.ndarray) -> np.ndarray:
-    """(batch, *spatial, channels) as torch has it, C-contiguous."""
+    """Return an array (batch, *spatial, channels) as torch stores it, (batch, channels, *spatial), C-contiguous."""
     return np.ascontiguousarray(np.moveaxis(x, -1, 1)) if x.ndim > 2 else x
 
 
 def channels_last(x: np.ndarray) -> np.ndarray:
-    """(batch, channels, *spatial) as the layers here have it, C-contiguous."""
+    """Return an array (batch, channels, *spatial) as the layers here store it, channels last, C-contiguous."""
     return np.ascontiguousarray(np.moveaxis(x, 1, -1)) if x.ndim > 2 else x

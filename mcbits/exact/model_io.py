@@ -1,4 +1,4 @@
-"""A model file is safetensors of integers, known by the SHA-256 of its bytes; nothing in it is trusted."""
+"""A model file is safetensors of integers. The SHA-256 of its bytes is its identity. Everything in it is checked."""
 
 import hashlib
 import json
@@ -15,47 +15,50 @@ from mcbits.exact.network import FrozenNetwork
 from mcbits.files import write
 
 FORMAT = 1
-"""Version of the model file; any change to what the stored integers mean is a new one."""
+"""Version of the model file. Any change to the meaning of the stored integers needs a new version."""
 
 
 def dumps(networks: dict[str, FrozenNetwork], meta: dict[str, Any]) -> bytes:
-    """The model file's bytes, a function of the networks and `meta` (fit for JSON) alone."""
+    """Return the bytes of a model file. They depend on the networks and `meta` (JSON only) alone."""
     tensors: dict[str, np.ndarray] = {}
     specs = {}
     for name, network in networks.items():
         own, specs[name] = network.to_tensors(f"{name}.")
         tensors |= own
-    # One metadata key, because safetensors writes several in no particular order.
+    # Only one metadata key, because safetensors writes several keys in no fixed order.
     head = {"format": FORMAT, "networks": specs, "meta": meta}
     text = json.dumps(head, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return safetensors.numpy.save(tensors, metadata={"mcbits": text})
 
 
 def save(path: str | os.PathLike[str], networks: dict[str, FrozenNetwork], meta: dict[str, Any]) -> None:
-    """Writes the model file whole or not at all; DataError when the disk refuses."""
+    """Write the model file, whole or not at all. Raises DataError if it cannot be written."""
     write(Path(path), dumps(networks, meta))
 
 
 def load(
     source: str | os.PathLike[str] | bytes, backend_name: str = "numpy"
 ) -> tuple[dict[str, FrozenNetwork], dict[str, Any], str]:
-    """Return (networks, meta, model id) of a model file or its bytes; errors as for `ModelFile`."""
+    """Return (networks, meta, model id) of a model file or its bytes.
+
+    Raises as `ModelFile.read` and `ModelFile.networks` do.
+    """
     file = ModelFile.read(source)
     return file.networks(backend_name), file.meta, file.model_id
 
 
 class ModelFile:
-    """A model file's bytes, parsed once.
+    """The bytes of a model file, parsed once.
 
-    Attributes: `data`, the bytes; `meta`, as `dumps` was given it; `model_id`, the SHA-256 of the bytes, in hex.
+    Attributes: `data`, the bytes; `meta`, what `dumps` was given; `model_id`, the SHA-256 of the bytes, in hex.
     """
 
     def __init__(self, data: bytes, name: str = "the model"):
-        """Parse the bytes; `name` is what errors call them. Raises ModelError unless they are whole."""
+        """Parse the bytes; `name` is what errors call them. Raises ModelError if they are damaged."""
         self.data, self._name = data, name
         try:
             self._tensors = safetensors.numpy.load(data)
-            # safetensors has just checked the header that these eight bytes give the length of.
+            # The first eight bytes are the length of the header. safetensors has just checked both.
             header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
             head = json.loads(header["__metadata__"]["mcbits"])
             version, self._specs, meta = head["format"], dict(head["networks"]), dict(head["meta"])
@@ -68,7 +71,7 @@ class ModelFile:
 
     @classmethod
     def read(cls, source: str | os.PathLike[str] | bytes) -> Self:
-        """Return the model file at a path, or of bytes; ModelError where it cannot be read."""
+        """Return the model file at a path, or made of bytes. Raises ModelError if it cannot be read or is damaged."""
         if isinstance(source, bytes):
             return cls(source)
         try:
@@ -80,7 +83,7 @@ class ModelFile:
         """Return the networks by name.
 
         Raises ModelError unless the file holds what its specification says and every stored bound follows from the
-        stored integers; PlatformError if the backend fails its self-test.
+        stored integers. Raises UsageError for an unknown backend, PlatformError if the backend fails its self-test.
         """
         own: dict[str, dict[str, np.ndarray]] = {key: {} for key in self._specs}
         for key, tensor in self._tensors.items():

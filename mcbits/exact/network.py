@@ -1,4 +1,4 @@
-"""A frozen network is layers over integers: building it proves its bounds, running it needs no torch."""
+"""A frozen network is a list of layers over integers: building it proves its bounds, and running it needs no torch."""
 
 import json
 import threading
@@ -31,9 +31,11 @@ _DENSE_TYPES = {np.dtype(name) for name in ("uint8", "int16", "int32", "int64", 
 
 
 class Output(BaseModel):
-    """An output: int32 with `frac` fractional bits, clamped to +-2^30.
+    """An output of a network: int32 with `frac` fractional bits, clamped to +-2^30.
 
-    kind: "linear", or the function the network ends with and whose argument this is: "exp" or "sigmoid".
+    value: index of the value that it reads; the network's inputs count first, then the result of each layer.
+    kind: "linear"; or "exp" or "sigmoid" if the float network ends with that function, and then this output is the
+    argument of the function.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,10 +55,11 @@ class _Spec(BaseModel):
 
 
 class FrozenNetwork:
-    """A network of integers, computed exactly (see `mcbits.exact`). May be run by several threads at once.
+    """A network of integers, computed exactly (see `mcbits.exact`). Several threads may run it at once.
 
-    inputs, layers, outputs: what `to_tensors` stores as its specification; tensors: name -> integers.
-    Raises ModelError unless every bound follows from the integers, PlatformError if the backend rounds.
+    inputs, layers, outputs: the specification that `to_tensors` stores. tensors: {name: integers}.
+    Raises ModelError unless every stored bound follows from the integers, UsageError for an unknown backend,
+    PlatformError if the backend rounds.
     """
 
     def __init__(
@@ -73,12 +76,12 @@ class FrozenNetwork:
         self._build()
 
     def _prove(self) -> list[FixedPoint]:
-        # What the network holds at each step: its inputs, then each layer's result.
         values = [x.checked() for x in self.inputs]
         if any(x.dtype != "float32" for x in values):
             raise ModelError("an input of the frozen network has a bound beyond 2^24")
         used: set[str] = set()
-        # A tensor is as large as the file makes it: it counts where several layers read it, each its own copy.
+        # The file already pays for each tensor once. If several layers read a tensor, each builds its own copy, and
+        # only these further copies count.
         kept = sum(x.size for x in values) + sum(prod(output.shape) for output in self.outputs)
         kept -= sum(x.size for x in self.tensors.values())
         scratch = 0
@@ -86,14 +89,16 @@ class FrozenNetwork:
             names = layer.tensor_names(index)
             used.update(names.values())
             if max(layer.inputs) >= len(values):
-                raise ModelError(f"layer {index} ({layer.op}) of the frozen network reads a later one")
+                raise ModelError(
+                    f"layer {index} ({layer.op}) of the frozen network reads a later one; the model is damaged"
+                )
             try:
                 own, args = self._own(index), [values[i] for i in layer.inputs]
                 kept += sum(x.size for x in own.values())
                 value = layer.result(args, own)
                 kept, scratch = kept + value.size, max(scratch, layer.scratch(args, own))
                 if kept + scratch > MAX_ELEMENTS:
-                    raise ModelError(f"up to it one image needs more than {MAX_ELEMENTS} elements")
+                    raise ModelError(f"up to this layer one image needs more than {MAX_ELEMENTS} elements")
             except ModelError as error:
                 raise ModelError(f"layer {index} ({layer.op}) of the frozen network: {error}") from None
             if value.bound != layer.bound:
@@ -108,7 +113,10 @@ class FrozenNetwork:
             if output.value >= len(values) or values[output.value].shape != output.shape:
                 raise ModelError(f"the frozen network has no output of shape {output.shape}; the model is damaged")
             if output.frac > values[output.value].frac:
-                raise ModelError(f"an output of the frozen network lacks its {output.frac} fractional bits")
+                raise ModelError(
+                    f"an output of the frozen network must have {output.frac} fractional bits, but its value has "
+                    f"{values[output.value].frac}; the model is damaged"
+                )
         self._elements, self._widest = kept + scratch, max(scratch, *(x.size for x in values))
         return values
 
@@ -128,7 +136,7 @@ class FrozenNetwork:
                 readers[i].append(layer)
         for output in self.outputs:
             readers[output.value].append(output)
-        # A bias is added by the pass that rounds its product, if nothing else reads the product.
+        # The pass that rounds a product also adds its bias, unless another kind of layer reads the product too.
         channels = max(value.shape[0] for value in self.values)
         zeros = {dtype: np.zeros(channels, dtype) for dtype in SIGNIFICAND_BITS}
         biases = [zeros[value.dtype][: value.shape[0]] for value in self.values]
@@ -156,23 +164,27 @@ class FrozenNetwork:
             self._dense = dense_form(self.values, self.layers, self.outputs, own_tensors)
 
     def with_backend(self, name: str) -> "FrozenNetwork":
-        """The same network computed by "numpy", "torch" or "torch:DEVICE": the same bits."""
+        """Return the same network computed by "numpy", "torch" or "torch:DEVICE". It returns the same bits.
+
+        Raises UsageError for an unknown backend, PlatformError if the backend rounds.
+        """
         return FrozenNetwork(self.inputs, self.layers, self.outputs, self.tensors, name)
 
     def run(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        """One int32 array (batch, *shape) per output, with the fractional bits of `outputs`.
+        """Return one int32 array (batch, *shape) per output, in units of 2^-frac with the `frac` of that output.
 
-        inputs: one array (batch, *shape) of integers per input, of any integer or (integer-valued) float type,
-        in units of 2^-frac. No row depends on its batch. Raises DataError for another number of inputs, another
-        shape, or a number that is no integer within the input's bound.
+        inputs: one array (batch, *shape) per input, in units of 2^-frac, of an integer type or of a float type that
+        holds integers. A row of the result does not depend on the other rows.
+        Raises DataError for a wrong number of inputs, a wrong shape, or a number that is not an integer within the
+        input's bound.
         """
         if len(inputs) != len(self.inputs):
-            raise DataError(f"{len(inputs)} inputs were given to a network of {len(self.inputs)}")
+            raise DataError(f"expected {len(self.inputs)} inputs of the network, got {len(inputs)}")
         if self._dense is not None:
             return self._run_dense(self._dense, inputs[0])
         batch = len(inputs[0])
         if any(len(x) != batch for x in inputs):
-            raise DataError(f"inputs of {[len(x) for x in inputs]} rows do not form one batch")
+            raise DataError(f"all inputs must have the same number of rows, not {[len(x) for x in inputs]}")
         outs = [np.empty((batch, *o.shape[1:], o.shape[0]), np.int32) for o in self.outputs]
         for start in range(0, batch, self._rows):
             rows = slice(start, start + self._rows)
@@ -199,10 +211,10 @@ class FrozenNetwork:
         rounded = False
         if not np.can_cast(x.dtype, np.float32):
             if x.dtype.kind not in "iuf":
-                raise DataError(f"an input of {x.dtype} was given to a network of integers")
+                raise DataError(f"expected an input of integers, got {x.dtype}")
             with np.errstate(over="ignore"):
                 wide, x = x, x.astype(np.float32)
-            # The comparison itself rounds what is beyond 2^53, which is beyond every bound.
+            # The comparison rounds numbers beyond 2^53. These are beyond every bound, so the check below finds them.
             rounded = not np.array_equal(wide, x)
         x = np.ascontiguousarray(channels_last(x), np.float32)
         if rounded or not fixed.is_integral(x.reshape(-1), known.bound):
@@ -210,7 +222,7 @@ class FrozenNetwork:
         return x
 
     def _taker(self, layer: int) -> Take:
-        # Buffers live as long as their thread: fresh pages for each batch would cost more than the pass.
+        # Buffers live as long as their thread, because fresh memory for each batch would cost more time than the pass.
         buffers: dict[Any, np.ndarray] = self._scratch.__dict__
 
         def take(name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
@@ -224,7 +236,7 @@ class FrozenNetwork:
         return take
 
     def to_tensors(self, prefix: str = "") -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Its integers under names that start with `prefix`, and its specification, fit for JSON."""
+        """Return its integers, under names that start with `prefix`, and its specification, JSON only."""
         spec = _Spec(inputs=self.inputs, layers=self.layers, outputs=self.outputs)
         return {prefix + name: x for name, x in self.tensors.items()}, spec.model_dump(mode="json")
 
@@ -236,7 +248,10 @@ class FrozenNetwork:
         prefix: str = "",
         backend_name: str = "numpy",
     ) -> "FrozenNetwork":
-        """The network that `to_tensors` wrote; nothing in it is trusted. Raises ModelError."""
+        """Return the network that `to_tensors` wrote. Everything in it is checked.
+
+        Raises ModelError if the specification or a tensor is damaged, and as the constructor does.
+        """
         try:
             parsed = _Spec.model_validate_json(json.dumps(spec), strict=True)
         except ValidationError as error:
@@ -251,7 +266,7 @@ class FrozenNetwork:
 
 def _check_shape(known: FixedPoint, x: np.ndarray) -> None:
     if x.shape[1:] != known.shape:
-        raise DataError(f"an input of shape {x.shape[1:]} was given to a network of shape {known.shape}")
+        raise DataError(f"expected an input with rows of shape {known.shape}, got {x.shape[1:]}")
 
 
 def _with_bias(step: Step, bias: np.ndarray) -> Step:

@@ -1,4 +1,4 @@
-"""Images enter and leave mcbits as uint8 of shape (n, *shape), upright, and come back value for value."""
+"""Images enter and leave mcbits as upright uint8 arrays (n, *shape), and every value comes back unchanged."""
 
 from mcbits.images.formats import as_images, image_format, read_images, write_images
 

@@ -1,6 +1,6 @@
-"""What `write_images` writes, `read_images` reads back value for value; what a format cannot keep is refused.
+"""`read_images` returns exactly the values that `write_images` wrote. What a format cannot keep is refused.
 
-Pixels are what is kept: file names, colour profiles and other metadata of PNGs are not.
+Only pixels are kept, not file names, colour profiles and other metadata of PNGs.
 """
 
 import gzip
@@ -43,23 +43,24 @@ def as_images(array: NDArray[Any], name: str = "images") -> NDArray[Any]:
         array = array.view(np.uint8) != 0
     elif array.dtype != np.uint8:
         hint = (
-            "if every value lies in 0..255, hand over images.astype(numpy.uint8)"
+            "if every value is in 0..255, give images.astype(numpy.uint8)"
             if array.dtype.kind in "iu"
-            else "quantise them yourself first, since mcbits changes no value"
+            else "quantise them first, since mcbits changes no value"
         )
-        raise DataError(f"{name}: values of type {array.dtype}, where mcbits keeps uint8 and bool; {hint}")
+        raise DataError(f"{name}: expected values of type uint8 or bool, got {array.dtype}; {hint}")
     if array.ndim < 2:
-        raise DataError(f"{name}: shape {array.shape}, where mcbits expects (images, *shape of one image)")
+        raise DataError(f"{name}: expected shape (images, *shape of one image), got {array.shape}")
     return array
 
 
 def read_images(path: str | PathLike[str]) -> NDArray[Any]:
-    """The images in a file or folder, uint8 or bool (n, *shape); the content decides the format, not the name.
+    """Return the images in a file or folder, uint8 or bool (n, *shape). The content, not the name, decides the format.
 
-    .npy is memory-mapped; .npz holds one array or one called "images"; IDX may be gzipped. A folder
-    holds PNGs of one size and kind and nothing else (hidden files aside): they are taken in order of
-    name, numbers by their value, 1-bit ones as 0/1, grey ones as (h, w), RGB ones as (h, w, 3). Nothing is unpickled.
-    Raises DataError for what is missing, damaged or cannot be kept exactly.
+    .npy is memory-mapped. .npz must hold one array, or one with the name "images". IDX may be gzipped. A folder must
+    hold only PNGs of one size and kind; hidden files are ignored. PNGs are read in order of name, numbers by
+    their value: 1-bit ones as 0/1
+    and grey ones as 0..255, both (h, w), RGB ones as (h, w, 3). Nothing is unpickled.
+    Raises DataError for files that are missing, damaged or cannot be kept exactly.
     """
     path = Path(path)
     if path.is_dir():
@@ -74,12 +75,12 @@ def read_images(path: str | PathLike[str]) -> NDArray[Any]:
     if magic.startswith((GZIP_MAGIC, b"\0\0")):
         return as_images(read_idx(path), str(path))
     if magic == _PNG_MAGIC:
-        raise DataError(f"{path} is a single PNG: hand over the folder that holds the images")
-    raise DataError(f"{path} is no image file mcbits knows: hand over {_FORMATS}")
+        raise DataError(f"{path} is a single PNG: give the folder that holds the images")
+    raise DataError(f"{path} is no image file that mcbits knows: give {_FORMATS}")
 
 
 def image_format(path: str | PathLike[str]) -> str:
-    """The format `write_images` would choose by the name: "npy", "npz", "idx" or, without a suffix, "png".
+    """Return the format that `write_images` chooses for a name: "npy", "npz", "idx", or "png" without a suffix.
 
     Raises UsageError for any other name.
 
@@ -98,12 +99,12 @@ def image_format(path: str | PathLike[str]) -> str:
 
 
 def write_images(path: str | PathLike[str], images: NDArray[Any]) -> None:
-    """Write images, uint8 or bool (n, *shape), in the format the name asks for; whole or not at all.
+    """Write images, uint8 or bool (n, *shape), in the format of the name (see `image_format`), whole or not at all.
 
-    A folder gets one PNG for each image, numbered with leading zeros: 1-bit where all values are 0 or 1,
-    else grey; RGB for shape (h, w, 3). A file of that name is replaced, a folder with content is not.
-    Raises DataError where the format cannot keep these images or the target cannot be written,
-    UsageError for a name that tells no format.
+    A folder gets one PNG for each image, numbered with leading zeros: RGB for shape (h, w, 3), else 1-bit if all values
+    are 0 or 1, else grey. An existing file is replaced; a folder with content is refused.
+    Raises DataError if the format cannot keep these images or if the target cannot be written, UsageError for a name
+    without a known format.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -134,9 +135,9 @@ def write_images(path: str | PathLike[str], images: NDArray[Any]) -> None:
 
 
 def write_npy(path: str | PathLike[str], blocks: Iterable[NDArray[Any]]) -> tuple[int, ...]:
-    """Write images that come in blocks (n, *shape) as one .npy, holding no more than one of them; returns its shape.
+    """Write images that come in blocks (n, *shape) as one .npy file, and return its shape.
 
-    Otherwise as `write_images`.
+    Only one block is in memory at a time. There must be at least one block. Otherwise as `write_images`.
     """
     path, count = Path(path), 0
     with whole_or_nothing(path) as draft, open(draft, "wb") as file:
@@ -147,7 +148,7 @@ def write_npy(path: str | PathLike[str], blocks: Iterable[NDArray[Any]]) -> tupl
                 file.write(_npy_header((0, *shape), kind))
             count += len(images)
             file.write(np.ascontiguousarray(images).data)
-        # numpy leaves room in the header for an array that grows.
+        # numpy leaves room in the header for a longer shape, so the second header has the same length.
         file.seek(0)
         file.write(_npy_header((count, *shape), kind))
     return count, *shape
@@ -181,11 +182,11 @@ def _read_npy(path: Path) -> NDArray[Any]:
 
 
 def _read_npz(path: Path) -> NDArray[np.uint8]:
-    # Opened here, since numpy leaves open what it cannot read as an archive.
+    # The file is opened here, since numpy does not close a file that it cannot read as an archive.
     with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
         names = archive.files
         if "images" not in names and len(names) != 1:
-            raise DataError(f'{path} holds the arrays {names}: keep one, or call one "images"')
+            raise DataError(f'{path} holds the arrays {names}: keep only one, or name one "images"')
         name = "images" if "images" in names else names[0]
         return as_images(archive[name], f"{path}[{name}]")
 
@@ -195,9 +196,9 @@ def _read_pngs(folder: Path) -> NDArray[np.uint8]:
         paths = sorted((each for each in folder.iterdir() if not each.name.startswith(".")), key=_natural)
     for path in paths:
         if path.suffix.lower() != ".png" or not path.is_file():
-            raise DataError(f"{folder} holds {path.name}, which is no PNG: move it out, or it would be lost")
+            raise DataError(f"{folder} holds {path.name}, which is no PNG: move it out, since it would be lost")
     if not paths:
-        raise DataError(f"{folder} holds no PNGs: hand over {_FORMATS}")
+        raise DataError(f"{folder} holds no PNGs: give {_FORMATS}")
     first, first_mode = _read_png(paths[0])
     images = np.empty((len(paths), *first.shape), np.uint8)
     for i, path in enumerate(paths):
@@ -236,7 +237,7 @@ def _read_png(path: Path) -> tuple[NDArray[Any], str]:
 def _check_pngs(images: NDArray[np.uint8]) -> None:
     shape = images.shape[1:]
     if images.size == 0 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
-        raise DataError(f"images of shape {images.shape} cannot be kept as PNGs: write to .npy instead")
+        raise DataError(f"images of shape {images.shape} cannot be stored as PNGs: write to .npy instead")
 
 
 def _write_pngs(folder: Path, images: NDArray[np.uint8]) -> None:

@@ -1,7 +1,7 @@
-"""An IDX file is believed only as far as its bytes reach: an array comes back whole or not at all.
+"""An array in an IDX file is read whole or not at all, whatever its header claims.
 
-The format is the one of Y. LeCun's MNIST page: two zero bytes, a type (0x08: unsigned byte), the number of
-dimensions, each dimension as a big-endian uint32, then the elements in C order.
+The format is that of Y. LeCun's MNIST page: two zero bytes, a type (0x08: unsigned byte), the number of dimensions,
+each dimension as a big-endian uint32, then the elements in C order.
 """
 
 import gzip
@@ -23,10 +23,10 @@ _CHUNK = 1 << 20
 
 
 def read_idx(path: str | PathLike[str]) -> NDArray[np.uint8]:
-    """The array in an IDX file of unsigned bytes, plain or gzipped, whatever its name.
+    """Return the array, uint8, in an IDX file of unsigned bytes. The file may be gzipped and may have any name.
 
-    Memory grows with the bytes there, not with the header's claim. Raises DataError when the file is missing,
-    damaged, truncated, too long, or of another type.
+    Memory grows with the bytes in the file, not with the size in its header.
+    Raises DataError if the file is missing, damaged, truncated, too long or of another type.
     """
     try:
         with open(path, "rb") as file:
@@ -63,7 +63,7 @@ def _parse(file: BinaryIO | gzip.GzipFile, path: str | PathLike[str]) -> NDArray
         raise DataError(f"{path} is truncated within its header: fetch it again")
     shape = struct.unpack(f">{ndim}I", header)
     size = math.prod(shape)
-    # One byte more than claimed: it shows data that is too long, and makes gzip reach and check its CRC.
+    # Read one byte more than the header claims: this finds data that is too long, and gzip then checks its CRC.
     data = bytearray()
     while len(data) <= size and (chunk := file.read(min(_CHUNK, size + 1 - len(data)))):
         data += chunk

@@ -1,4 +1,4 @@
-"""What a coder sees of a network: discretised distributions, the same bits for the encoder and the decoder."""
+"""A latent model is what a coder sees of a network: distributions that are the same bits for encoder and decoder."""
 
 from __future__ import annotations
 
@@ -16,77 +16,84 @@ from mcbits.errors import UsageError
 
 
 class LatentModel(ABC):
-    """p(z), p(x|z) and q(z|x) of a latent-variable model (Ruan et al. 2021, section 2).
+    """The prior p(z), likelihood p(x|z) and proposal q(z|x) of a latent-variable model (Ruan et al. 2021, section 2).
 
-    Symbols are integers: x (lanes, dims of x) and z (lanes, dims of z), or z (lanes, particles, dims of z).
+    Symbols are integers: x (lanes, dims of x) and z (lanes, dims of z) or (lanes, particles, dims of z).
     """
 
     index_precision: int
-    """Bits of precision for the choice of a particle."""
+    """Precision, in bits, of the choice of a particle."""
 
     sequence: SequenceModel | None = None
-    """The same model frame by frame, if x is a sequence."""
+    """The same model frame by frame if x is a sequence, else None."""
 
     max_lanes: ClassVar[int | None] = None
-    """How many x can be coded in one step; None where the stack alone decides."""
+    """Most x that one step can code; None if only the stack limits them."""
 
     trial_size: ClassVar[int] = 32
-    """How many x tell what coding one costs."""
+    """Number of x that are coded on trial to estimate the cost of one x."""
 
     def steps(self, x: NDArray[Any], lanes: int) -> Iterator[tuple[NDArray[Any], LatentModel]]:
-        """Yield for each step of a block what is coded, (lanes, dims), of x (n, dims), and the model that codes it.
+        """Yield, for each step of a block, the rows of x (n, dims) that it codes and the model that codes them.
 
-        A model may look ahead here, and compute for all x at once what its `posterior` will be asked for.
+        The rows are (lanes, dims); the last step may have fewer. A model may compute here, for all x at once, what
+        its `posterior` will return.
         """
         for first in range(0, len(x), lanes):
             yield x[first : first + lanes], self
 
     def lengths(self, x: NDArray[np.integer]) -> list[int]:
-        """Return what a decoder must be told of the size of each x (n, dims): frames of a sequence; else nothing."""
+        """Return the number of frames of each x (n, dims) if x is a sequence, else an empty list.
+
+        The file stores these numbers, because the decoder needs them.
+        """
         return []
 
     def of_length(self, length: int) -> LatentModel:
-        """Return the model of an x of so many frames. UsageError where x has one size."""
-        raise UsageError("the model's images have one size, and the block says lengths: it was made with another model")
+        """Return the model of an x of `length` frames. Raises UsageError if every x has the same size."""
+        raise UsageError("the block has lengths, but the model's images have one size: it was made with another model")
 
     @abstractmethod
     def prior(self, lanes: int) -> Repeatable:
-        """p(z), shape (lanes, dims of z)."""
+        """Return p(z), shape (lanes, dims of z)."""
 
     @abstractmethod
     def posterior(self, x: NDArray[np.integer]) -> Repeatable:
-        """The proposal q(z|x), shape (lanes, dims of z)."""
+        """Return the proposal q(z|x) for x (lanes, dims of x), shape (lanes, dims of z)."""
 
     @abstractmethod
     def likelihood(self, z: NDArray[np.integer]) -> Any:
-        """p(x|z), shape (lanes, dims of x), or (lanes, particles, dims of x) with a method `particle(j)` that picks
-        one."""
+        """Return p(x|z) for z (lanes, dims of z), shape (lanes, dims of x).
+
+        For z (lanes, particles, dims of z) the shape is (lanes, particles, dims of x), and a method `particle(j)`
+        picks one particle of each lane.
+        """
 
     def joint(self, z: NDArray[np.integer]) -> Joint:
-        """p(x, z) at these z, as a function of x."""
+        """Return p(x, z) at these z, as a function of x."""
         return PriorTimesLikelihood(self.prior(len(z)), self.likelihood(z), z)
 
     def pop(self, stack: Stack) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """z (lanes, dims of z) and x (lanes, dims of x) from p(x, z): what `joint(z).push(stack, x)` pushed."""
+        """Pop z (lanes, dims of z), then x (lanes, dims of x), and return both: the inverse of `joint(z).push`."""
         z = self.prior(stack.lanes).pop(stack)
         return z, self.likelihood(z).pop(stack)
 
 
 class Joint(Protocol):
-    """p(x, z) at given z (lanes, dims of z) or (lanes, particles, dims of z)."""
+    """The distribution p(x, z) at given z (lanes, dims of z) or (lanes, particles, dims of z)."""
 
     def total_codelength(self, x: NDArray[np.integer]) -> NDArray[np.int64]:
-        """-log2 p(x, z), (lanes,) or (lanes, particles), in units of 2^-16 bits."""
+        """Return -log2 p(x, z) for x (lanes, dims of x), (lanes,) or (lanes, particles), in units of 2^-16 bits."""
 
     def particle(self, j: NDArray[np.integer]) -> Joint:
-        """At the one particle j (lanes,) of each lane."""
+        """Return p(x, z) at particle j (lanes,) of each lane."""
 
     def push(self, stack: Stack, x: NDArray[np.integer]) -> None:
-        """Push x with p(x|z) and z with p(z); z must be one a lane."""
+        """Push x (lanes, dims of x) with p(x|z), then z with p(z). There must be one z for each lane."""
 
 
 class PriorTimesLikelihood:
-    """The Joint of a model whose p(z) knows nothing of x."""
+    """The Joint p(z) p(x|z) of a model whose prior does not depend on x."""
 
     def __init__(self, p_z: Repeatable, p_x: Any, z: NDArray[np.integer]):
         self._p_z, self._p_x, self._z = p_z, p_x, z
@@ -104,33 +111,34 @@ class PriorTimesLikelihood:
 
 
 class SequenceModel(Protocol):
-    """p(z_t|state), p(x_t|z_t, state), q(z_t|x_t, state) of frames t = 1 ... T, where the state has read all x and z
-    before t.
+    """The distributions p(z_t|state), p(x_t|z_t, state) and q(z_t|x_t, state) of the frames t = 1 ... T.
 
-    Everything comes in rows, independent of each other: a state is an integer array (rows, size), x_t and z_t are
-    (rows, dims), and so are the distributions.
+    The state depends on all x and z before t. All arrays have rows that are independent of each other: a state is an
+    integer array (rows, size); x_t, z_t and the distributions are (rows, dims).
     """
 
     index_precision: int
+    """Precision, in bits, of the choice of a particle."""
+
     num_frames: int
-    """T of the sequence at hand; at first of the longest."""
+    """T of the sequence that is coded; before `of_length`, T of the longest sequence."""
 
     def of_length(self, num_frames: int) -> SequenceModel:
-        """Return the same for a sequence of so many frames."""
+        """Return the same model for a sequence of `num_frames` frames."""
 
     def start(self, rows: int) -> NDArray[np.integer]:
-        """The state before the first frame."""
+        """Return the state before the first frame, (rows, size)."""
 
     def prior(self, state: NDArray[np.integer]) -> Distribution:
-        """p(z_t|state)."""
+        """Return p(z_t|state), shape (rows, dims of z_t)."""
 
     def posterior(self, state: NDArray[np.integer], x_t: NDArray[np.integer]) -> Distribution:
-        """The proposal q(z_t|x_t, state)."""
+        """Return the proposal q(z_t|x_t, state), shape (rows, dims of z_t)."""
 
     def likelihood(self, state: NDArray[np.integer], z_t: NDArray[np.integer]) -> Distribution:
-        """p(x_t|z_t, state)."""
+        """Return p(x_t|z_t, state), shape (rows, dims of x_t)."""
 
     def advance(
         self, state: NDArray[np.integer], x_t: NDArray[np.integer], z_t: NDArray[np.integer]
     ) -> NDArray[np.integer]:
-        """The state that has also read x_t and z_t."""
+        """Return the state after x_t and z_t, (rows, size)."""

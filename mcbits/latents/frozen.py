@@ -1,4 +1,4 @@
-"""A frozen model is a file of integers, its SHA-256 its name, and the file says which class reads it."""
+"""A frozen model is a file of integers. Its SHA-256 is its identity, and the file names the class that reads it."""
 
 import json
 from abc import ABC, abstractmethod
@@ -22,7 +22,7 @@ from mcbits.latents.sequences import lengths
 from mcbits.plugins.registry import registry
 
 DEFAULT_CLASS = "VAE"
-"""The class of a file that names none."""
+"""The class that reads a file without a class name."""
 
 _SHAPE: TypeAdapter[tuple[int, ...]] = TypeAdapter(Shape)
 
@@ -30,10 +30,15 @@ _SHAPE: TypeAdapter[tuple[int, ...]] = TypeAdapter(Shape)
 class FrozenModel(ABC):
     """A latent-variable model as integers: what `freeze` of a torch model returns, and what coding needs.
 
-    A subclass names itself (`name`), says whether an x is a sequence, and takes its networks apart in `read`.
-    Attributes: `networks` by name; `observation`; `shape` of x, with the frames of the longest sequence first;
-    `num_symbols` K; `latent_dim` of z, of z_t where x is a sequence; `model_id` (SHA-256 of `data`, hex); `data` (the
-    file); `backend`.
+    A subclass sets `name` and `sequences` (whether an x is a sequence of frames) and checks its networks in `read`.
+    Attributes:
+    `networks`: {name: FrozenNetwork};
+    `observation`: the observation model;
+    `shape`: of x; for sequences the first size is the number of frames of the longest one;
+    `num_symbols`: K, symbols are 0..K-1;
+    `latent_dim`: dimensions of z, or of z_t if x is a sequence;
+    `data`: the bytes of the file; `model_id`: their SHA-256 in hex;
+    `backend`: the name of the backend that computes the networks.
     """
 
     name: ClassVar[str]
@@ -42,9 +47,10 @@ class FrozenModel(ABC):
     latent_dim: int
 
     def __init__(self, source: Path | bytes | ModelFile, backend: str = "numpy"):
-        """Read a frozen model file, its bytes, or what was parsed of them.
+        """Read a frozen model from a path, from bytes or from a parsed ModelFile.
 
-        Raises ModelError when it is not one, PlatformError when this machine rounds.
+        Raises ModelError if it is not a frozen model of this class or is damaged, UnknownNameError if its observation
+        model is not registered, UsageError for an unknown backend, PlatformError if the backend rounds.
         """
         file = source if isinstance(source, ModelFile) else ModelFile.read(source)
         self.data, self.model_id, self.backend = file.data, file.model_id, backend
@@ -63,25 +69,25 @@ class FrozenModel(ABC):
 
     @abstractmethod
     def read(self, meta: dict[str, Any]) -> bool:
-        """Set `latent_dim` and what else the class needs of `networks`; return whether their shapes and precisions fit.
+        """Set `latent_dim` and the attributes that the class needs. Return whether shapes and precisions fit.
 
-        May raise KeyError, TypeError, ValueError or AttributeError on a malformed file.
+        meta: what `pack` stored. May raise KeyError, TypeError, ValueError or AttributeError on a malformed file.
         """
 
     @abstractmethod
     def latent_model(self, precisions: Precisions, refinement: Refinement | None = None) -> LatentModel:
-        """Return the discretised distributions at these precisions.
+        """Return the latent model at these precisions.
 
-        A refinement improves on the encoder network's q(z|x); UsageError for a model that has no exact gradient.
+        A refinement improves the q(z|x) of the encoder network. Raises UsageError if the model has no exact gradient.
         """
 
     @property
     def unit(self) -> str:
-        """What rates are counted by: bits/dim, or bits/frame of sequences."""
+        """The unit of rates: "dim", or "frame" for sequences."""
         return "frame" if self.sequences else "dim"
 
     def units(self, images: NDArray[Any]) -> NDArray[np.int64]:
-        """How many units each of the images (n, *shape) has: its dims, or its frames."""
+        """Return the number of units (n,) of each of the images (n, *shape): its dims, or its frames."""
         return lengths(images) if self.sequences else np.full(len(images), prod(self.shape))
 
     @property
@@ -90,7 +96,7 @@ class FrozenModel(ABC):
         return self.latent_dim * (self.shape[0] if self.sequences else 1)
 
     def save(self, path: Path) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file, whole or not at all. Raises DataError if it cannot be written."""
         write(path, self.data)
 
     @classmethod
@@ -103,7 +109,10 @@ class FrozenModel(ABC):
         backend: str = "numpy",
         **meta: Any,
     ) -> Self:
-        """The model of these networks; `meta` is what else `read` asks for, fit for JSON."""
+        """Return the model of these networks.
+
+        observation: registered name of the observation model. shape: of x. meta: what else `read` needs, JSON only.
+        """
         meta |= {"observation": observation, "shape": list(shape)}
         if cls.name != DEFAULT_CLASS:
             meta["class"] = cls.name
@@ -111,8 +120,10 @@ class FrozenModel(ABC):
 
 
 def load_frozen(source: Path | bytes, backend: str = "numpy") -> FrozenModel:
-    """The model of a frozen model file, or of its bytes, by the class that it names; errors as for `FrozenModel`, and
-    UnknownNameError where no plugin has that class."""
+    """Return the model of a frozen model file, or of its bytes. The file names its class.
+
+    Raises as `FrozenModel` does, and UnknownNameError if no plugin registers the class.
+    """
     file = ModelFile.read(source)
     reader: type[FrozenModel] = registry().find("frozen model", str(file.meta.get("class", DEFAULT_CLASS)))
     return reader(file, backend)

@@ -1,4 +1,4 @@
-"""An option is declared once, as a field with its default, range and help, and is checked when the object is made."""
+"""An option is declared once, as a field with default, range and help. Its value is checked when the object is made."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mcbits.distributions.base import MAX_PRECISION
 from mcbits.errors import UsageError
 
 MAX_STEPS = 1_000
-"""Gradient steps an image: what a hostile file can make a decoder spend on it."""
+"""Most gradient steps for an image: this limits the time that a hostile file can make a decoder spend."""
 
 
 def option(
@@ -23,22 +23,22 @@ def option(
     choices: tuple[str, ...] | None = None,
     name: str | None = None,
 ) -> Any:
-    """Return a field that users can set: `--NAME` on the command line, a key in YAML, a keyword in Python.
+    """Return a dataclass field that users can set: `--NAME` on the command line, a key in YAML, a keyword in Python.
 
-    `name` is what they call it, by default as the field is called.
+    `name` is the name that users write. The default is the name of the field.
     """
     metadata = {"help": help, "minimum": minimum, "maximum": maximum, "choices": choices, "name": name}
     return field(default=default, metadata=metadata)
 
 
 def declared(cls: Any) -> dict[str, Field[Any]]:
-    """Return the fields of a class by the names that users know."""
+    """Return the fields of a dataclass by the names that users write."""
     return {f.metadata.get("name") or f.name: f for f in fields(cls)}
 
 
 @dataclass(frozen=True)
 class Options:
-    """Base of classes whose fields are options: a value of the wrong type or out of range is a UsageError."""
+    """A base of classes whose fields are options. A value of the wrong type or out of range raises UsageError."""
 
     def __post_init__(self) -> None:
         for name, f in declared(type(self)).items():
@@ -47,7 +47,10 @@ class Options:
 
     @classmethod
     def checked(cls, name: str, value: Any) -> Any:
-        """Return the value of one option, by the name that users know, as its type; UsageError if it is no value."""
+        """Return the value of one option as its declared type. `name` is the name that users write.
+
+        Raises UsageError if the value has the wrong type, is out of range or is not among the choices.
+        """
         f, owner = declared(cls)[name], getattr(cls, "short", None)
         kind, label = get_type_hints(cls)[f.name], f"{owner}: {name}" if owner else name
         if isinstance(value, np.integer) and kind in (int, float):
@@ -76,7 +79,7 @@ def _range(minimum: float | None, maximum: float | None) -> str:
 
 @dataclass(frozen=True)
 class Precisions(Options):
-    """Bits of precision of the stack, of the grid of the latents, and of each distribution.
+    """The precisions, in bits, of the stack, of the grid of the latents, and of each distribution.
 
     >>> Precisions(prop_mprec=40)
     Traceback (most recent call last):
@@ -109,7 +112,7 @@ class Precisions(Options):
 
 @dataclass(frozen=True)
 class Refinement(Options):
-    """Refine each q(z|x) by `steps` steps of Adam with learning rate `lr` on the ELBO, in nats."""
+    """A refinement of each q(z|x) by `steps` steps of Adam with learning rate `lr` on the ELBO, in nats."""
 
     steps: int = option(
         50,

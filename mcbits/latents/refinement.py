@@ -1,7 +1,7 @@
-"""A decoder that knows x refines q(z|x) to the very bits the encoder had: no operation here has a choice of rounding.
+"""A decoder that knows x refines q(z|x) to the same bits as the encoder, because no operation here may round freely.
 
-Products are exact (see `mcbits.exact.gradient`); all else is elementwise IEEE 754 (+ - * / sqrt) or
-`mcbits.core.numerics`; the noise depends on step and dimension alone. So the result does not depend on
+Products are exact (see `mcbits.exact.gradient`). Everything else is elementwise IEEE 754 (+ - * / sqrt) or
+`mcbits.core.numerics`. The noise depends only on the step and the dimension. So the result does not depend on
 batch, threads, BLAS or backend.
 Semi-amortised inference: Kim et al. 2018; in bits-back coding: Ruan et al. 2021.
 """
@@ -22,7 +22,7 @@ from mcbits.latents.options import Refinement
 from mcbits.observations.base import ObservationModel
 
 MAX_NOISE = 1 << 24
-"""Steps times latent dimensions: the noise is held in memory."""
+"""Most steps times latent dimensions, since the noise is held in memory."""
 
 _SCORE_FRAC = 12
 _LOGIT_LIMIT = 4096
@@ -31,25 +31,28 @@ _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 
 
 class Refiner:
-    """Maps x and the parameters of q(z|x) that the encoder network gives to better ones, image by image.
+    """A function that maps x and the encoder network's parameters of q(z|x) to better parameters, image by image.
 
-    Raises UsageError unless p(x|z) is Bernoulli and the decoder network an MLP whose layers `Gradient` knows.
+    Raises UsageError unless p(x|z) is Bernoulli, the decoder network is an MLP whose layers `Gradient` knows, and
+    the noise fits in memory.
     """
 
     def __init__(self, decoder: FrozenNetwork, latent_dim: int, observation: ObservationModel, refinement: Refinement):
         parameters = prod(decoder.outputs[0].shape)
         if refinement.steps * latent_dim > MAX_NOISE:
             raise UsageError(
-                f"{refinement.steps} steps are too many for {latent_dim} latents: at most {MAX_NOISE} in all"
+                f"{refinement.steps} steps are too many for {latent_dim} latents: "
+                f"steps times latents must be at most {MAX_NOISE}"
             )
         if not isinstance(observation.distribution(np.zeros((1, parameters), np.int32), 16), Bernoulli):
             raise UsageError(
-                f"iterative inference is for binary images, not observation model {observation.name}: do without"
+                f"iterative inference is for binary images, not observation model {observation.name}: turn it off"
             )
         self._gradient = Gradient(decoder, 1 << _SCORE_FRAC, "decoder")
         self._lr = refinement.lr
         self._rows = max(1, backend(decoder.backend_name).elements // (2 * parameters))
-        # Counter-based raw words, which numpy keeps for good, as 52-bit numbers between 0 and 1.
+        # Raw words of a counter-based generator, as 52-bit numbers between 0 and 1. numpy guarantees that raw words
+        # never change.
         words = np.random.Philox(key=0).random_raw(refinement.steps * latent_dim)
         self._noise = numerics.ndtri_array(((words >> 12) + 0.5) * 2.0**-52).reshape(refinement.steps, -1)
         logits = np.arange(-_LOGIT_LIMIT, _LOGIT_LIMIT) * 2.0**-observation.frac_bits
@@ -58,7 +61,10 @@ class Refiner:
     def __call__(
         self, x: NDArray[np.integer], mean: NDArray[np.int32], log_scale: NDArray[np.int32]
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """x (n, dims); mean and log_scale (n, latent_dim) in the units of `GaussianBuckets`, as are the results."""
+        """Return the refined mean and log_scale, int32 (n, latent_dim).
+
+        x: (n, dims). mean and log_scale: (n, latent_dim). All four are in the units of `GaussianBuckets`.
+        """
         better = np.empty_like(mean), np.empty_like(log_scale)
         for first in range(0, len(x), self._rows):
             rows = slice(first, first + self._rows)
@@ -78,7 +84,7 @@ class Refiner:
             # An antithetic pair of reparameterised samples; the KL divergence from the prior is analytic.
             up, down = self._likelihood_gradient(ones, np.stack([mu + step, mu - step]))
             g = np.concatenate([0.5 * (up + down) - mu, 0.5 * (up - down) * step + 1.0 - sigma * sigma], axis=1)
-            # Adam (Kingma & Ba 2015); its powers of beta by multiplication, since pow may round as it likes.
+            # Adam (Kingma & Ba 2015). The powers of beta are products, since IEEE 754 does not fix how pow rounds.
             rest1, rest2 = rest1 * _BETA1, rest2 * _BETA2
             first = _BETA1 * first + (1.0 - _BETA1) * g
             second = _BETA2 * second + (1.0 - _BETA2) * (g * g)

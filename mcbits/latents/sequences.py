@@ -1,4 +1,4 @@
-"""A sequence is T frames of a fixed array that is padded beyond them; all its z_t together are one z, all x_t one x."""
+"""A sequence is T frames, then padding, in an array of fixed size. Its frames x_t are one x and its z_t are one z."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,12 +13,14 @@ from mcbits.errors import DataError, UsageError
 from mcbits.latents.base import LatentModel, SequenceModel
 
 PADDING = 255
-"""The value of every symbol of a frame that is not there."""
+"""The value of every symbol of the frames after the end of a sequence."""
 
 
 def lengths(sequences: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Number of frames T of each of the sequences (n, frames, *dims of a frame); DataError unless 1 or more frames
-    come first and padding last."""
+    """Return the number of frames T, (n,), of each of the sequences (n, frames, *dims of a frame).
+
+    Raises DataError unless each sequence has one frame or more, followed only by padding.
+    """
     there = (sequences.reshape(*sequences.shape[:2], -1) != PADDING).any(axis=2)
     T: NDArray[np.int64] = there.sum(axis=1)
     if not np.array_equal(there, np.arange(there.shape[1]) < T[:, None]) or not T.all():
@@ -27,12 +29,12 @@ def lengths(sequences: NDArray[np.integer]) -> NDArray[np.int64]:
 
 
 def symbols(images: NDArray[np.integer], sequences: bool) -> NDArray[np.integer]:
-    """What is coded of images (n, *shape): all of it, or of sequences all but the padding, in one row."""
+    """Return the symbols of images (n, *shape) that are coded: all, or, for sequences, a 1-d array without padding."""
     return images[images != PADDING] if sequences else images
 
 
 def pad(sequences: list[NDArray[np.uint8]], num_frames: int) -> NDArray[np.uint8]:
-    """Sequences, each (frames, *dims of a frame), cut off at num_frames: (n, num_frames, *dims of a frame)."""
+    """Return sequences, each (frames, *dims of a frame), padded or cut to (n, num_frames, *dims of a frame)."""
     padded = np.full((len(sequences), num_frames, *sequences[0].shape[1:]), PADDING, np.uint8)
     for row, sequence in zip(padded, sequences, strict=True):
         part = sequence[:num_frames]
@@ -43,7 +45,8 @@ def pad(sequences: list[NDArray[np.uint8]], num_frames: int) -> NDArray[np.uint8
 class SequenceLatents(LatentModel):
     """A SequenceModel as the LatentModel of whole sequences: x (lanes, T * dims of x_t), z (lanes, T * dims of z_t).
 
-    Since p(z_t) depends on the frames before it, there is no prior and no likelihood, only their product `joint`.
+    The prior of z_t depends on the frames before t. So there is no `prior` and no `likelihood` of a whole sequence,
+    only their product `joint`.
     """
 
     max_lanes = 1
@@ -54,12 +57,12 @@ class SequenceLatents(LatentModel):
         self.index_precision = model.index_precision
 
     def steps(self, x: NDArray[Any], lanes: int) -> Iterator[tuple[NDArray[Any], LatentModel]]:
-        """Yield one sequence (1, T * dims of x_t) a step, without its padding, and the model of its length."""
+        """Yield, for each step, one sequence (1, T * dims of x_t) without padding, and the model of its length."""
         for sequence, T in zip(self._frames(x), self.lengths(x), strict=True):
             yield sequence[:T].reshape(1, -1), self.of_length(T)
 
     def lengths(self, x: NDArray[np.integer]) -> list[int]:
-        """Return the number of frames of each sequence, padded in x (n, frames * dims of x_t)."""
+        """Return the number of frames of each sequence in x (n, frames * dims of x_t), which includes padding."""
         T: list[int] = lengths(self._frames(x)).tolist()
         return T
 
@@ -70,23 +73,23 @@ class SequenceLatents(LatentModel):
         return x.reshape(len(x), self.sequence.num_frames, -1)
 
     def prior(self, lanes: int) -> Repeatable:
-        """UsageError: there is none."""
-        raise UsageError("this coder codes single images, and the model is one of sequences: choose another coder")
+        """Raise UsageError: sequences have no prior without x."""
+        raise UsageError("this coder codes single images, but the model is for sequences: choose another coder")
 
     def likelihood(self, z: NDArray[np.integer]) -> Distribution:
-        """UsageError: there is none."""
+        """Raise UsageError: sequences have no likelihood apart from the prior."""
         return self.prior(len(z))
 
     def posterior(self, x: NDArray[np.integer]) -> "Trajectories":
-        """q(z|x) = prod_t q(z_t|x_t, state)."""
+        """Return q(z|x) = prod_t q(z_t|x_t, state) for x (lanes, T * dims of x_t)."""
         return Trajectories(self.sequence, x)
 
     def joint(self, z: NDArray[np.integer]) -> "TrajectoryJoint":
-        """p(x, z) = prod_t p(x_t|z_t, state) p(z_t|state)."""
+        """Return p(x, z) = prod_t p(x_t|z_t, state) p(z_t|state) for z (..., T * dims of z_t)."""
         return TrajectoryJoint(self.sequence, z)
 
     def pop(self, stack: Stack) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """z_1, x_1, z_2, x_2, ...: z (lanes, T * dims of z_t) and x (lanes, T * dims of x_t)."""
+        """Pop z_1, x_1, z_2, x_2, ... and return z (lanes, T * dims of z_t) and x (lanes, T * dims of x_t)."""
         model, z, x = self.sequence, [], []
         state = model.start(stack.lanes)
         for _ in range(model.num_frames):
@@ -97,7 +100,7 @@ class SequenceLatents(LatentModel):
 
 
 class Trajectories(Repeatable):
-    """q(z|x) over z (lanes, T * dims of z_t): frame by frame, each under the state that the frames before it leave."""
+    """The proposal q(z|x) over z (lanes, T * dims of z_t), frame by frame; the frames before t give the state of t."""
 
     def __init__(self, model: SequenceModel, x: NDArray[np.integer]):
         self._model = model
@@ -147,12 +150,12 @@ class Trajectories(Repeatable):
         return z.reshape(*z.shape[:2], self._model.num_frames, self.shape[1] // self._model.num_frames)
 
     def _in_order(self, each: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        # As `pop_draws` meets them: a frame of every particle, then the next frame.
+        # The order of `pop_draws`: the first frame of all particles, then the second frame of all, and so on.
         return np.ascontiguousarray(self._frames(each).swapaxes(1, 2)).reshape(len(each), each[0].size)
 
 
 class TrajectoryJoint:
-    """p(x, z) at z (lanes, T * dims of z_t) or (lanes, particles, T * dims of z_t)."""
+    """The Joint p(x, z) at z (lanes, T * dims of z_t) or (lanes, particles, T * dims of z_t)."""
 
     def __init__(self, model: SequenceModel, z: NDArray[np.integer]):
         self._model, self._shape = model, z.shape[:-1]

@@ -1,4 +1,4 @@
-"""A frozen VAE: prior, posterior and likelihood come from its integers bit for bit anywhere."""
+"""A frozen VAE computes prior, posterior and likelihood from integers, with the same bits on every platform."""
 
 from collections.abc import Iterator
 from math import prod
@@ -17,7 +17,7 @@ from mcbits.latents.refinement import Refiner
 
 
 class FrozenVAE(FrozenModel):
-    """A VAE as integers: standard normal prior, Gaussian posterior, any registered observation model."""
+    """A frozen model with a standard normal prior, a Gaussian posterior and any registered observation model."""
 
     name = "VAE"
 
@@ -47,22 +47,22 @@ class LatentVAE(LatentModel):
         self._centres = equal_mass_centres(1 << precisions.log_num_bucket)
 
     def prior(self, lanes: int) -> Uniform:
-        """Uniform over buckets of equal prior mass, (lanes, latent_dim)."""
+        """Return p(z), uniform over buckets of equal prior mass, (lanes, latent_dim)."""
         return uniform(1 << self.precisions.log_num_bucket, (lanes, self.vae.latent_dim), self.precisions.prior_mprec)
 
     def posterior(self, x: NDArray[np.integer]) -> GaussianBuckets:
-        """q(z|x) for x (lanes, dims)."""
+        """Return q(z|x) for x (lanes, dims), shape (lanes, latent_dim)."""
         return self._gaussian(*self._posterior_parameters(x))
 
     def steps(self, x: NDArray[Any], lanes: int) -> Iterator[tuple[NDArray[Any], LatentModel]]:
-        """Yield as any model does, with each q(z|x) taken from one run of the encoder network over all x (n, dims)."""
+        """Yield steps as `LatentModel.steps` does, but run the encoder network only once, over all x (n, dims)."""
         q = self.posterior(x)
         for first in range(0, len(x), lanes):
             part = x[first : first + lanes]
             yield part, _KnownPosterior(self, part, q.rows(first, first + len(part)))
 
     def likelihood(self, z: NDArray[np.integer]) -> Any:
-        """p(x|z) for z (lanes, latent_dim) or (lanes, particles, latent_dim), all rows in one run of the network."""
+        """Return p(x|z) for z (lanes, latent_dim) or (lanes, particles, latent_dim), with one run of the network."""
         rows = self._centres.take(z.reshape(-1, *self.vae.decoder.inputs[0].shape))
         (parameters,) = self.vae.decoder.run(rows)
         parameters = parameters.reshape(*z.shape[:-1], -1)
@@ -78,7 +78,7 @@ class LatentVAE(LatentModel):
 
 
 class _KnownPosterior(LatentVAE):
-    """The LatentModel of one step, which has q(z|x) of that step's x already."""
+    """The LatentModel of one step, for which q(z|x) of the step's x is already computed."""
 
     def __init__(self, model: LatentVAE, x: NDArray[np.integer], q: GaussianBuckets):
         vars(self).update(vars(model))

@@ -1,1 +1,1 @@
-"""Networks for training, one file each; importing this package imports no torch."""
+"""Each file has one model for training. Importing this package does not import torch."""

@@ -1,4 +1,4 @@
-"""The paper's VAE for binary images: two tanh layers each way, x -> 200 -> 200 -> z and back to logits."""
+"""BinaryVAE is the paper's VAE for binary images: x -> 200 -> 200 -> z with tanh, and the mirror image to logits."""
 
 import math
 from typing import Any, Self
@@ -10,7 +10,7 @@ from mcbits.errors import ModelError
 from mcbits.models.vae import VAE
 from mcbits.observations.bernoulli import BernoulliObservation
 
-# Where each layer of a published checkpoint (Ruan et al. 2021) goes.
+# {layer of a published checkpoint (Ruan et al. 2021): layer here}.
 _PUBLISHED_KEYS = {
     "enc_fc1": "encoder.trunk.0",
     "enc_fc2": "encoder.trunk.2",
@@ -23,7 +23,7 @@ _PUBLISHED_KEYS = {
 
 
 class GaussianEncoder(nn.Module):
-    """x (B, num_dims) -> mean and log scale of q(z|x), each (B, latent_dim)."""
+    """An encoder network: x (B, num_dims) -> mean and log scale of q(z|x), each (B, latent_dim)."""
 
     def __init__(self, num_dims: int, hidden: int, latent_dim: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class GaussianEncoder(nn.Module):
 
 
 class BinaryVAE(VAE):
-    """The one-layer model of Burda et al. 2016, as in Ruan et al. 2021; its decoder returns logits."""
+    """A VAE with one stochastic layer (Burda et al. 2016), as in Ruan et al. 2021. Its decoder returns logits."""
 
     name = "BinaryVAE"
 
@@ -68,7 +68,7 @@ class BinaryVAE(VAE):
 
     @torch.no_grad()
     def initialise_from_data(self, images: Tensor, levels: int) -> None:
-        """The output bias becomes the logit of the mean image within [0.001, 0.999] (Burda et al. 2016)."""
+        """Set the output bias to the logit of the mean image, clamped to [0.001, 0.999] (Burda et al. 2016)."""
         mean = images.sum(0, dtype=torch.float64) / (len(images) * levels)
         assert isinstance(self.decoder, nn.Sequential)
         output = self.decoder[-1]
@@ -77,7 +77,10 @@ class BinaryVAE(VAE):
 
     @classmethod
     def from_published(cls, state_dict: dict[str, Tensor]) -> Self:
-        """The model of a published checkpoint: 28 x 28 pixels, the other sizes as the tensors say."""
+        """Return the model of a published checkpoint for 28 x 28 pixels. The tensors give the other sizes.
+
+        Raises ModelError if the tensors are of another architecture.
+        """
         renamed = {}
         for key, tensor in state_dict.items():
             layer, _, kind = key.rpartition(".")

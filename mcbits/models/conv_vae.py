@@ -1,5 +1,7 @@
-"""A convolutional VAE for binary images whose sides are multiples of 4: every activation is a tanh, so its bounds
-stay tight."""
+"""ConvVAE is a convolutional VAE for binary images whose sides are multiples of 4.
+
+Every activation is a tanh, so the bounds of its frozen layers stay tight.
+"""
 
 import math
 from typing import Any
@@ -13,7 +15,7 @@ from mcbits.observations.bernoulli import BernoulliObservation
 
 
 class ConvEncoder(nn.Module):
-    """x (B, num_dims) -> mean and log scale of q(z|x), each (B, latent_dim)."""
+    """An encoder network: x (B, num_dims) -> mean and log scale of q(z|x), each (B, latent_dim)."""
 
     def __init__(self, shape: tuple[int, int], channels: int, latent_dim: int) -> None:
         super().__init__()
@@ -35,7 +37,7 @@ class ConvEncoder(nn.Module):
 
 
 class ConvVAE(VAE):
-    """Two strided convolutions each way; its decoder returns logits (B, num_dims)."""
+    """A VAE with two strided convolutions in the encoder and in the decoder, which returns logits (B, num_dims)."""
 
     name = "ConvVAE"
 
@@ -65,7 +67,7 @@ class ConvVAE(VAE):
 
     @torch.no_grad()
     def initialise_from_data(self, images: Tensor, levels: int) -> None:
-        """The one output bias becomes the logit of the mean pixel within [0.001, 0.999]."""
+        """Set the one output bias to the logit of the mean pixel, clamped to [0.001, 0.999]."""
         assert isinstance(self.decoder, nn.Sequential)
         output = self.decoder[-2]
         assert isinstance(output, nn.ConvTranspose2d) and output.bias is not None

@@ -13,11 +13,11 @@ from mcbits.observations.base import ObservationModel
 
 
 class VAE(Model):
-    """Variational auto-encoder (Kingma & Welling 2014) with a diagonal Gaussian posterior.
+    """A variational auto-encoder (Kingma & Welling 2014) with a diagonal Gaussian posterior.
 
     encoder: x (B, prod(shape)) -> (mean, log_scale), each (B, latent_dim).
     decoder: z (B, latent_dim) -> parameters of `observation`, (B, observation.num_parameters(prod(shape))).
-    Both are ordinary modules that torch.fx can trace, so that they can be frozen.
+    Both must be modules that torch.fx can trace, so that they can be frozen.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class VAE(Model):
         self.decoder = decoder
 
     def posterior_particles(self, x: Tensor, num_particles: int, coupled: bool = False) -> tuple[Tensor, Tensor]:
-        """z_1..z_N ~ q(z|x), reparameterised: (z (B, N, latent_dim), log q(z|x) (B, N))."""
+        """Draw z_1..z_N ~ q(z|x), reparameterised. Return z (B, N, latent_dim) and log q(z|x) in nats (B, N)."""
         mean, log_scale = self.encoder(x.flatten(1))
         noise = normal_noise(len(x), num_particles, self.latent_dim, mean, coupled)
         z = mean.unsqueeze(1) + log_scale.exp().unsqueeze(1) * noise
@@ -42,7 +42,7 @@ class VAE(Model):
         return z, log_q
 
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x, z) in nats, (B, N), for x (B, *shape), z (B, N, latent_dim): one call of the decoder."""
+        """Return log p(x, z) in nats, (B, N), for x (B, *shape) and z (B, N, latent_dim). Calls the decoder once."""
         parameters = self.decoder(z.flatten(0, 1)).reshape(*z.shape[:2], -1)
         log_likelihood = self.observation.log_prob(parameters, x.flatten(1).unsqueeze(1))
         return log_likelihood + standard_normal_log_prob(z)

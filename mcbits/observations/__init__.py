@@ -1,1 +1,1 @@
-"""An observation model reads p(x|z) off a decoder's outputs, alike for training and for coding."""
+"""An observation model turns the outputs of a decoder into p(x|z), both for training and for coding."""

@@ -1,4 +1,4 @@
-"""Whatever a plugin can bring is registered through hooks, by the built-ins as by anybody else."""
+"""Everything that a plugin can add is registered through hooks; the built-in plugin uses the same hooks."""
 
 from mcbits.plugins.hooks import Lazy, hookimpl
 

@@ -1,4 +1,4 @@
-"""What mcbits itself registers, through the same hooks as anybody else, importing none of it."""
+"""The built-in plugin registers the classes of mcbits through the same hooks as any plugin, without importing them."""
 
 from mcbits.plugins.hooks import Lazy, hookimpl
 

@@ -1,4 +1,4 @@
-"""Every hook a plugin may implement: six register classes; four listen, and cannot change a coded byte."""
+"""These are the hooks that a plugin may implement: six register classes; four listen and cannot change coded bytes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ hookimpl = pluggy.HookimplMarker("mcbits")
 
 @dataclass(frozen=True)
 class Lazy:
-    """A class by its import path, so that registering it imports nothing until it is looked up.
+    """A class by its import path, so that its module is imported only when the class is looked up.
 
-    `path` is "package.module:Class"; `names` are the class's own name and then its short form or aliases.
+    `path` is "package.module:Class". `names` are the name of the class, then its short name or aliases.
     """
 
     path: str
@@ -28,62 +28,66 @@ class Lazy:
         object.__setattr__(self, "names", names)
 
     def load(self) -> Any:
-        """The class, imported. May raise whatever its module raises when it is imported."""
+        """Import and return the class. May raise any exception that importing its module raises."""
         module, _, attribute = self.path.partition(":")
         return getattr(import_module(module), attribute)
 
 
 @hookspec
 def mcbits_coders() -> Iterable[type | Lazy]:
-    """Coders: subclasses of `mcbits.coders.base.Coder`."""
+    """Return coders: subclasses of `mcbits.coders.base.Coder`."""
     return ()
 
 
 @hookspec
 def mcbits_bounds() -> Iterable[type | Lazy]:
-    """Bounds on log p(x): subclasses of `mcbits.bounds.base.Bound`."""
+    """Return bounds on log p(x): subclasses of `mcbits.bounds.base.Bound`."""
     return ()
 
 
 @hookspec
 def mcbits_models() -> Iterable[type | Lazy]:
-    """Models to train: subclasses of `mcbits.models.base.Model`, as `Lazy`, since their modules import torch."""
+    """Return models to train: subclasses of `mcbits.models.base.Model`, as `Lazy`, since their modules import torch."""
     return ()
 
 
 @hookspec
 def mcbits_frozen_models() -> Iterable[type | Lazy]:
-    """What frozen models are read by: subclasses of `mcbits.latents.frozen.FrozenModel`, which import no torch."""
+    """Return classes that read frozen models: subclasses of `mcbits.latents.frozen.FrozenModel`; no torch imported."""
     return ()
 
 
 @hookspec
 def mcbits_observation_models() -> Iterable[type | Lazy]:
-    """Observation models p(x|z): see `mcbits.observations.base.ObservationModel`."""
+    """Return observation models p(x|z): classes as in `mcbits.observations.base.ObservationModel`."""
     return ()
 
 
 @hookspec
 def mcbits_datasets() -> Iterable[type | Lazy]:
-    """Datasets: classes with `name`, `splits` and `load(datadir, split, download=True) -> Dataset`."""
+    """Return datasets: classes with `name`, `splits` and `load(datadir, split, download=True) -> Dataset`."""
     return ()
 
 
 @hookspec
 def mcbits_started(job: str, total: int) -> None:
-    """A job ("train", "evaluate", "compress" or "decompress") of `total` epochs or images begins."""
+    """Hear that a job of `total` pieces of work begins; `total` is 0 if it is not known.
+
+    Jobs are "train", "evaluate", "compress" and "decompress", which count images ("train": those of all epochs), and
+    "baselines" and "toy". Restoring a file does not know its number of images and sends only `mcbits_advanced`.
+    """
 
 
 @hookspec
 def mcbits_advanced(job: str, done: int, metrics: dict[str, float]) -> None:
-    """`done` of the job's `total` are finished; `metrics` is what is known by now, such as "loss", "net"."""
+    """Hear that `done` of the job's `total` are finished; `metrics` are the values so far, such as "loss" or "net"."""
 
 
 @hookspec
 def mcbits_finished(job: str, metrics: dict[str, float]) -> None:
-    """The job ended well; `metrics` is its outcome."""
+    """Hear that the job ended without an error; `metrics` are its results."""
 
 
 @hookspec
 def mcbits_notice(message: str) -> None:
-    """One line the user should know although nothing failed, such as a fall-back to the CPU."""
+    """Hear one line that the user should know although nothing failed, such as a fall-back to the CPU."""

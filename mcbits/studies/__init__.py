@@ -1,1 +1,1 @@
-"""What a researcher runs: tables, reports and comparisons that show only what was measured."""
+"""Studies are what a researcher runs: tables, reports and comparisons that show only what was measured."""

@@ -1,4 +1,4 @@
-"""Every figure is the size of files that restore the pixels, headers included, in the best layout tried."""
+"""Every figure is the size, with headers, of files that restore the pixels, in the best layout that was tried."""
 
 import bz2
 import gzip
@@ -30,10 +30,10 @@ _JXL_MAX_SIDE = 2**30
 
 @dataclass(frozen=True)
 class Baseline:
-    """What one compressor makes of the images: `file_bytes` in all, `file` in bits a `unit`, which is a "dim".
+    """The result of one compressor: `file_bytes` for all images, and `file` in bits per `unit`, which is "dim".
 
-    `mode` is "archive" (all images in one file) or "each" (a file for every image, sizes summed); `layout`
-    says how the pixels were handed over.
+    `mode` is "archive" (all images in one file) or "each" (one file for each image, sizes added). `layout` says how
+    the pixels were arranged.
     """
 
     name: str
@@ -45,16 +45,16 @@ class Baseline:
 
 
 def baselines(images: NDArray[Any]) -> list[Baseline]:
-    """Compress uint8 or bool images (n, *shape) with every compressor at hand, as one archive and one by one.
+    """Compress uint8 or bool images (n, *shape) with every installed compressor, as one archive and one by one.
 
-    gzip, bz2, xz and zstd get raw bytes and, where all values are 0 or 1, packed bits, with and without
-    padding rows to whole bytes. PNG (1-bit for 0/1), lossless WebP and JPEG XL get all images in one
-    picture, a square or as wide a one as they allow. The smallest result counts. `left_out` tells which
-    are missing and why. Raises DataError for other types and for no images.
+    gzip, bz2, xz and zstd get raw bytes. If all values are 0 or 1, they also get packed bits, with and without padding
+    of rows to whole bytes. PNG (1-bit for 0/1), lossless WebP and JPEG XL get the images of a file tiled in one
+    picture: about a square, and as wide as the format allows. The smallest result counts. `left_out` returns which
+    compressors are missing and why. Raises DataError for other types and if there are no images.
     """
     images = as_images(images)
     if not images.size:
-        raise DataError("there are no images to compress: hand over at least one")
+        raise DataError("there are no images to compress: give at least one")
     modes: tuple[tuple[Mode, list[_Images]], ...] = (("archive", [images]), ("each", list(images[:, None])))
     jobs = [(mode, files, each) for mode, files in modes for each in _compressors(images, len(files[0]))]
     hook, results = registry().hook, []
@@ -70,7 +70,7 @@ def baselines(images: NDArray[Any]) -> list[Baseline]:
 
 
 def left_out(results: list[Baseline]) -> dict[str, str]:
-    """Which compressors `baselines` has no figure for, and why."""
+    """Return {name: reason} of the compressors without a figure in `results`, which `baselines` returned."""
     extra = 'its package is missing: pip install "mcbits[baselines]"'
     reasons = {"JBIG2": "no Python package is known to encode it"}
     if find_spec("zstandard") is None:
@@ -78,13 +78,13 @@ def left_out(results: list[Baseline]) -> dict[str, str]:
     if find_spec("pillow_jxl") is None:
         reasons["JPEG XL lossless"] = extra
     for name in ("PNG", "WebP lossless", "JPEG XL lossless"):
-        reasons.setdefault(name, "the images are no pictures (h, w) or (h, w, 3) of a size that it takes")
+        reasons.setdefault(name, "the images are not (h, w) or (h, w, 3) of a size that it takes")
     found = {result.name for result in results}
     return {name: why for name, why in reasons.items() if name not in found}
 
 
 def _compressors(images: _Images, images_per_file: int) -> Iterator[_Compressor]:
-    """Name, what compresses, and the layouts to try by name: each turns a file's images into its input."""
+    """Yield the name of each compressor, its function, and {layout: function from a file's images to its input}."""
     binary = bool(images.max() <= 1)
     arrays: dict[str, Callable[[_Images], Any]] = {"bytes": np.ascontiguousarray}
     if binary:
@@ -118,14 +118,14 @@ def _compressors(images: _Images, images_per_file: int) -> Iterator[_Compressor]
 
 
 def _xz(data: NDArray[np.uint8]) -> bytes:
-    # A dictionary that holds all the data gives the same size as the preset's 64 MiB, and is cleared sooner.
+    # A dictionary of the size of the data gives the same result as the preset's 64 MiB, and is set up faster.
     dictionary = min(max(data.nbytes, 4096), 1 << 26)
     lzma2 = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": dictionary}
     return lzma.compress(data.data, filters=[lzma2])
 
 
 def _tilings(shape: tuple[int, ...], count: int, max_side: int) -> list[int]:
-    """Numbers of columns for `count` images of shape[1:] in a picture: about a square, the widest allowed."""
+    """Return the numbers of columns to try for `count` images of shape[1:] in a picture: about a square, the widest."""
     max_rows, max_columns = max_side // shape[1], max_side // shape[2]
     square, widest = math.isqrt(count - 1) + 1, min(count, max_columns)
     return [c for c in dict.fromkeys((square, widest)) if 0 < c <= max_columns and count <= c * max_rows]
@@ -155,7 +155,7 @@ def _webp(picture: Image.Image) -> bytes:
 
 def _jpeg_xl(picture: Image.Image) -> bytes:
     file = io.BytesIO()
-    # The plugin knows no 1-bit pictures; as bytes, 0 and 1 come out smaller than 0 and 255.
+    # The plugin does not support 1-bit pictures. As bytes, 0 and 1 give smaller files than 0 and 255.
     pixels = Image.fromarray(np.asarray(picture).astype(np.uint8)) if picture.mode == "1" else picture
     pixels.save(file, "JXL", lossless=True, effort=10)
     return file.getvalue()

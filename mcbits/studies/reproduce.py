@@ -1,4 +1,4 @@
-"""A table is computed cell by cell, and no cell twice: a finished one is a file named after all that it depends on."""
+"""A table is computed cell by cell, and no cell twice: a finished cell is a file named after all its inputs."""
 
 import csv
 import json
@@ -33,7 +33,10 @@ class _Spec(BaseModel):
 
 
 class Row(_Spec):
-    """One coder; `published` net and `published_message` rates in bits/dim, one a column, or none at all."""
+    """A row of a table: one coder, with options, checkpoint and ramp.
+
+    published, published_message: the published net and message rates in bits/dim, one for each column, or empty.
+    """
 
     label: str
     coder: str
@@ -46,11 +49,11 @@ class Row(_Spec):
 
 
 class Table(_Spec):
-    """A table of a paper: every row (a coder) in every column (the splits of the training and of the test images).
+    """A table of a paper: each row (a coder) in each column (the splits of the training and of the test images).
 
-    `model` names the directory of a checkpoint by {split}, which it was trained on, {num}, the row's `checkpoint`, and
-    {bound}, the row's.
-    `num_compress` test images are drawn by `seed`; 0 stands for all. Published figures are of `num_published` others.
+    `model` is the name of a checkpoint's directory. It may contain {split}, the split it was trained on, {num}, the
+    row's `checkpoint`, and {bound}, the row's `bound`.
+    `seed` chooses `num_compress` test images; 0 means all. Published figures are of `num_published` other images.
     """
 
     title: str
@@ -74,7 +77,7 @@ class Table(_Spec):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a YAML file; UsageError for one that is no table."""
+        """Return the table of a YAML file. Raises UsageError if the file cannot be read or is not a table."""
         try:
             return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
         except ValidationError as error:
@@ -87,13 +90,15 @@ class Table(_Spec):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a cell measured: rates in bits a `unit` ("dim", or "frame" of sequences), times in seconds per image on the
-    machine that computed it.
+    """The measurements of a cell: rates in bits per `unit` ("dim", or "frame" for sequences), seconds per image.
 
-    `evaluated` is the ideal rate by the float network, on particles of its own; None under iterative inference, which
-    only the coder does. The coder's are `ideal` (minus its bound, on the particles it drew), `net` (what the message
-    grew by), `message` (net, initial bits and stack heads) and `file` (all bytes, with header and checksums).
-    `standard_error` is that of the mean of `ideal` over images, None for a single one.
+    `evaluated`: the ideal rate by the float network, with its own particles; None under iterative inference, which only
+    the coder does.
+    `ideal`: the negative of the coder's bound, for the particles that it drew.
+    `net`: the growth of the message. `message`: net, initial bits and stack heads.
+    `file`: all bytes, with header and checksums.
+    `standard_error`: that of the mean of `ideal` over images; None for one image.
+    Times depend on the machine that computed the cell.
     """
 
     num_images: int
@@ -112,7 +117,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Cell:
-    """A row in a column, with its `outcome` (and then the file was decoded and compared), or why it was `skipped`."""
+    """A row in a column: its inputs, and its `outcome` or the reason why it was `skipped`.
+
+    If there is an outcome, the file was decoded and compared.
+    """
 
     table: str
     label: str
@@ -134,32 +142,38 @@ class Cell:
 
     @property
     def title(self) -> str:
-        """Row and column."""
+        """The names of row and column."""
         return f"{self.label}, {self.train} to {self.test}"
 
     @property
     def deviation(self) -> float | None:
-        """The net rate minus the published one, in standard errors of this difference: both are means over images."""
+        """The net rate minus the published rate, in standard errors of this difference; both are means over images.
+
+        None if one of them or the standard error is not known.
+        """
         o = self.outcome
         if o is None or o.standard_error is None or self.published is None:
             return None
         return (o.net - self.published) / (o.standard_error * math.sqrt(1 + o.num_images / self.num_published))
 
     def to_dict(self) -> dict[str, Any]:
-        """Flat and JSON only, for tables."""
+        """Return the cell as one flat dict, JSON only, for tables."""
         flat = asdict(self) | {"deviation": self.deviation}
         return flat | (flat.pop("outcome") or dict.fromkeys(each.name for each in fields(Outcome)))
 
     @classmethod
     def from_dict(cls, flat: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`; KeyError where something is missing."""
+        """Return the cell of a flat dict: the inverse of `to_dict`. Raises KeyError if a key is missing."""
         outcome = None if flat["skipped"] else Outcome(**{each.name: flat[each.name] for each in fields(Outcome)})
         own = {each.name: flat[each.name] for each in fields(cls) if each.name != "outcome"}
         return cls(**own, outcome=outcome)
 
 
 def find_tables(name: str) -> list[Path]:
-    """The YAML file of a table: a path, the name of one that mcbits brings, or "all" of those; else UsageError."""
+    """Return the YAML files for `name`: a path that ends in .yml or .yaml, the name of a built-in table, or "all".
+
+    Raises UsageError for an unknown name.
+    """
     if name.endswith((".yml", ".yaml")):
         return [Path(name)]
     tables = sorted(TABLES.glob("*.yml"))
@@ -182,12 +196,13 @@ def reproduce(
     num_compress: int | None = None,
     seed: int | None = None,
 ) -> list[Cell]:
-    """Every cell of the table at `path`, from the models in `checkpoints`.
+    """Measure every cell of the table at `path` with the models in `checkpoints`, and return the cells.
 
-    num_compress and seed are by default the table's. Writes NAME.json and NAME.csv to `output`, and to `output`/cells
-    the .mcb file and the outcome of each cell as soon as it is finished; what is found there is not computed again. A
-    cell without its model, its data or its coder's options is skipped and says why. Raises UsageError for a bad table,
-    FormatError where a file does not restore its images.
+    num_compress and seed are by default those of the table. NAME.json and NAME.csv are written to `output`. The .mcb
+    file and the outcome of each cell are written to `output`/cells when the cell is finished; a cell that is there
+    already is not computed again. A cell whose model, data or coder is missing is skipped and says why.
+    Raises UsageError for a bad table, FormatError if a file does not restore its images, DataError if a file cannot be
+    written.
     """
     given = {"num_compress": num_compress, "seed": seed}
     table = Table.load(path).model_copy(update={key: value for key, value in given.items() if value is not None})
@@ -197,7 +212,10 @@ def reproduce(
 
 
 def read_cells(path: Path) -> list[Cell]:
-    """The cells in the JSON files of a directory that `reproduce` wrote; UsageError if there are none."""
+    """Return the cells in the JSON files of a directory that `reproduce` wrote; an empty list if it has no JSON files.
+
+    Raises UsageError for a JSON file of another kind.
+    """
     cells = []
     for file in sorted(path.glob("*.json")):
         try:
@@ -230,7 +248,10 @@ def _cells(table: Table, name: str, checkpoints: Path, datadir: Path) -> Iterato
 
 
 def measure_cells(cells: list[Cell], directory: Path) -> list[Cell]:
-    """The same cells, each with its outcome, from `directory` where it is there already, or why it was skipped."""
+    """Return the same cells, each with its outcome or the reason why it was skipped.
+
+    Finished outcomes are read from `directory`; new ones are written there.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     bench, hook, done = _Bench(directory), registry().hook, []
     for number, cell in enumerate(cells, 1):
@@ -242,7 +263,7 @@ def measure_cells(cells: list[Cell], directory: Path) -> list[Cell]:
 
 
 class _Bench:
-    """Where cells are measured, or looked up; models and images are read once."""
+    """A bench that measures cells or reads their outcomes. It reads models and images only once."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -273,7 +294,10 @@ class _Bench:
 
 
 def config_of(cell: Cell) -> CompressConfig:
-    """What `mcbits compress` would be told; ModelError without a checkpoint, UsageError for options."""
+    """Return the config of `mcbits compress` for a cell.
+
+    Raises ModelError if there is no checkpoint, UsageError for wrong options.
+    """
     if not (Path(cell.model) / "train_config.yml").is_file():
         raise ModelError(f"there is no checkpoint {cell.model}")
     values = {key: getattr(cell, key) for key in ("dataset", "datadir", "num_compress", "seed", "coder", "ramp")}
@@ -308,7 +332,7 @@ def _measure(config: CompressConfig, model: FrozenModel, images: NDArray[np.uint
 
 
 def _key(config: CompressConfig, images: NDArray[np.uint8]) -> dict[str, Any]:
-    """All that the outcome of a cell depends on, JSON only."""
+    """Return everything that the outcome of a cell depends on, JSON only."""
     weights = sha256()
     assert config.train_config is not None
     for file in sorted([*config.train_config.glob("*.pt"), *config.train_config.glob("*.safetensors")]):

@@ -1,1 +1,1 @@
-"""Training is a function of its configuration: killed anywhere and resumed, it ends in the same bits."""
+"""Training is a function of its configuration: killed at any point and resumed, it ends in the same bits on a CPU."""

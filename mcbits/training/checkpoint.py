@@ -1,4 +1,4 @@
-"""Float weights lie on disk as safetensors, whose metadata key "mcbits" says how to build the network."""
+"""Float weights are safetensors on disk. Their metadata key "mcbits" says how to build the network."""
 
 import json
 from hashlib import sha256
@@ -17,27 +17,32 @@ from mcbits.plugins.registry import registry
 
 
 def dump_tensors(tensors: dict[str, Tensor], meta: dict[str, Any]) -> bytes:
-    """A safetensors file of `tensors` (any device), JSON-able `meta` and their checksum; equal inputs give equal
-    bytes."""
+    """Return the bytes of a safetensors file of `tensors` (any device), `meta` (JSON only) and their checksum.
+
+    Equal inputs give equal bytes.
+    """
     # Copies, since safetensors refuses weights that two modules share.
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    # One key, because safetensors writes several in no particular order.
+    # Only one key, because safetensors writes several keys in no fixed order.
     return save(tensors, metadata={"mcbits": json.dumps({**meta, "sha256": _checksum(tensors, meta)}, sort_keys=True)})
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `dump_tensors` wrote, on the CPU; ModelError if the file is missing or damaged."""
+    """Return the tensors, on the CPU, and the meta that `dump_tensors` wrote.
+
+    Raises ModelError if the file is missing or damaged.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             meta = json.loads(file.metadata()["mcbits"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it iterates no other way
-        # Files of 0.1.0's first builds have no checksum.
+        # The first builds of 0.1.0 wrote files without a checksum.
         if "sha256" in meta and meta.pop("sha256") != _checksum(tensors, meta):
-            raise ValueError("the checksum is another")
+            raise ValueError("the checksum does not match")
         return tensors, meta
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist; train a model first (mcbits train)") from None
-    except Exception as error:  # safetensors and json document no common base of what damaged bytes raise
+    except Exception as error:  # the errors of safetensors and json on damaged bytes have no documented base class
         raise ModelError(f"{path} is damaged or was not written by mcbits train") from error
 
 
@@ -46,16 +51,17 @@ def _checksum(tensors: dict[str, Tensor], meta: dict[str, Any]) -> str:
 
 
 def dump_float(model: Model) -> bytes:
-    """The bytes of a run directory's `model.safetensors`."""
+    """Return the bytes of a run directory's `model.safetensors`."""
     return dump_tensors(model.state_dict(), {"model": model.name, "config": model.get_config()})
 
 
 def load_float(path: str | Path) -> Model:
-    """The float model of a run directory or of a directory of published checkpoints, on the CPU, in eval mode.
+    """Return the model (torch) of a run directory or of a published checkpoint, on the CPU, in eval mode.
 
-    path: the directory, or the `train_config.yml` in it; the weights (`model.safetensors`, else `model.pt`)
-    are looked for beside the yml, wherever it says they once were. Nothing is unpickled but tensors. Raises
-    ModelError.
+    path: the directory, or the `train_config.yml` in it. The weights (`model.safetensors`, else `model.pt`) must be
+    beside the yml; a path to weights inside the yml is ignored. Only tensors are unpickled.
+    Raises ModelError if the directory or the weights are missing, damaged or do not fit the model, UnknownNameError
+    if the model is not registered.
     """
     path = Path(path)
     directory = path if path.is_dir() else path.parent
@@ -91,7 +97,7 @@ def _read_published(directory: Path) -> Model:
         raise ModelError(f"{config} names no model; it needs a line such as model: BinaryVAE") from error
     try:
         state_dict = torch.load(weights, weights_only=True, map_location="cpu")
-    except Exception as error:  # torch.load documents no closed set of what damaged bytes raise
+    except Exception as error:  # torch.load does not document which exceptions damaged bytes raise
         raise ModelError(f"{weights} is damaged or is no checkpoint of tensors") from error
     if not isinstance(state_dict, dict) or not all(isinstance(v, Tensor) for v in state_dict.values()):
         raise ModelError(f"{weights} is no checkpoint of tensors (a state dict)")

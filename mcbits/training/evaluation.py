@@ -1,4 +1,4 @@
-"""The ideal rate of an image is minus a bound on its log-likelihood, as the float network estimates it."""
+"""The ideal rate of an image is the negative of a bound on its log-likelihood, estimated by the float network."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from mcbits.bounds.base import Bound
     from mcbits.models.base import Model
 
-# Decoder rows (images x particles) per call: enough to keep matrix products busy, few enough for a core's cache
-# (3 MB of logits at 28 x 28; 8,192 rows took up to twice the time).
+# Decoder rows (images x particles) per call: many enough for efficient matrix products, few enough for the cache of a
+# core (3 MB of logits at 28 x 28; 8,192 rows took up to twice the time).
 MAX_ROWS = 1024
 
 
@@ -34,14 +34,15 @@ def evaluate(
     seed: int = 0,
     device: str | torch.device = "cpu",
 ) -> dict[str, Any]:
-    """The ideal rate of images under a float model: a function of seed, batch size and device.
+    """Return the ideal rate of images under a float model. It depends on seed, batch size and device.
 
-    images: integer (n, *model.shape) of symbols 0..K-1; bound: a registered name, or one made; batch_size: images per
-    call of the network, by default as many as MAX_ROWS decoder rows allow. The model moves to the device
-    and stays there. Returns bound, num_particles, num_images, unit ("dim", or "frame" of
-    sequences), ideal (the mean, in bits a unit), standard_error (of the mean, over images; None for a single one) and
-    per_image (float64 (n,)).
-    Raises DataError for images the model does not describe, UnknownNameError for the bound.
+    images: integer (n, *model.shape) of symbols 0..K-1. bound: a registered name or a Bound. batch_size: images per
+    call of the network, by default as many as MAX_ROWS decoder rows allow. The model moves to the device and stays
+    there.
+    The result has these keys: bound, num_particles, num_images, unit ("dim", or "frame" for sequences), ideal (the
+    mean in bits per unit, weighted by units), standard_error (of the mean, over images; None for one image) and
+    per_image (float64 (n,), bits per unit).
+    Raises DataError for images that do not fit the model, UnknownNameError for an unknown bound.
     """
     import torch
 
@@ -76,7 +77,10 @@ def evaluate(
 
 
 def standard_error(rates: np.ndarray, units: np.ndarray) -> float | None:
-    """Of the mean of `rates` (n,) weighted by `units` (n,), over images; None for a single one."""
+    """Return the standard error, over images, of the mean of `rates` (n,) weighted by `units` (n,).
+
+    None for one image.
+    """
     if len(rates) == 1:
         return None
     deviations = units * (rates - np.average(rates, weights=units))
@@ -93,10 +97,11 @@ def ideal_rates(
     seed: int = 0,
     advanced: Callable[[int, float], None] = lambda done, mean: None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`evaluate` without names, checks and hooks: the rate of each image and the units it has, float64 and int (n,).
+    """Return the ideal rate of each image, float64 (n,) in bits per unit, and its number of units, integers (n,).
 
-    model and images (n, *model.shape) lie on one device; `advanced(done, mean)` is called after every
-    batch. Leaves the model in eval mode and the caller's random state as it was.
+    This is `evaluate` without names, checks and hooks. The model and the images (n, *model.shape) must be on the same
+    device. `advanced(done, mean)` is called after each batch. The model is left in eval mode. The caller's random
+    state does not change.
     """
     import torch
 
@@ -115,7 +120,10 @@ def ideal_rates(
 
 
 def check_images(images: np.ndarray, model: Model) -> None:
-    """DataError unless images are one or more of the model's shape, of integer symbols 0..K-1."""
+    """Check that there is at least one image, that images have the model's shape and integer symbols 0..K-1.
+
+    Raises DataError otherwise.
+    """
     shape, num_symbols = tuple(images.shape[1:]), model.observation.num_symbols
     if shape != model.shape or not len(images):
         needed = f"(n, {', '.join(map(str, model.shape))})"
@@ -127,7 +135,7 @@ def check_images(images: np.ndarray, model: Model) -> None:
 
 
 def choose_device(gpu: int) -> torch.device:
-    """CUDA device number `gpu` where there is one, else the CPU; listeners are told unless gpu is -1."""
+    """Return CUDA device number `gpu` if it exists, else the CPU. Listeners get a notice unless gpu is -1."""
     import torch
 
     if 0 <= gpu < torch.cuda.device_count():

@@ -1,9 +1,14 @@
-"""Training is a function of its config: killed anywhere and resumed, it ends on the CPU in the same bits.
+"""Training is a function of its config: killed at any point and resumed, it ends in the same bits on a CPU.
 
-A run directory holds `train_config.yml`, `model.safetensors` (the weights with the best test loss so far),
-`metrics.jsonl` (one line per epoch), `resume.safetensors` (everything the next epoch depends on; that of the
-epoch before is kept beside it), `lock`, and at the end `codec.safetensors` (the frozen model). Files are replaced
-whole, so that a reader never sees half of one.
+A run directory holds:
+- `train_config.yml`;
+- `model.safetensors`: the weights with the best test loss so far;
+- `metrics.jsonl`: one line per epoch;
+- `resume.safetensors`: everything that the next epoch depends on, and `resume.previous.safetensors`, the same file of
+  the epoch before;
+- `lock`;
+- `codec.safetensors`: the frozen model, written at the end.
+Files are replaced whole, so a reader never sees half a file. Only `metrics.jsonl` grows line by line.
 """
 
 from __future__ import annotations
@@ -37,7 +42,8 @@ if TYPE_CHECKING:
     from mcbits.config import TrainConfig
     from mcbits.models.base import Model
 
-# Where a run and its data lie and how long it is; any other key decides what the next epoch computes.
+# These keys say where the files are, how many workers there are and how long the run is. All other keys decide what
+# the next epoch computes.
 _MAY_DIFFER = {"epochs", "exp_name", "logdir", "datadir", "workers"}
 _FILES = ("train_config.yml", "model.safetensors", "metrics.jsonl", "resume.safetensors", "codec.safetensors")
 _SECONDS_BETWEEN_REPORTS = 0.25
@@ -46,15 +52,16 @@ _SECONDS_BETWEEN_REPORTS = 0.25
 def train(config: TrainConfig) -> Path:
     """Train, or resume, the run that a config describes, and return its run directory, logdir/exp_name.
 
-    Progress goes to the listeners of job "train": `total` and `done` count images; the metrics are epoch,
-    loss (nats per image, minus the training bound) and, after an epoch, lr and test (bits/dim of that bound
-    on the test images).
+    Progress goes to the listeners of job "train". `total` and `done` count images. The metrics are epoch, loss (nats
+    per image: the negative of the training bound) and, after an epoch, lr and test (the ideal rate of that bound on
+    the held-out images, in bits per unit).
 
-    A run that stopped goes on after the last epoch it completed, and epochs may grow. Raises UsageError if
-    any other key that matters has changed, another process is training there or the step cannot be compiled,
-    FreezeError before anything is trained or written for a model with a layer that has no exact form,
-    DataError for missing or unsuitable data and for what cannot be written, UnknownNameError for names,
-    McbitsError when the loss diverges. KeyboardInterrupt passes and leaves the last epoch's state.
+    A run that stopped continues after the last epoch that it completed. Then `epochs` may be larger than before.
+    KeyboardInterrupt is not caught; the state of the last epoch stays on disk.
+    Raises UsageError if another key that matters has changed, if another process is training in the directory, or if
+    the step cannot be compiled; FreezeError, before anything is trained or written, if a layer has no exact form;
+    DataError for missing or unsuitable data and for files that cannot be written; ModelError if the state of the run
+    is damaged; UnknownNameError for unknown names; McbitsError if the loss diverges.
     """
     bound: Bound = registry().bound(config.bound)()
     # A subclass of Model chooses its observation model itself.
@@ -66,7 +73,7 @@ def train(config: TrainConfig) -> Path:
         torch.manual_seed(config.seed)
         model = model_class(shape=dataset.train.shape[1:], latent_dim=config.latent_dim)
         _check_symbols(dataset, model, config)
-        model.freeze()  # a layer without an exact form is refused now, not after the last epoch
+        model.freeze()  # so that a layer without an exact form is refused now, not after the last epoch
         levels = dataset.levels if config.binarize else None
         images = torch.tensor(dataset.train).flatten(1)
         model.initialise_from_data(images, levels or 1)
@@ -87,9 +94,10 @@ def train(config: TrainConfig) -> Path:
 
 
 def learning_rate(config: TrainConfig, epoch: int) -> float:
-    """The rate of an epoch, counted from 1: constant, or lr * 10^(-i/7) for 3^i epochs, i = 0..7.
+    """Return the learning rate of an epoch, counted from 1.
 
-    The latter is Burda et al. 2016's, 3,280 epochs in all; what is trained beyond them keeps the last rate.
+    It is constant, or it is lr * 10^(-i/7) for 3^i epochs, i = 0..7. The second schedule is that of Burda et al. 2016.
+    It has 3,280 epochs; any later epoch keeps the last rate.
     """
     if config.scheduler == "constant":
         return config.lr
@@ -100,10 +108,11 @@ def learning_rate(config: TrainConfig, epoch: int) -> float:
 
 
 def batches(images: Tensor, levels: int | None, batch_size: int) -> Iterator[Tensor]:
-    """One epoch of x, float32 (B, D) on the images' device, in a new order and with a new binarisation.
+    """Yield the batches x of one epoch, float32 (B, D) on the images' device, in a random order.
 
-    images: uint8 (n, D) of grey values 0..levels, x_d = 1 with probability grey / levels; or, where levels
-    is None, of symbols that pass unchanged. Each batch overwrites the one before it.
+    images: uint8 (n, D). If `levels` is given, they are grey values 0..levels, and each x_d is 1 with probability
+    grey / levels: a new binarisation in each epoch. If `levels` is None, they are symbols and do not change.
+    Each batch overwrites the one before it.
     """
     buffer = torch.empty(batch_size, images.shape[1], device=images.device)
     noise = torch.empty_like(buffer)
@@ -117,7 +126,7 @@ def batches(images: Tensor, levels: int | None, batch_size: int) -> Iterator[Ten
 
 
 class _State:
-    """What a run is between two epochs: weights, optimiser, random states, epoch, best test loss."""
+    """The state of a run between two epochs: weights, optimiser, random states, epoch, best test loss."""
 
     def __init__(self, run: Path, config: TrainConfig, model: Model) -> None:
         self.run = run
@@ -157,7 +166,7 @@ class _State:
                 raise
             registry().hook.mcbits_notice(message=f"{self.path} is lost or damaged: going on from the epoch before")
             tensors, meta = read_tensors(self.previous)
-            os.replace(self.previous, self.path)  # lest what is damaged be kept as the one before
+            os.replace(self.previous, self.path)  # else `save` would keep the damaged file as the previous one
         self._check_same_run(meta, epochs)
         names = [name for name, _ in self.model.named_parameters()]
         try:
@@ -213,7 +222,7 @@ def _fit(
         # The state comes last: a kill before it repeats this epoch, to the same bits.
         if metrics["test"] < state.best:
             state.best = metrics["test"]
-            # What is frozen never stands as the newest beside newer weights.
+            # A frozen model must never stand as the newest beside newer weights.
             keep(state.run)
             write(state.run / "model.safetensors", dump_float(state.model))
         with writing(metrics_path), open(metrics_path, "a") as file:
@@ -228,7 +237,10 @@ def _fit(
 
 @contextmanager
 def _loss(config: TrainConfig, bound: Bound, state: _State) -> Iterator[Callable[[Tensor], Tensor]]:
-    """x (B, D) -> the mean loss of its images, nats, differentiable."""
+    """Yield the function x (B, D) -> mean loss of its images in nats, differentiable. Compile it if the config says so.
+
+    Raises UsageError if it cannot be compiled.
+    """
 
     def loss_of(x: Tensor) -> Tensor:
         return -bound(state.model, x, config.num_particles).mean()
@@ -239,11 +251,11 @@ def _loss(config: TrainConfig, bound: Bound, state: _State) -> Iterator[Callable
     from torch._dynamo import config as dynamo
     from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 
-    torch.compiler.reset()  # or what an earlier run compiled counts among the shapes
+    torch.compiler.reset()  # else the shapes that an earlier run compiled count towards the limit
     mode = "reduce-overhead" if state.device.type == "cuda" else "default"  # the former means CUDA graphs
     try:
-        # Each shape is compiled on its own, and none left uncompiled because it is one too many: else the bits
-        # would depend on which shapes have come since the run was resumed.
+        # Each shape is compiled on its own, and no shape may stay uncompiled because of the limit. Otherwise the bits
+        # would depend on which shapes came first after the run was resumed.
         with dynamo.patch(fail_on_recompile_limit_hit=True):
             yield torch.compile(loss_of, dynamic=False, mode=mode)
     except FailOnRecompileLimitHit as error:
@@ -257,20 +269,20 @@ def _loss(config: TrainConfig, bound: Bound, state: _State) -> Iterator[Callable
 def _train_epoch(
     config: TrainConfig, state: _State, loss_of: Callable[[Tensor], Tensor], images: Tensor, levels: int | None
 ) -> float:
-    """One pass over the images; returns the mean loss, nats per image."""
+    """Make one pass over the images and return the mean loss in nats per image."""
     optimizer = state.optimizer
     state.model.train()
     total = torch.zeros((), dtype=torch.float64, device=images.device)
     seen, reported = 0, time.monotonic()
     for x in batches(images, levels, config.batch_size):
-        optimizer.zero_grad()  # before the loss: a CUDA graph may reuse the memory of the last step's gradients
+        optimizer.zero_grad()  # before the loss, since a CUDA graph may reuse the memory of the last step's gradients
         loss = loss_of(x)
         loss.backward()
         with _subnormals_are_zero():
             optimizer.step()
         total.add_(loss.detach(), alpha=len(x))
         seen += len(x)
-        # Reading the loss waits for the device: rarely, and never once per step.
+        # Reading the loss waits for the device, so it is done rarely and not in every step.
         if time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
             registry().hook.mcbits_advanced(
                 job="train",
@@ -289,7 +301,7 @@ def _check_symbols(dataset: Dataset, model: Model, config: TrainConfig) -> None:
         raise UsageError(f"{config.model} is for sequences of symbols: set binarize false")
     if not config.binarize and largest >= num_symbols:
         raise DataError(
-            f"{config.dataset} has values beyond 0..{num_symbols - 1}, unknown to {config.model}: set binarize true"
+            f"{config.dataset} has values beyond 0..{num_symbols - 1}, the symbols of {config.model}: set binarize true"
         )
 
 
@@ -299,15 +311,16 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _drop_metrics_after(epoch: int, path: Path) -> None:
-    """Keep the lines of epochs 1..epoch: a killed run may have written one more, or half of it."""
+    """Keep only the lines of epochs 1..epoch, since a killed run may have written one more line, or half of one."""
     lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     write(path, b"".join(lines[:epoch]))
 
 
 @contextmanager
 def _single_threaded() -> Iterator[None]:
-    # Steps of milliseconds are too short to share: where another process is busy, two threads of torch wait for
-    # each other 30 times as long as one computes. And sums then come in one order, whatever the number of cores.
+    # A step takes milliseconds, too short to share. If another process is busy, two threads of torch wait for each
+    # other 30 times as long as one thread computes. With one thread the order of sums is also the same for any number
+    # of cores.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -318,8 +331,8 @@ def _single_threaded() -> Iterator[None]:
 
 @contextmanager
 def _subnormals_are_zero() -> Iterator[None]:
-    # Where a gradient is zero (of pixels that are black, mostly) Adam's mean decays to subnormal numbers, which
-    # processors compute with a hundred times more slowly, and stays there.
+    # If a gradient stays zero (mostly that of black pixels), Adam's mean decays to subnormal numbers and stays there.
+    # Processors compute with these a hundred times more slowly.
     before = bool(torch.tensor(2.0**-127) == 0)  # torch has no getter
     torch.set_flush_denormal(True)
     try:

@@ -1,4 +1,4 @@
-"""A report shows only what was measured on the images that it names."""
+"""A report shows only what was measured, on the images that it names."""
 
 from mcbits.studies.report.report import write_report
 

@@ -1,4 +1,4 @@
-"""A figure is a function of numbers: every axis says what it shows and in which unit, and no label lies on another."""
+"""A figure is a function of numbers: each axis says what it shows and in which unit, and labels do not overlap."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,15 +12,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 from numpy.typing import NDArray
 
-# Okabe & Ito's colours, which the colour-blind can tell apart.
+# The colours of Okabe & Ito, which colour-blind readers can distinguish.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _GREY = "#777777"
-_GAP = 0.045  # between labels, of an axis's height
+_GAP = 0.045  # distance between labels, as a share of an axis's height
 
 
 @dataclass(frozen=True)
 class Point:
-    """A coder's rates in bits/dim with `particles` N; a standard error or a published rate may be unknown."""
+    """The rates of a coder in bits/dim with `particles` N; None means that a value is not known."""
 
     series: str
     particles: int
@@ -33,13 +33,16 @@ class Point:
 
 
 def rates(title: str, points: Sequence[Point], floor: float | None, others: Mapping[str, float]) -> Figure:
-    """Net and message against particles, `others` (compressors) and `floor` (noise entropy) as lines; and net alone."""
+    """Draw net and message against particles, with `others` (compressors) and `floor` (noise entropy) as lines.
+
+    A second plot shows net and ideal alone. All rates are in bits/dim.
+    """
     figure = Figure(figsize=(13, 5.4), layout="constrained")
     figure.suptitle(title)
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
     names = list(dict.fromkeys(point.series for point in points))
     for number, name in enumerate(names):
-        colour, shift = _COLOURS[number % len(_COLOURS)], 1.04**number  # apart, where they would cover each other
+        colour, shift = _COLOURS[number % len(_COLOURS)], 1.04**number  # so that points do not cover each other
         own = sorted((point for point in points if point.series == name), key=lambda point: point.particles)
         n = np.array([point.particles for point in own])
         net = [point.net for point in own]
@@ -81,7 +84,10 @@ def rates(title: str, points: Sequence[Point], floor: float | None, others: Mapp
 
 
 def training(epochs: Sequence[Mapping[str, float]], dims: int) -> Figure:
-    """Loss and test rate over epochs, bits/dim, and the learning rate; `epochs` are the lines of metrics.jsonl."""
+    """Draw loss and test rate over epochs, in bits/dim, and the learning rate.
+
+    epochs: the lines of metrics.jsonl. dims: of an image.
+    """
     figure = Figure(figsize=(9, 5.4), layout="constrained")
     above, below = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
     epoch = [line["epoch"] for line in epochs]
@@ -102,7 +108,7 @@ def training(epochs: Sequence[Mapping[str, float]], dims: int) -> Figure:
 
 
 def reconstructions(images: NDArray[Any], means: NDArray[np.float64], white: float) -> Figure:
-    """Originals above E[x|z]; both (n, h, w) or (n, h, w, 3), the former 0..white."""
+    """Draw the originals above E[x|z]. Both are (n, h, w) or (n, h, w, 3), the originals 0..white, E[x|z] 0..1."""
     figure = Figure(figsize=(12, 2.7), layout="constrained")
     figure.suptitle("Test images, and what the model makes of them")
     grid = figure.subplots(2, len(images))
@@ -115,7 +121,7 @@ def reconstructions(images: NDArray[Any], means: NDArray[np.float64], white: flo
 
 
 def samples(means: NDArray[np.float64]) -> Figure:
-    """E[x|z] for z from the prior, (2 n, h, w) or (2 n, h, w, 3)."""
+    """Draw E[x|z] for z from the prior, (2 n, h, w) or (2 n, h, w, 3), 0..1."""
     figure = Figure(figsize=(12, 2.7), layout="constrained")
     figure.suptitle("Samples of the model: E[x|z], z ~ p(z)")
     for axes, mean in zip(figure.subplots(2, len(means) // 2).flat, means, strict=True):
@@ -128,7 +134,10 @@ def heat_maps(
     worst: Sequence[tuple[NDArray[Any], NDArray[np.float64], float]],
     white: float,
 ) -> Figure:
-    """Of each image (h, w) or (h, w, 3): itself, 0..white, the bits of its pixels, and those of the whole of it."""
+    """Draw the bits per pixel of the best and the worst images.
+
+    An item has the image (h, w) or (h, w, 3) with values 0..white, the bits of its pixels, and the bits of the image.
+    """
     figure = Figure(figsize=(12, 7.6), layout="constrained")
     figure.suptitle("Bits per pixel of the images that cost least and most")
     grid = figure.subplots(4, len(best))
@@ -149,7 +158,10 @@ def heat_maps(
 
 
 def initial_bits(given: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]) -> Figure:
-    """By coder, the initial bits drawn so far and the net bits, each (n,), against images pushed; all logarithmic."""
+    """Draw initial bits, and their share of the net bits, against the images pushed; all axes are logarithmic.
+
+    given: {coder: (initial bits drawn so far (n,), net bits (n,))}.
+    """
     figure = Figure(figsize=(12, 4.8), layout="constrained")
     figure.suptitle("Initial bits of one message")
     left, right = figure.subplots(1, 2)
@@ -187,7 +199,7 @@ def _image(axes: Axes, image: NDArray[Any]) -> None:
 
 
 def _lines(axes: Axes, lines: Mapping[str, float]) -> None:
-    """Horizontal lines with labels at the right end, moved up where they would lie on each other."""
+    """Draw horizontal lines with labels at the right end, moved apart where they would overlap."""
     for rate in lines.values():
         axes.axhline(rate, color=_GREY, linewidth=0.8, linestyle=":")
     low, high = axes.get_ylim()
@@ -216,9 +228,9 @@ def _lines(axes: Axes, lines: Mapping[str, float]) -> None:
 
 
 def _apart(wanted: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rising heights near the rising ones that are `wanted`, and _GAP apart."""
+    """Return rising heights that are near the rising heights `wanted` and at least _GAP apart."""
     steps = _GAP * np.arange(len(wanted))
-    # The least heights above and the greatest below that are far enough apart; so is what lies midway.
+    # The smallest heights above `wanted` that are far enough apart, and the largest below. Their means are too.
     above = np.maximum.accumulate(wanted - steps) + steps
     below = np.minimum.accumulate((wanted - steps)[::-1])[::-1] + steps
     midway: NDArray[np.float64] = (above + below) / 2

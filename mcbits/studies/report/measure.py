@@ -1,4 +1,4 @@
-"""What the pictures show, as numbers: all of the frozen model, hence of what a file would hold."""
+"""The numbers behind the pictures of a report all come from the frozen model, so they hold for files."""
 
 from dataclasses import dataclass
 
@@ -19,14 +19,17 @@ _LANES = 64
 
 @dataclass(frozen=True)
 class Codelengths:
-    """Bits: `ideal` (n,) of an image, minus the IWAE bound, and `pixels` (n, *shape), given the likeliest particle."""
+    """The codelengths of images, in bits.
+
+    ideal: (n,), the negative of the IWAE bound. pixels: (n, *shape), given the particle of largest weight.
+    """
 
     ideal: NDArray[np.float64]
     pixels: NDArray[np.float64]
 
 
 def codelengths(model: LatentModel, images: NDArray[np.uint8], num_particles: int, seed: int) -> Codelengths:
-    """What images (n, *shape) cost under BB-IS with `num_particles` (Ruan et al. 2021, section 3.1)."""
+    """Return the codelengths of images (n, *shape) under BB-IS with `num_particles` (Ruan et al. 2021, section 3.1)."""
     x, ideal, pixels = flat(images), np.empty(len(images)), np.empty((len(images), images[0].size))
     for first in range(0, len(x), _LANES):
         part = x[first : first + _LANES]
@@ -43,7 +46,7 @@ def codelengths(model: LatentModel, images: NDArray[np.uint8], num_particles: in
 def initial_bits(
     images: NDArray[np.uint8], frozen: FrozenModel, options: CodingOptions
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Initial and net bits of one stack by the time each of images (n, *shape) was pushed: (n,) each."""
+    """Return the initial bits and net bits of one stack after each of the images (n, *shape) was pushed, (n,) each."""
     initial, net = np.empty(len(images)), np.empty(len(images))
 
     def on_step(ideal: NDArray[np.float64], stack: Stack) -> None:
@@ -54,19 +57,22 @@ def initial_bits(
 
 
 def reconstructions(model: LatentModel, images: NDArray[np.uint8], seed: int) -> NDArray[np.float64]:
-    """E[x|z] for one z from q(z|x) of each of images (n, *shape): (n, *shape) between 0 and 1."""
+    """Return E[x|z] for one z from q(z|x) of each of the images (n, *shape): (n, *shape) between 0 and 1."""
     z = model.posterior(flat(images)).pop(Stack(len(images), seed=seed))
     return _mean(model.likelihood(z)).reshape(images.shape)
 
 
 def samples(model: LatentModel, number: int, seed: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """E[x|z] for z from the prior: (number, *shape) between 0 and 1."""
+    """Return E[x|z] for z from the prior: (number, *shape) between 0 and 1."""
     z = model.prior(number).pop(Stack(number, seed=seed))
     return _mean(model.likelihood(z)).reshape(number, *shape)
 
 
 def noise_entropy(grey: NDArray[np.uint8], levels: int) -> float:
-    """Entropy of drawing each pixel as 1 with probability grey / levels, bits/dim: no code of the result is less."""
+    """Return the entropy, in bits/dim, of drawing each pixel as 1 with probability grey / levels.
+
+    No code of the drawn pixels is shorter on average.
+    """
     p = np.arange(1, levels) / levels
     entropies = np.zeros(levels + 1)
     entropies[1:-1] = -p * np.log2(p) - (1 - p) * np.log2(1 - p)

@@ -1,4 +1,4 @@
-"""The page is one file: pictures lie in it as data, and it asks nothing of any other place."""
+"""The page is one self-contained file: it contains its pictures as data and loads nothing else."""
 
 from base64 import b64encode
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ figcaption { color: #444; max-width: 60rem }
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG; `name` is its file's, without the suffix."""
+    """A PNG with its caption; `name` is the name of its file without the suffix."""
 
     name: str
     caption: str
@@ -30,7 +30,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table; every row has as many cells as there are headings."""
+    """A table; each row has as many cells as there are headings."""
 
     caption: str
     headings: Sequence[str]
@@ -38,7 +38,7 @@ class Grid:
 
 
 def page(title: str, tables: Sequence[Grid], pictures: Sequence[Picture], left_out: Sequence[str]) -> str:
-    """HTML with all of it, and the lines of `left_out` at the end."""
+    """Return the HTML of tables and pictures, with the lines of `left_out` at the end."""
     body = [f"<h1>{escape(title)}</h1>", *map(_table, tables), *map(_figure, pictures)]
     if left_out:
         body.append(f"<h2>Left out</h2><ul>{''.join(f'<li>{escape(line)}</li>' for line in left_out)}</ul>")

@@ -1,4 +1,4 @@
-"""Whatever can be drawn is drawn, and whatever cannot is a line on the page that says why."""
+"""A report draws everything that it can. For everything else, a line on the page says why it is missing."""
 
 import json
 from collections.abc import Callable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SAMPLE = 500
-"""How many images, at most, are measured for a report alone."""
+"""Most images that are measured only for a report."""
 
 _PARTICLES = (1, 2, 5, 10, 20, 50)
 _CODERS = (("bb-is", "off"), ("bb-cis", "off"), ("bb-is", "auto"))
@@ -35,11 +35,12 @@ _SHOWN, _EXTREMES = 12, 6
 
 
 def write_report(source: Path, output: Path, datadir: Path | None = None) -> list[Path]:
-    """Draw a run directory, or a directory that `reproduce` wrote: `output`/index.html, self-contained, and its PNGs.
+    """Draw a run directory, or a directory that `reproduce` wrote, and return the paths of the files.
 
-    A run is measured on up to SAMPLE of its test images, found in `datadir`, by default where they were in training.
-    Needs matplotlib, and torch for a run or a model that is not frozen yet. Raises UsageError without matplotlib, and
-    for a source that is neither.
+    The files are `output`/index.html, self-contained, and its PNGs. A run is measured on up to SAMPLE of its test
+    images in `datadir`, which is by default that of the training.
+    This needs matplotlib, and torch for a run or a model that is not frozen yet. Raises UsageError if matplotlib is
+    missing or if `source` is neither kind of directory, DataError if a file cannot be written.
     """
     try:
         import matplotlib  # noqa: F401
@@ -165,7 +166,10 @@ class _Report:
         )
 
     def _limits(self, cell: Cell, what: str) -> tuple[float | None, list[Baseline]]:
-        """The entropy of the binarisation noise, and what compressors make of these images, where data is at hand."""
+        """Return the entropy of the binarisation noise (None if there is none) and the results of compressors.
+
+        If the data cannot be read, a line of `left_out` says so.
+        """
         floor: float | None = None
         others: list[Baseline] = []
         try:
@@ -240,7 +244,7 @@ class _Report:
 
 
 def _sample(cell: Cell) -> CompressConfig:
-    """The cell's config with no more than SAMPLE images."""
+    """Return the cell's config with at most SAMPLE images."""
     assert cell.outcome is not None
     return config_of(replace(cell, num_compress=min(SAMPLE, cell.outcome.num_images)))
 

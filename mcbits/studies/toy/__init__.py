@@ -1,4 +1,4 @@
-"""Models whose p(x) is known exactly, so that a coder is held against its ideal rate itself, not an estimate of it."""
+"""Toy models have an exactly known p(x), so that a coder is compared with its exact ideal rate, not an estimate."""
 
 from mcbits.studies.toy.ideal import Ideal, Truth
 from mcbits.studies.toy.measure import Measurement, measure

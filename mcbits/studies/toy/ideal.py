@@ -1,4 +1,4 @@
-"""Ideal rates come from the probabilities themselves, by enumeration over z: no coder, no stack, no discretiser."""
+"""Ideal rates are computed from the probabilities by enumeration over z, without coder, stack or discretiser."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,16 +17,16 @@ _MONTE_CARLO_DRAWS = 10_000_000
 
 @dataclass(frozen=True)
 class Ideal:
-    """A rate in bits/dim; `standard_error` is 0 where it is exact."""
+    """A rate in bits/dim; `standard_error` is 0 if the rate is exact."""
 
     rate: float
     standard_error: float = 0.0
 
 
 class Truth:
-    """Everything about a toy model at given x (n, T), averaged over those very x: rates in bits/dim.
+    """The exact probabilities of a toy model at given x (n, T), and rates in bits/dim averaged over these x.
 
-    Works with U different x and all S = K^T latents at once, so S has to stay small.
+    It works with U different x and all S = K^T latents at once, so S must be small.
     """
 
     def __init__(self, model: ToyModel, x: NDArray[np.int32]):
@@ -48,14 +48,14 @@ class Truth:
 
     @property
     def entropy(self) -> float:
-        """The mean of -log2 p(x), which no coder undercuts on average; the entropy itself as n grows."""
+        """The mean of -log2 p(x) in bits/dim, a lower limit for every coder; it tends to the entropy as n grows."""
         return float(self.information.mean()) / self.model.num_steps
 
     def ideal(self, coder: Coder) -> Ideal | None:
-        """The expected rate of a coder on these x when the bits that it pops are fresh coin flips.
+        """Return the expected rate of a coder on these x if the bits that it pops are fresh coin flips.
 
-        None where neither this class nor the coder knows it. Exact except for bb-cis on more than one step, where u is
-        drawn rather than enumerated.
+        None if neither this class nor the coder knows it. The rate is exact, except for bb-cis with more than one step,
+        where u is drawn and not enumerated.
         """
         N = coder.num_particles
         match coder.short:
@@ -73,11 +73,11 @@ class Truth:
         return None if bits is None else self._mean(bits)
 
     def iwae(self, num_particles: int) -> F64:
-        """E log2 (w_1 + ... + w_N) / N for each different x, (U,), to about 1e-8 bits for any N.
+        """Return E log2 (w_1 + ... + w_N) / N for each different x, (U,) in bits, to about 1e-8 bits for any N.
 
-        For a sum S > 0, E ln S = integral of (exp(-t) - E exp(-t S)) / t over t > 0 (Frullani), and E exp(-t S) is
-        the N-th power of E exp(-t w). In s = ln t the integrand is analytic and vanishes at both ends, where the
-        trapezoidal rule converges exponentially.
+        For a sum S > 0, E ln S is the integral of (exp(-t) - E exp(-t S)) / t over t > 0 (Frullani). E exp(-t S) is the
+        N-th power of E exp(-t w). In s = ln t the integrand is analytic and vanishes at both ends, so the trapezoidal
+        rule converges exponentially.
         """
         s, transform = self._laplace
         integrand = np.exp(-np.exp(s))[:, None] - transform**num_particles
@@ -90,9 +90,10 @@ class Truth:
 
     @cached_property
     def _laplace(self) -> tuple[F64, F64]:
-        """Nodes s (nodes,) and E exp(-e^s w), (nodes, U), with the largest weight of each x scaled to 1."""
+        """The nodes s (nodes,) and E exp(-e^s w) (nodes, U), with the largest weight of each x scaled to 1."""
         log_w = (self._log_w - self._log_w.max(1, keepdims=True)) * np.log(2)
-        # Above the last node the smallest weight has vanished; below the first, 2^20 particles still change nothing.
+        # Above the last node the term of the smallest weight has vanished. Below the first node even 2^20 particles
+        # change nothing.
         s = np.arange(-38.0, 4.0 - log_w.min(), 0.4)
         return s, np.stack([(self._q * np.exp(-np.exp(each + log_w))).sum(1) for each in s])
 
@@ -103,7 +104,7 @@ class Truth:
         return self._log_joint[np.arange(len(z)), self._index(z)]
 
     def _coupled_iwae(self, N: int) -> Ideal:
-        """E_u log2 of the mean weight, exactly: u in pieces on which no particle z_i = F^-1(u + s_i) changes."""
+        """Return minus E_u log2 of the mean weight, exactly: u is cut where a particle z_i = F^-1(u + s_i) changes."""
         q = self.model.posterior(self._unique)
         size, shifts = 1 << q.precision, self._shifts(N)[:, 0]
         F = q.cdf()[:, 0, :-1].astype(np.int64)
@@ -121,7 +122,7 @@ class Truth:
         return Ideal(self._mean(bits.mean(1)).rate, float(np.sqrt(variance)) / self.model.num_steps)
 
     def _log_mean_weight(self, u: NDArray[np.int64], N: int) -> F64:
-        """log2 of the mean weight of the N particles that u (U, draws, T) drives: (U, draws)."""
+        """Return log2 of the mean weight of the N particles that come from u (U, draws, T): (U, draws)."""
         q, rows = self.model.posterior(self._unique), np.arange(len(self._unique))[:, None]
         w = np.exp2(self._log_w)
         total = np.zeros(u.shape[:2])
@@ -134,7 +135,7 @@ class Truth:
         return (integer_shifts(N, self.model.num_steps) >> np.uint32(32 - precision)).astype(np.int64)
 
     def _index(self, z: NDArray[np.integer]) -> NDArray[np.int64]:
-        """The place of z (..., T) in the enumeration."""
+        """Return the index of z (..., T) in the enumeration, (...)."""
         place: NDArray[np.int64] = z @ self.model.num_latents ** np.arange(self.model.num_steps)[::-1]
         return place
 

@@ -1,4 +1,4 @@
-"""A rate counts only once the same stack has given every symbol back."""
+"""A rate counts only if the same stack has returned every symbol."""
 
 import time
 from dataclasses import dataclass
@@ -14,10 +14,11 @@ from mcbits.studies.toy.ideal import Ideal, Truth
 
 @dataclass(frozen=True)
 class Measurement:
-    """One coder on one message: rates in bits/dim, `initial_bits` in bits a lane, `seconds` of encoding and decoding.
+    """The measurement of one coder on one message: rates in bits/dim.
 
-    `ideal` is the expected rate (exact where `ideal_error` is 0; where that is not known, the mean over the
-    particles drawn) and `standard_error` that of `net`, given x.
+    `ideal`: the expected rate; it is exact if `ideal_error` is 0. If it is not known, the mean over the particles that
+    were drawn. `standard_error`: that of `net`, given x. `initial_bits`: bits per lane. `seconds`: time to encode and
+    decode.
     """
 
     coder: str
@@ -31,9 +32,9 @@ class Measurement:
 
 
 def measure(coder: Coder, truth: Truth, lanes: int = 1, seed: int = 0) -> Measurement:
-    """Encode the x (n, T) of `truth`, `lanes` of them at a time, and decode them again.
+    """Encode the x (n, T) of `truth`, `lanes` of them at a time, decode them again, and return the rates.
 
-    PluginError when the coder does not restore them.
+    Raises PluginError if the coder does not restore them.
     """
     model, x, dims = truth.model, truth.x, truth.x.size
     stack, begin = Stack(lanes, seed=seed), time.perf_counter()
@@ -49,7 +50,7 @@ def measure(coder: Coder, truth: Truth, lanes: int = 1, seed: int = 0) -> Measur
             raise PluginError(f"coder {coder.short} does not restore what it encoded: report it to its author")
     seconds = time.perf_counter() - begin
     bits = np.concatenate(lengths) * CODELENGTH_UNIT
-    # What varies given x: the particles. Without x's own part, rates at different N are told apart sooner.
+    # Given x, only the particles vary. Without the variance of x, smaller differences between rates can be seen.
     error = float((bits - truth.information).std(ddof=1)) * len(x) ** 0.5 / dims
     ideal = truth.ideal(coder) or Ideal(float(bits.sum()) / dims, error)
     return Measurement(

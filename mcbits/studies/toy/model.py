@@ -1,4 +1,4 @@
-"""Every probability of a toy model is an integer over 2^16: coders, decoders and enumeration see the same numbers."""
+"""The probabilities of a toy model are ratios of integers, so coders and enumeration use the same numbers."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -13,10 +13,10 @@ from mcbits.distributions.base import Repeatable
 from mcbits.latents.base import LatentModel
 
 WEIGHT_BITS = 16
-"""The weights of each row of a table add up to 2 to this power."""
+"""The weights of each row of p(z_t|z_{t-1}) and p(x_t|z_t) add up to 2 to this power."""
 
 PRECISION = 20
-"""Of all distributions, in bits: enough for 256 symbols to lose less than 0.0004 bits to leaking."""
+"""Precision of all distributions, in bits: with it, 256 symbols lose less than 0.0004 bits to leaking."""
 
 
 class Table:
@@ -27,26 +27,27 @@ class Table:
 
     @property
     def log2(self) -> NDArray[np.float64]:
-        """log2 p(b|a), indexed [a, b]."""
+        """The array log2 p(b|a), indexed [a, b]."""
         log2: NDArray[np.float64] = np.log2(self.weights / self.weights.sum(1, keepdims=True))
         return log2
 
     @cached_property
     def codelengths(self) -> NDArray[np.int64]:
-        """What a coder pays for b given a, indexed [a, b], in units of 2^-16 bits."""
+        """The codelengths of b given a, indexed [a, b], in units of 2^-16 bits."""
         rows = np.arange(len(self.weights))[None]
         given = self.given(rows)
         return np.stack([given.codelength(np.full_like(rows, b))[0] for b in range(self.weights.shape[1])], axis=1)
 
     def given(self, a: NDArray[np.integer]) -> Categorical:
-        """p(b|a), a and b both (lanes, dims)."""
+        """Return p(b|a) for a (lanes, dims), shape (lanes, dims)."""
         return Categorical(self.weights[a], PRECISION)
 
 
 class MarkovChain(Repeatable):
-    """p(z_1) p(z_2|z_1) ... p(z_T|z_{T-1}), shape (lanes, T): the conditional of each symbol is a row of one table.
+    """The distribution p(z_1) p(z_2|z_1) ... p(z_T|z_{T-1}), shape (lanes, T).
 
-    The last row of `table` is p(z_1). Symbols may also be (lanes, particles, T).
+    The conditional of each symbol is a row of one table; the last row of `table` is p(z_1). Symbols may also be
+    (lanes, particles, T).
     """
 
     def __init__(self, table: Table, shape: tuple[int, int]):
@@ -67,7 +68,7 @@ class MarkovChain(Repeatable):
         return start.reshape(z.shape), freq.reshape(z.shape)
 
     def inverse(self, quantiles: ArrayLike) -> NDArray[np.int32]:
-        """Symbol by symbol, quantiles (lanes, T): each under the conditional that the symbols before it select."""
+        """Return the symbols (lanes, T) at quantiles (lanes, T), one after the other, each given the symbol before."""
         u = np.asarray(quantiles)
         return self._walk(lambda t, given: given.inverse(u[:, t : t + 1]))
 
@@ -88,27 +89,27 @@ class MarkovChain(Repeatable):
 
 
 class ParticleLikelihood:
-    """p(x|z) for z (lanes, particles, T): what it would cost under every particle, and one of them to code with."""
+    """The likelihood p(x|z) for z (lanes, particles, T): the codelength under each particle, and one to code with."""
 
     def __init__(self, emission: Table, z: NDArray[np.integer]):
-        # A copy, since coders may go on to reorder z in place.
+        # A copy, since coders may reorder z in place later.
         self._emission, self._z = emission, z.copy()
 
     def total_codelength(self, x: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Of x (lanes, T) under each particle: (lanes, particles), in units of 2^-16 bits."""
+        """Return the codelength of x (lanes, T) under each particle, (lanes, particles), in units of 2^-16 bits."""
         total: NDArray[np.int64] = self._emission.codelengths[self._z, x[:, None]].sum(-1)
         return total
 
     def particle(self, j: NDArray[np.integer]) -> Categorical:
-        """p(x|z_j), j (lanes,)."""
+        """Return p(x|z_j) for j (lanes,), shape (lanes, T)."""
         return self._emission.given(self._z[np.arange(len(j)), j])
 
 
 class ToyModel(LatentModel):
-    """A hidden Markov model as a LatentModel: z (lanes, T) over K symbols, x (lanes, T), and q(z|x) one step at a time.
+    """A hidden Markov model as a LatentModel: z (lanes, T) over K symbols and x (lanes, T).
 
-    `transition` (K + 1, K) holds p(z_t|z_{t-1}) and in its last row p(z_1), `emission` p(x_t|z_t), `proposal`
-    q(z_t|x_t).
+    `transition` (K + 1, K) holds p(z_t|z_{t-1}), and p(z_1) in its last row. `emission` holds p(x_t|z_t). `proposal`
+    holds q(z_t|x_t), so q(z|x) is a product over steps.
     """
 
     index_precision = 24
@@ -119,25 +120,28 @@ class ToyModel(LatentModel):
         self.sequence = ToySequence(self)
 
     def prior(self, lanes: int) -> MarkovChain:
-        """p(z), shape (lanes, T)."""
+        """Return p(z), shape (lanes, T)."""
         return MarkovChain(self.transition, (lanes, self.num_steps))
 
     def posterior(self, x: NDArray[np.integer]) -> Categorical:
-        """q(z|x), shape (lanes, T)."""
+        """Return q(z|x), shape (lanes, T)."""
         return self.proposal.given(x)
 
     def likelihood(self, z: NDArray[np.integer]) -> Categorical | ParticleLikelihood:
-        """p(x|z) for z (lanes, T) or (lanes, particles, T)."""
+        """Return p(x|z) for z (lanes, T) or (lanes, particles, T)."""
         return self.emission.given(z) if z.ndim == 2 else ParticleLikelihood(self.emission, z)
 
     def sample(self, n: int, seed: int) -> NDArray[np.int32]:
-        """n draws of x from the model, (n, T), a function of the seed."""
+        """Draw n x from the model and return them, (n, T). They depend on the seed alone."""
         stack = Stack(n, seed=seed)
         return self.emission.given(self.prior(n).pop(stack)).pop(stack)
 
 
 class ToySequence:
-    """A ToyModel as a SequenceModel of num_steps frames of one symbol; a state (rows, 1) is the z before, or K."""
+    """A ToyModel as a SequenceModel of num_steps frames of one symbol.
+
+    A state (rows, 1) is the z of the frame before, or K at the first frame.
+    """
 
     def __init__(self, model: ToyModel):
         self._model, self.index_precision, self.num_frames = model, model.index_precision, model.num_steps
@@ -169,16 +173,16 @@ Proposal = Literal["noisy", "uniform", "posterior"]
 
 
 def mixture(seed: int = 0, num_latents: int = 256, num_symbols: int = 64, proposal: Proposal = "noisy") -> ToyModel:
-    """A discrete mixture of random probabilities: one z, one x.
+    """Return a discrete mixture with random probabilities: one z, one x.
 
-    q(z|x) is the exact posterior, the same with its weights multiplied by random integers 1 ... 8 ("noisy"), or
-    uniform. With the uniform one the bits that a symbol leaves on the stack are far from coin flips, and the next
-    symbol, which pops them at once, shows it: net lies some percent above the ideal.
-    After the toy experiments of Ruan et al. 2021, section 5.
+    q(z|x) is the exact posterior ("posterior"), the posterior with weights multiplied by random integers 1 ... 8
+    ("noisy"), or uniform ("uniform"). With the uniform one, the bits that a symbol leaves on the stack are far from
+    coin flips. The next symbol pops these bits, so the net rate is some percent above the ideal.
+    Source: the toy experiments of Ruan et al. 2021, section 5.
     """
     words = np.random.PCG64(seed)
     p_z, p_x = _random_rows(words, 1, num_latents), _random_rows(words, num_latents, num_symbols)
-    # With a single step no z has a predecessor: of the transitions only the last row, p(z_1), is ever read.
+    # With only one step no z has a predecessor, so only the last row of the transitions, p(z_1), is read.
     transition = np.repeat(p_z, num_latents + 1, axis=0)
     return ToyModel(Table(transition), Table(p_x), _proposal(words, p_x.T * p_z, proposal), num_steps=1)
 
@@ -190,9 +194,9 @@ def hmm(
     num_steps: int = 5,
     proposal: Literal["noisy", "uniform"] = "noisy",
 ) -> ToyModel:
-    """A hidden Markov model of random probabilities, with few enough paths z to enumerate them all.
+    """Return a hidden Markov model with random probabilities, with few enough paths z to enumerate them all.
 
-    q(z_t|x_t) is a noisy p(z_1|x_1) (see `mixture`) or uniform; either way it knows nothing of the other steps.
+    q(z_t|x_t) is a noisy p(z_1|x_1) (see `mixture`) or uniform. It does not depend on the other steps.
     """
     words = np.random.PCG64(seed)
     transition, p_x = _random_rows(words, num_latents + 1, num_latents), _random_rows(words, num_latents, num_symbols)
@@ -207,8 +211,8 @@ def _proposal(words: np.random.PCG64, posterior: NDArray[np.int64], kind: Propos
 
 
 def _random_rows(words: np.random.PCG64, rows: int, K: int) -> NDArray[np.int64]:
-    """Positive integers (rows, K), each row adding up to 2^16: gaps between K - 1 sorted uniform cuts, Dirichlet(1)."""
-    # Raw words rather than a Generator's methods: numpy keeps them for good.
+    """Return positive integers (rows, K) with rows that add up to 2^16: gaps of K - 1 uniform cuts, so Dirichlet(1)."""
+    # Raw words, and not a Generator's methods, since numpy guarantees that they never change.
     room = np.uint64((1 << WEIGHT_BITS) - K + 1)
     cuts = np.sort((words.random_raw((rows, K - 1)) % room).astype(np.int64), axis=1) + np.arange(1, K)
     return np.diff(cuts, axis=1, prepend=0, append=1 << WEIGHT_BITS)
