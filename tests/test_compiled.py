@@ -33,14 +33,14 @@ def test_help_says_something(source: Path) -> None:
                 assert method.__doc__ or member in value.__doc__, f"{name}.{member}"
 
 
-def setup(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_setup(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "setup.py", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": ""})
 
 
 def test_build_without_sources_says_so_in_one_line(tmp_path: Path) -> None:
     shutil.copy(ROOT / "setup.py", tmp_path)
-    result = setup(tmp_path, "build_ext")
+    result = run_setup(tmp_path, "build_ext")
     assert result.returncode == 1
     (line,) = result.stderr.splitlines()
     assert "no .pyx file" in line
@@ -51,7 +51,7 @@ def test_sdist_has_all_that_a_build_needs(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "mcbits", tmp_path / "mcbits", ignore=ignore)
     for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
-    result = setup(tmp_path, "-q", "sdist", "--formats=zip")
+    result = run_setup(tmp_path, "-q", "sdist", "--formats=zip")
     assert result.returncode == 0, result.stderr
     (archive,) = (tmp_path / "dist").iterdir()
     shutil.unpack_archive(archive, tmp_path / "unpacked")

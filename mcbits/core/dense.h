@@ -13,7 +13,7 @@
 #define DENSE_PANEL 16 /* columns of W that lie together, the two of each pair of rows side by side: w[pair][column][2] */
 #define DENSE_ROWS 7   /* of a at most that are multiplied at a time, by DENSE_WIDTH panels: more, and gcc spills */
 #define DENSE_WIDTH 2
-#define DENSE_SPARSE_PAIRS 4096
+#define DENSE_SPARSE_PAIRS (1 << 12) /* rows of more are not searched for zeros: a list of what is no zero lies on the stack */
 
 typedef struct {
     ptrdiff_t source;      /* which value it reads: 0 is the input, s + 1 the result of stage s */

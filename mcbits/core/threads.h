@@ -21,7 +21,7 @@
 #include <time.h>
 
 #define TEAM_MAX 16                         /* threads, the caller included */
-#define TEAM_MAX_PARTS 1024                 /* of a job; it must fit in 16 bits */
+#define TEAM_MAX_PARTS (1 << 10)            /* of a job; it must fit in 16 bits */
 #define TEAM_SPIN_LIMIT UINT64_C(300000)    /* ns that a worker spins before it sleeps */
 #define TEAM_SPINS_PER_CLOCK 64             /* spins between two readings of the clock */
 #define TEAM_PREEMPTION UINT64_C(1000000)   /* ns: who is away for longer has been preempted */
