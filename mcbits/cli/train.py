@@ -15,7 +15,7 @@ def train(
     *,
     flags: Flags,
 ) -> None:
-    """Train a model; a run that was interrupted goes on where it was."""
+    """Train a model, or continue a run that was interrupted."""
     checked = TrainConfig.load(config, overrides)
     from mcbits.training.loop import train
 

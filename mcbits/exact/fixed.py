@@ -48,6 +48,7 @@ class FixedPoint(BaseModel):
 
     @property
     def size(self) -> int:
+        """The number of elements, without the batch axis."""
         return prod(self.shape)
 
     def checked(self) -> "FixedPoint":

@@ -145,7 +145,7 @@ class Conv2d(Product):
         weight = _integers(tensors, "weight", 5)
         groups, *kernel, depth, width = weight.shape
         if len(x.shape) != 3 or x.shape[0] != groups * depth:
-            raise ModelError(f"its input has shape {x.shape}, its weight wants {groups * depth} channels")
+            raise ModelError(f"its input has shape {x.shape}, its weight expects {groups * depth} channels")
         sizes = self._sizes(x, kernel)
         if min(sizes) < 1:
             raise ModelError(f"its kernel is larger than its input of shape {x.shape}")
@@ -210,7 +210,7 @@ class ConvTranspose2d(Product):
         weight = _integers(tensors, "weight", 5)
         groups, depth, *kernel, width = weight.shape
         if len(x.shape) != 3 or x.shape[0] != groups * depth:
-            raise ModelError(f"its input has shape {x.shape}, its weight wants {groups * depth} channels")
+            raise ModelError(f"its input has shape {x.shape}, its weight expects {groups * depth} channels")
         full = self._full(x, kernel)
         sizes = [n - 2 * p for n, p in zip(full, self.padding, strict=True)]
         if min(sizes) < 1:

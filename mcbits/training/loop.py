@@ -188,7 +188,7 @@ class _State:
             if before.get(key) != now.get(key):
                 raise UsageError(
                     f"{self.run} was trained with {key} {before.get(key)}, not {now.get(key)}: "
-                    "go on with the same or give another exp_name"
+                    "continue with the same value or give another exp_name"
                 )
         if epochs < meta["epoch"]:
             raise UsageError(

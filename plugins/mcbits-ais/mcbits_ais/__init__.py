@@ -1,4 +1,4 @@
-"""mcbits-ais: annealed importance sampling for mcbits, a coder and its bound."""
+"""mcbits-ais adds annealed importance sampling to mcbits: the coder bb-ais and its bound."""
 
 from mcbits.plugins import Lazy, hookimpl
 

@@ -1,4 +1,4 @@
-"""AIS: E log of the annealed chain's weight, from the ELBO (T = 0) to log p(x) (T -> infinity)."""
+"""AIS is the expected log weight of an annealed chain: the ELBO at T = 0, log p(x) for T -> infinity."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 class AIS(Bound):
-    """Annealed importance sampling (Neal 2001), the ideal rate of BB-AIS (Ruan et al. 2021); N chains only average
-    away its noise.
+    """The annealed-importance-sampling bound (Neal 2001); its negative is the ideal rate of BB-AIS (Ruan et al. 2021).
 
-    An unbiased estimate, under the float network and the densities of z, of what BB-AIS pays on average for its
-    buckets: the chain takes the coder's very steps, on the quantiles of q in units of 2^-32 instead of its precision.
-    It is for evaluation: gradients do not flow through the choices of a step, so that training on it is biased.
+    More chains N only reduce the noise of the estimate. The chain takes the same steps as the coder, on quantiles of q
+    in units of 2^-32 instead of the coder's precision. So, under the float network and the densities of z, the
+    estimate is an unbiased one of minus the mean codelength of BB-AIS.
+    Use it for evaluation only: gradients do not flow through the choices of a step, so training with it is biased.
     """
 
     name = "ais"
@@ -35,18 +35,18 @@ class AIS(Bound):
         return cls(coder.num_steps, coder.schedule)
 
     def __call__(self, model: Model, x: Tensor, num_particles: int) -> Tensor:
-        """Of a VAE; UsageError for another model."""
+        """Return the estimate in nats, (B,), for a VAE and x float (B, prod(shape)). Raises UsageError if not a VAE."""
         from mcbits.models.vae import VAE
 
         if not isinstance(model, VAE):
-            raise UsageError(f"the bound ais anneals within a VAE, which {type(model).__name__} is not")
+            raise UsageError(f"the bound ais needs a VAE, which {type(model).__name__} is not: choose another bound")
         weigh = _Weights(model, x.repeat_interleave(num_particles, 0))
         walk = self._metropolis_hastings if model.latent_dim == 1 else self._flips
         nats: Tensor = walk(weigh).unflatten(0, (len(x), num_particles)).mean(1)
         return nats
 
     def _metropolis_hastings(self, weigh: _Weights) -> Tensor:
-        """sum_k (beta_{k+1} - beta_k) log w(z_k), (B,)."""
+        """Return sum_k (beta_{k+1} - beta_k) log w(z_k) in nats, (B,)."""
         import torch
 
         beta = (inverse_temperatures(self.num_steps + 1, self.schedule) * 2.0**-16).tolist()
@@ -60,7 +60,7 @@ class AIS(Bound):
         return bound.squeeze(1)
 
     def _flips(self, weigh: _Weights) -> Tensor:
-        """log w(z_0) if T = 0, else the sum over steps of log sum_j w_j^beta_k - log sum_j w_j^beta_{k-1}, (B,)."""
+        """Return log w(z_0) in nats if T = 0, else sum_k (log sum_j w_j^beta_k - log sum_j w_j^beta_{k-1}), (B,)."""
         import torch
 
         beta = (inverse_temperatures(self.num_steps, self.schedule) * 2.0**-16).tolist()
@@ -78,14 +78,14 @@ class AIS(Bound):
 
 
 class _Weights:
-    """log w in nats at quantiles u of q(z|x), integers (B, N, latent_dim) in units of 2^-32."""
+    """The function log w in nats, of quantiles u of q(z|x): integers (B, N, latent_dim) in units of 2^-32."""
 
     def __init__(self, model: VAE, x: Tensor):
         self.model, self.x = model, x
         self.mean, self.log_scale = (each.unsqueeze(1) for each in model.encoder(x))
 
     def draw(self) -> Tensor:
-        """Uniform u, (B, 1, latent_dim)."""
+        """Draw and return uniform u, (B, 1, latent_dim)."""
         import torch
 
         return torch.randint(1 << 32, self.mean.shape, device=self.mean.device)

@@ -1,4 +1,4 @@
-"""A chain steps through f_k ∝ q(z|x) w(z)^beta_k, w = p(x, z) / q(z|x), and both ways find the same integers."""
+"""A chain steps through f_k ∝ q(z|x) w(z)^beta_k, w = p(x, z) / q(z|x); both directions use the same integers."""
 
 from abc import ABC, abstractmethod
 from functools import cache
@@ -15,15 +15,17 @@ from mcbits.distributions.coupling import integer_shifts, within_bucket
 from mcbits.latents.base import LatentModel
 
 LOG_CANDIDATES = 2
-"""log2 of the C latents between which a step of `Flips` chooses. For as many evaluations of p(x|z), 2 do as well and
-take longer, 8 and more do worse."""
+"""log2 of C, the number of latents from which a step of `Flips` chooses.
+
+With the same number of evaluations of p(x|z), C = 2 gives the same rate and takes longer; C = 8 or more is worse.
+"""
 
 MOVING = 2 / 5
-"""Share of the dimensions that a step of `Flips` moves; measured, as the above, on the EMNIST VAE of 50 latents."""
+"""The share of the dimensions that a step of `Flips` moves. Both were measured on the EMNIST VAE with 50 latents."""
 
 
 class Tape:
-    """A stack that keeps count: `bits` (lanes,), what was pushed less what was popped, in units of 2^-16 bits."""
+    """A stack that counts: `bits` (lanes,) is what was pushed minus what was popped, in units of 2^-16 bits."""
 
     def __init__(self, stack: Stack):
         self.stack = stack
@@ -40,10 +42,10 @@ class Tape:
 
 
 class Chain(ABC):
-    """Where a chain stands, given x and q(z|x): encoders start it, step up and leave; decoders rejoin it, step down and
-    end it.
+    """A chain and its state, given x and q(z|x).
 
-    `beta`: inverse temperatures of steps 0, 1, ... in units of 2^-16, rising from 0.
+    An encoder calls `start`, steps up and calls `leave`. A decoder calls `rejoin`, steps down and calls `end`.
+    `beta`: inverse temperatures of steps 0, 1, ... in units of 2^-16. They rise from 0.
     """
 
     def __init__(self, model: LatentModel, q: Repeatable, x: NDArray[np.int32], beta: NDArray[np.int64]):
@@ -55,36 +57,38 @@ class Chain(ABC):
 
     @abstractmethod
     def step(self, k: int, up: bool, tape: Tape) -> tuple[Categorical, NDArray[np.integer]]:
-        """Pop the next state given this one, or one step down the last; to be pushed are then these: this given that.
+        """Pop the next state. Return the distribution and the symbols that the caller must push for the old state.
 
-        Up it is T_k(z_k|z_{k-1}), which leaves f_k as it is, and down its reverse R_k(z_{k-1}|z_k).
+        A step up pops z_k from T_k(z_k|z_{k-1}), which keeps f_k invariant, and the caller pushes z_{k-1} with the
+        reverse R_k(z_{k-1}|z_k). A step down pops z_{k-1} from R_k, and the caller pushes z_k with T_k.
         """
 
     @abstractmethod
     def leave(self, tape: Tape) -> NDArray[np.int32]:
-        """The last latents (lanes, dims), after pushing whatever else the state holds."""
+        """Push what the state holds besides the latents, and return the latents z_T (lanes, dims)."""
 
     @abstractmethod
     def rejoin(self, tape: Tape, z: NDArray[np.int32]) -> None:
-        """Undo `leave`."""
+        """Undo `leave`: set the state from the latents z (lanes, dims) and pop the rest."""
 
     @abstractmethod
     def end(self, tape: Tape) -> None:
-        """Undo `start`."""
+        """Undo `start`: push the first state."""
 
     def log_weights(self, z: NDArray[np.int32]) -> NDArray[np.int64]:
-        """log2 w of z (lanes, N, dims), (lanes, N), all in one run of the network, in units of 2^-16 bits."""
+        """Return log2 w of z (lanes, N, dims), (lanes, N), in units of 2^-16 bits, with one run of the network."""
         return log_weights(self.q, self.model.joint(z), z, self.x)
 
     def tempered(self, k: int, log_w: NDArray[np.int64], precision: int) -> Categorical:
-        """w^beta_k (lanes, N), as a choice of one of N."""
+        """Return the choice of one of N with probabilities in proportion to w^beta_k, for log2 w (lanes, N)."""
         return Categorical.from_log2(self.beta[k] * log_w >> 16, precision)
 
 
 class MetropolisHastings(Chain):
-    """One latent variable: from z, z' is proposed by q and accepted with probability min(1, (w(z') / w(z))^beta_k).
+    """A chain of one latent variable.
 
-    All K symbols are weighed at once, so that T_k(.|z) is a table. In detailed balance with f_k, it is its own reverse.
+    q proposes z', and the step accepts it with probability min(1, (w(z') / w(z))^beta_k). The weights of all K symbols
+    are computed at once, so T_k(.|z) is a table. T_k is in detailed balance with f_k, so it is its own reverse.
     """
 
     z: NDArray[np.int32]
@@ -93,7 +97,7 @@ class MetropolisHastings(Chain):
         self._stand(tape.pop(self.q))
 
     def step(self, k: int, up: bool, tape: Tape) -> tuple[Categorical, NDArray[np.integer]]:
-        # Counts of q times those of w^beta_k add up to less than 2^53.
+        # With this precision, counts of q times counts of w^beta_k add up to less than 2^53.
         precision = min(self.model.index_precision, 52 - self.q.precision)
         z, W = self.z, counts(self.tempered(k, self._log_w, precision))
         self.z = tape.pop(self._kernel(W, z))
@@ -110,7 +114,8 @@ class MetropolisHastings(Chain):
 
     def _stand(self, z: NDArray[np.int32]) -> None:
         self.z, self._freq = z, counts(self.q)
-        # A symbol that q never draws has no weight: any will do, since its count of 0 keeps it from being proposed.
+        # A symbol that q never draws has no weight. Its count of 0 means that it is never proposed, so any weight will
+        # do: take that of the likeliest symbol.
         likeliest = self._freq.argmax(axis=1)[:, None]
         every = np.where(self._freq > 0, np.arange(self._freq.shape[1]), likeliest).astype(np.int32)
         self._log_w = self.log_weights(every[..., None])
@@ -120,15 +125,15 @@ class MetropolisHastings(Chain):
 
 
 def counts(one: Distribution) -> NDArray[np.int64]:
-    """The frequencies (lanes, K) of a distribution over one dimension."""
+    """Return the frequencies (lanes, K) of a distribution over one dimension."""
     F = one.cdf()[:, 0].astype(np.int64)
     return F[:, 1:] - F[:, :-1]
 
 
 def accept(q: NDArray[np.int64], W: NDArray[np.int64], z: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Weights (lanes, K) of T(z'|z): q(z') min(W(z), W(z')) for z' other than z, of W(z) sum(q) in all.
+    """Return the weights (lanes, K) of T(z'|z): q(z') min(W(z), W(z')) for z' other than z. They sum to W(z) sum(q).
 
-    q and W are counts (lanes, K), z (lanes,). As integers these satisfy detailed balance with q W.
+    q and W are counts (lanes, K), z is (lanes,). These integers satisfy detailed balance with q W.
     """
     lane = np.arange(len(z))
     W_z = W[lane, z]
@@ -139,19 +144,21 @@ def accept(q: NDArray[np.int64], W: NDArray[np.int64], z: NDArray[np.int32]) -> 
 
 
 class Flips(Chain):
-    """Any number of them: the state is u, uniform on [0, 2^r)^D, with z = F^-1(u), F the cdf of q(z|x) at precision r.
+    """A chain of any number of latent variables that flips bits of a uniform u.
 
-    Step k flips bits of u. Its C candidates are u XOR s_j with s_i XOR s_j = s_(i XOR j), so that each of them has the
-    same C, its orbit. T_k is heat-bath, j from Cat(w^beta_k); given the orbit alone, the state before was distributed
-    as f_{k-1} is on it, so R_k, j from Cat(w^beta_{k-1}), is as good as a reverse can be (Del Moral et al. 2006,
-    section 3.3.2). One step to beta = 1 is thus coupled importance sampling with C particles (Ruan et al. 2021, section
-    3.4). In a coordinate that moves, each candidate has a C-th of [0, 2^r) of its own: they are stratified draws from
-    q, as wide as q is, and none is a symbol that q rules out.
+    The state is u, uniform on [0, 2^r)^D, with z = F^-1(u), where F is the cdf of q(z|x) at precision r.
+    Step k has C candidates u XOR s_j with s_i XOR s_j = s_(i XOR j). So all candidates have the same set of
+    candidates, their orbit. T_k is heat-bath: j from Cat(w^beta_k). Given the orbit alone, the state before the step
+    was distributed as f_{k-1} on it. So R_k, with j from Cat(w^beta_{k-1}), is the best possible reverse (Del Moral et
+    al. 2006, section 3.3.2). One step to beta = 1 is coupled importance sampling with C particles (Ruan et al. 2021,
+    section 3.4).
+    In a coordinate that moves, each candidate has its own C-th part of [0, 2^r). So the candidates are stratified draws
+    from q with the full width of q, and q can draw each of them.
     """
 
     u: NDArray[np.int64]
     log_w: NDArray[np.int64]
-    """Of u, (lanes, 1)."""
+    """log2 w of u, (lanes, 1), in units of 2^-16 bits."""
 
     def __init__(self, model: LatentModel, q: Repeatable, x: NDArray[np.int32], beta: NDArray[np.int64]):
         super().__init__(model, q, x, beta)
@@ -168,7 +175,7 @@ class Flips(Chain):
         j = tape.pop(self.tempered(there, log_w, self.model.index_precision))
         self.u = np.take_along_axis(u, j[..., None], axis=1)[:, 0]
         self.log_w = np.take_along_axis(log_w, j, axis=1)
-        # As candidate j sees it, candidate i is i XOR j.
+        # Seen from candidate j, the old candidate i has index i XOR j.
         log_w = np.take_along_axis(log_w, np.arange(log_w.shape[1]) ^ j, axis=1)
         return self.tempered(here, log_w, self.model.index_precision), j
 
@@ -192,9 +199,10 @@ class Flips(Chain):
 
 @cache
 def flips(num_steps: int, dims: int) -> NDArray[np.int64]:
-    """s_j of every step, (num_steps, C, dims), in units of 2^-32: 0 in all dimensions but those that move, as if drawn.
+    """Return s_j of every step, (num_steps, C, dims), in units of 2^-32. It is 0 in the dimensions that do not move.
 
-    Generator i of log2 C leaves the i highest bits alone, flips the next, and the others as if at random.
+    Each step moves pseudo-random dimensions. Generator i of log2 C keeps the i highest bits, flips the next bit, and
+    flips the lower bits pseudo-randomly.
     """
     words = integer_shifts(num_steps * (1 + LOG_CANDIDATES) + 1, dims)[1:].astype(np.int64)
     order, *generators = words.reshape(num_steps, -1, dims).swapaxes(0, 1)

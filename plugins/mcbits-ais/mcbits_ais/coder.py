@@ -1,5 +1,4 @@
-"""Annealed-importance-sampling bits-back, BB-AIS: a step of the chain pops where to go and pushes where it came
-from."""
+"""Annealed-importance-sampling bits-back, BB-AIS, pops the next state in each step and pushes the old one."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,15 +16,15 @@ from mcbits_ais.chains import Chain, Flips, MetropolisHastings, Tape
 from mcbits_ais.schedules import SCHEDULES, inverse_temperatures
 
 MAX_MOVES = 1 << 21
-"""Steps times latents of an image: each takes up some hundred bytes."""
+"""Most steps times latents for an image, since each takes about a hundred bytes of memory."""
 
 
 @dataclass(frozen=True)
 class AISBitsBackCoder(Coder):
-    """-log2 p(x, z_T) + log2 q(z_0|x) + sum_k log2 T_k(z_k|z_{k-1}) / R_k(z_{k-1}|z_k) bits, the negative AIS bound on
-    average (Ruan et al. 2021, section 3.3; Neal 2001).
+    """A coder that uses -log2 p(x, z_T) + log2 q(z_0|x) + sum_k log2 T_k(z_k|z_{k-1}) / R_k(z_{k-1}|z_k) bits for an x.
 
-    One latent variable anneals by `MetropolisHastings`, several by `Flips`.
+    On average this is the negative AIS bound. One latent variable anneals by `MetropolisHastings`, several by `Flips`.
+    Source: Ruan et al. 2021, section 3.3; Neal 2001.
     """
 
     name: ClassVar[str] = "AISBitsBackCoder"
@@ -63,8 +62,9 @@ class AISBitsBackCoder(Coder):
         steps = range(1, self.num_steps + 1)
         for k in steps if up else reversed(steps):
             if self.bitswap:
-                # The next step chooses by the very bits that this one gives back, which tell what it did: under a pad
-                # they are coin flips again. Once before and once after, and a step down undoes a step up.
+                # The next step chooses with the bits that this step gives back. These depend on what this step did; XOR
+                # with a pad makes them like coin flips again. The pad is applied before and after a step, so that a
+                # step down undoes a step up.
                 _flip(tape.stack, pads[k], chain.model.index_precision)
                 tape.push(*chain.step(k, up, tape))
                 _flip(tape.stack, pads[k], chain.model.index_precision)
@@ -74,7 +74,7 @@ class AISBitsBackCoder(Coder):
             tape.push(*each)
 
     def _pads(self, chain: Chain) -> NDArray[np.int64]:
-        """(T + 1, lanes), as if drawn uniformly from [0, 2^index_precision), other ones for each x."""
+        """Return pads (T + 1, lanes), pseudo-random in [0, 2^index_precision) and different for each x."""
         seed = np.array([crc32(row) | 1 for row in chain.x.astype("<i4")], np.uint32)
         words = integer_shifts(self.num_steps + 1, 1) * seed
         return (words >> np.uint32(32 - chain.model.index_precision)).astype(np.int64)
@@ -82,8 +82,10 @@ class AISBitsBackCoder(Coder):
     def _chain(self, model: LatentModel, x: NDArray[np.int32]) -> Chain:
         q = model.posterior(x)
         if self.num_steps * q.shape[1] > MAX_MOVES:
-            raise UsageError(f"{self.num_steps} steps of {q.shape[1]} latents are too many: at most 2^21 in all")
-        # A reversible step at beta = 1 would give back all that it takes, so the last one is short of it.
+            raise UsageError(
+                f"{self.num_steps} steps of {q.shape[1]} latents are too many: steps times latents must be at most 2^21"
+            )
+        # A reversible step at beta = 1 would give back all bits that it takes, so the last step has a smaller beta.
         if q.shape[1] == 1:
             return MetropolisHastings(model, q, x, inverse_temperatures(self.num_steps + 1, self.schedule))
         return Flips(model, q, x, inverse_temperatures(self.num_steps, self.schedule))
@@ -91,8 +93,10 @@ class AISBitsBackCoder(Coder):
     def expected_codelength(
         self, z: NDArray[np.integer], log_joint: NDArray[np.float64], log_q: NDArray[np.float64]
     ) -> NDArray[np.float64] | None:
-        """Exact for one latent variable: E log2 w_AIS = sum_k E log2 f_{k+1}(z_k) / f_k(z_k), where z_k is distributed
-        as q T_1 ... T_k. None for more."""
+        """Return -E log2 w_AIS in bits, (U,), exact for one latent variable. None for more.
+
+        E log2 w_AIS = sum_k E log2 f_{k+1}(z_k) / f_k(z_k), where z_k is distributed as q T_1 ... T_k.
+        """
         if z.shape[1] != 1:
             return None
         beta = inverse_temperatures(self.num_steps + 1, self.schedule) * 2.0**-16
@@ -109,6 +113,6 @@ class AISBitsBackCoder(Coder):
 
 
 def _flip(stack: Stack, pad: NDArray[np.int64], precision: int) -> None:
-    """XOR the next bits of each lane with its pad (lanes,)."""
+    """XOR the next `precision` bits of each lane with its pad; pad is (lanes,)."""
     bits = uniform(1 << precision, (len(pad), 1), precision)
     bits.push(stack, bits.pop(stack) ^ pad[:, None])

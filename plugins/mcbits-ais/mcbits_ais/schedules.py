@@ -1,4 +1,4 @@
-"""Inverse temperatures are integers in units of 2^-16 that rise from 0, where f = q(z|x), to 1, where f = p(x, z)."""
+"""Inverse temperatures are integers in units of 2^-16. They rise from 0, where f = q(z|x), to 1, where f = p(x, z)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,9 +9,10 @@ SCHEDULES = ("linear", "sigmoidal")
 
 
 def inverse_temperatures(n: int, schedule: str) -> NDArray[np.int64]:
-    """beta_0 = 0, ..., beta_n = 1, (n + 1,), at t = k / n; for n = 0 only the first.
+    """Return beta_0 = 0, ..., beta_n = 1, (n + 1,), in units of 2^-16, for t = k / n. For n = 0 only beta_0.
 
-    linear: t; sigmoidal: t^2 (3 - 2 t), with smaller steps near both ends. UsageError for another name.
+    schedule: "linear" is t; "sigmoidal" is t^2 (3 - 2 t), with smaller steps near both ends.
+    Raises UsageError for another schedule.
     """
     if schedule not in SCHEDULES:
         raise UsageError(f"schedule must be {' or '.join(SCHEDULES)}, not {schedule!r}")

@@ -1,4 +1,4 @@
-"""What the package registers: BB-SMC plain and coupled, the bounds they reach, the VRNN and the piano rolls."""
+"""This package registers BB-SMC, plain and coupled, their bounds, the VRNN and the piano rolls."""
 
 from mcbits.plugins import Lazy, hookimpl
 

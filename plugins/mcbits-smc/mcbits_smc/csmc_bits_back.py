@@ -1,4 +1,4 @@
-"""Coupled BB-SMC: in each frame one uniform draw drives all particles, so that only one need be paid for at first."""
+"""Coupled BB-SMC makes all particles of a frame from one uniform draw, so a frame needs initial bits for only one."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,12 +13,13 @@ from mcbits_smc.strata import strata
 
 @dataclass(frozen=True)
 class CSMCBitsBackCoder(SMCBitsBackCoder):
-    """As BB-SMC with z_t^i = F_i^-1(u_t + s_t^i), F_i the cdf of q under particle i's state at precision r, u_t uniform
-    on [0, 2^r)^D and s_t^i fixed shifts (see `strata`), as in coupled importance sampling (Ruan et al. 2021, section
-    3.4).
+    """A coder like BB-SMC whose particles are z_t^i = F_i^-1(u_t + s_t^i), with the sum modulo 2^r.
 
-    Given z_t of the line B, u_t + s_t^B is uniform within its bucket: coding it there returns all but -log2 q(z_t|x_t)
-    bits.
+    F_i is the cdf of q under the state of particle i at precision r, u_t is uniform on [0, 2^r)^D, and s_t^i are fixed
+    shifts (see `strata`).
+    Given z_t of the line B, u_t + s_t^B is uniform within its bucket. Coding it in the bucket returns all bits but
+    -log2 q(z_t|x_t).
+    Source: coupled importance sampling in Ruan et al. 2021, section 3.4.
     """
 
     name: ClassVar[str] = "CSMCBitsBackCoder"
@@ -54,5 +55,5 @@ class CSMCBitsBackCoder(SMCBitsBackCoder):
 
     @staticmethod
     def _first(q: Distribution) -> Distribution:
-        """Of u_t + s_t^0, where s_t^0 is 0."""
+        """Return the uniform distribution of u_t + s_t^0, where s_t^0 is 0."""
         return uniform(1 << q.precision, (1, q.shape[1]), q.precision)

@@ -1,4 +1,4 @@
-"""FIVO: log of a particle filter's estimate of p(x), whose expectation bounds log p(x) from below."""
+"""FIVO is the log of a particle filter's estimate of p(x); its expectation is a lower bound on log p(x)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 
 class FIVO(Bound):
-    """Filtering variational objective (Maddison et al. 2017): the ideal rate of BB-SMC. Resampling is "adaptive", where
-    the effective sample size falls below N / 2, "always", or "never", which makes it the IWAE. No gradient passes
-    through the choice of ancestors."""
+    """The filtering variational objective (Maddison et al. 2017); its negative is the ideal rate of BB-SMC.
+
+    resampling: "adaptive" (when the effective sample size is below N / 2), "always", or "never", which gives the IWAE.
+    No gradient passes through the choice of ancestors.
+    """
 
     name = "fivo"
 
@@ -53,12 +55,12 @@ class FIVO(Bound):
         return log_p + log_w.logsumexp(1) - math.log(N)
 
     def noise(self, B: int, N: int, T: int, D: int, like: Tensor) -> Tensor:
-        """Standard normal (B, N, T, D), what the particles are made of."""
+        """Return standard normal noise (B, N, T, D) for the particles, with the dtype and device of `like`."""
         return like.new_empty(B, N, T, D).normal_()
 
 
 class CoupledFIVO(FIVO):
-    """FIVO with particles that one uniform drives in each frame: the ideal rate of coupled BB-SMC."""
+    """The FIVO whose particles come from one uniform draw per frame; its negative is the ideal rate of bb-csmc."""
 
     name = "cfivo"
     coupled = True
@@ -66,11 +68,12 @@ class CoupledFIVO(FIVO):
     def noise(self, B: int, N: int, T: int, D: int, like: Tensor) -> Tensor:
         u = like.new_empty((B, 1, T, D)).double().uniform_()
         shifts = u.new_tensor(strata(N, T, D).swapaxes(0, 1) / N)
-        # Half a step of the float64 uniform's grid, so that 0 has a finite quantile; the largest value has one.
+        # The clamp is half a step of the grid of float64 uniforms: 0 then has a finite quantile. The largest value has
+        # one anyway.
         return (2 * ((u + shifts) % 1).clamp(min=2.0**-54) - 1).erfinv().mul(2**0.5).to(like.dtype)
 
 
 def _of(state: Tensor, ancestors: Tensor) -> Tensor:
-    """Rows (B * N, size) of the state in the order of ancestors (B, N)."""
+    """Return the rows (B * N, size) of the state in the order of ancestors (B, N)."""
     B, N = ancestors.shape
     return state.view(B, N, -1).take_along_dim(ancestors.unsqueeze(2), 1).flatten(0, 1)

@@ -1,4 +1,4 @@
-"""A frozen VRNN: every frame's prior, posterior, likelihood and state come from its integers bit for bit anywhere."""
+"""A frozen VRNN computes prior, posterior, likelihood and state of each frame from integers, the same everywhere."""
 
 from copy import copy
 from math import prod
@@ -18,8 +18,12 @@ from mcbits.latents.sequences import SequenceLatents
 
 
 class FrozenVRNN(FrozenModel):
-    """Networks `proposal` (h, x) -> mean, log scale of q(e|x, h); `decoder` (h, e) -> parameters of p(x|z, h), where
-    z = mean(h) + scale(h) e; `transition` (x, e, h, c) -> h, c."""
+    """A frozen model of three networks, with z = mean(h) + scale(h) e:
+
+    `proposal`: (h, x) -> mean and log scale of q(e|x, h);
+    `decoder`: (h, e) -> parameters of p(x|z, h);
+    `transition`: (x, e, h, c) -> (h, c) of the next frame.
+    """
 
     name = "VRNN"
     sequences = True
@@ -44,16 +48,16 @@ class FrozenVRNN(FrozenModel):
 
     def latent_model(self, precisions: Precisions, refinement: Refinement | None = None) -> LatentModel:
         if refinement is not None:
-            raise UsageError("iterative inference is for single images, not for sequences: do without")
+            raise UsageError("iterative inference is for single images, not for sequences: turn it off")
         return SequenceLatents(LatentVRNN(self, precisions))
 
 
 class LatentVRNN:
     """The SequenceModel of a FrozenVRNN at given precisions; a state is h and c, (rows, 2 * hidden).
 
-    What is coded is e_t = (z_t - mean(h_t)) / scale(h_t), in buckets of equal mass under the standard normal: these
-    are buckets of z_t of equal mass under its learned prior p(z_t|h_t), which move with it, so that the prior gives
-    every one of them the same count and no pop or push meets a bucket without any.
+    It codes e_t = (z_t - mean(h_t)) / scale(h_t) in buckets of equal mass under the standard normal. In terms of z_t,
+    these are buckets of equal mass under the learned prior p(z_t|h_t). So the prior gives every bucket the same count,
+    and no bucket has count 0.
     """
 
     def __init__(self, vrnn: FrozenVRNN, precisions: Precisions):
@@ -63,7 +67,7 @@ class LatentVRNN:
         self._centres = equal_mass_centres(1 << precisions.log_num_bucket)
 
     def of_length(self, num_frames: int) -> "LatentVRNN":
-        """The same for a sequence of so many frames."""
+        """Return the same model for a sequence of `num_frames` frames."""
         model = copy(self)
         model.num_frames = num_frames
         return model

@@ -1,4 +1,4 @@
-"""A piano roll is at most 100 frames of 88 notes, 0 or 1 (Boulanger-Lewandowski et al. 2012), alike from any file."""
+"""A piano roll is at most 100 frames of 88 notes, 0 or 1 (Boulanger-Lewandowski et al. 2012), from any file format."""
 
 import pickle
 from os import PathLike
@@ -14,20 +14,24 @@ from mcbits.latents.sequences import pad
 
 NUM_NOTES, LOWEST_NOTE = 88, 21
 MAX_FRAMES = 100
-"""Longer sequences are cut off here, as in Ruan et al. 2021."""
+"""Longer sequences are cut to this number of frames, as in Ruan et al. 2021."""
 
 _FILES = {"jsb": "JSB_Chorales", "nottingham": "Nottingham", "muse": "MuseData", "piano": "Piano_midi"}
 
 
 class PianoRolls:
-    """`split` is the collection: jsb, nottingham, muse or piano; each has a training, a validation and a test part."""
+    """A dataset of piano rolls. `split` is the collection: jsb, nottingham, muse or piano; each has three parts."""
 
     name = "pianorolls"
     splits = tuple(_FILES)
 
     @staticmethod
     def load(datadir: str | PathLike[str], split: str, download: bool = True) -> Dataset:
-        """Read NAME.mat, or NAME.pickle, from `datadir` or its folder pianorolls; DataError where it is missing."""
+        """Read NAME.mat or NAME.pickle from `datadir` or its folder pianorolls; nothing is downloaded.
+
+        Parts are uint8 (n, 100, 88), padded as in `mcbits.latents.sequences`.
+        Raises UsageError for an unknown split, DataError if the file is missing or damaged.
+        """
         if split not in _FILES:
             raise UsageError(f"pianorolls has no split {split!r}: choose {', '.join(_FILES)}")
         path = _find(Path(datadir), _FILES[split])
@@ -50,15 +54,15 @@ def _read_mat(path: Path) -> list[list[Any]]:
     try:
         content = loadmat(path)
         return [list(content[key].ravel()) for key in ("traindata", "validdata", "testdata")]
-    except Exception as error:  # scipy documents no closed set of what damaged bytes raise
+    except Exception as error:  # scipy does not document which exceptions damaged bytes raise
         raise DataError(f"{path} is damaged or no piano-roll file: {' '.join(str(error).split())}") from error
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Containers and numbers only: a pickle that names any class or function is refused, so none can run."""
+    """An unpickler of containers and numbers only, which refuses every class and function, so that none can run."""
 
     def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"it holds {module}.{name}, where numbers are expected")
+        raise pickle.UnpicklingError(f"expected numbers, got {module}.{name}")
 
 
 def _read_pickle(path: Path) -> list[list[Any]]:
@@ -66,12 +70,12 @@ def _read_pickle(path: Path) -> list[list[Any]]:
         with open(path, "rb") as file:
             content = _PlainUnpickler(file).load()
         return [[_roll(piece) for piece in content[key]] for key in ("train", "valid", "test")]
-    except Exception as error:  # pickle documents that damaged bytes may raise anything
+    except Exception as error:  # damaged bytes may make pickle raise any exception
         raise DataError(f"{path} is damaged or no piano-roll file: {' '.join(str(error).split())}") from error
 
 
 def _roll(chords: list[tuple[int, ...]]) -> NDArray[np.uint8]:
-    """A list of chords of MIDI notes as frames (T, 88)."""
+    """Return a list of chords of MIDI notes as frames, uint8 (T, 88). Raises ValueError for a note outside a piano."""
     roll = np.zeros((len(chords), NUM_NOTES), np.uint8)
     for frame, chord in zip(roll, chords, strict=True):
         notes = np.array(chord, int) - LOWEST_NOTE

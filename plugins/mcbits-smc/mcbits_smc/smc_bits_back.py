@@ -1,4 +1,4 @@
-"""Sequential Monte Carlo bits-back, BB-SMC: a particle filter's draws are popped from the message and given back."""
+"""Sequential Monte Carlo bits-back, BB-SMC, pops the draws of a particle filter and gives most of them back."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -19,12 +19,14 @@ Drawn = tuple[Ints, Ints | None]
 
 @dataclass(frozen=True)
 class SMCBitsBackCoder(Coder):
-    """-log2 of the filter's estimate of p(x), the negative FIVO bound on average (Ruan et al. 2021, section 3.3).
+    """A coder that uses -log2 of the filter's estimate of p(x) bits for an x: on average, the negative FIVO bound.
 
-    In each frame N particles z_t^i are popped from q under the states of their ancestors and weighed by w^i; where the
-    filter resamples, N ancestors A_t^i are popped from Cat(w). A particle j popped from the last weights has a line of
-    ancestors B_t, which is what p(x, z) codes; all that is not on it is pushed back as it was popped, and B_t itself
-    as one of N. Ancestors and weights are integers, the same on both sides.
+    In each frame, N particles z_t^i are popped from q under the states of their ancestors and get weights w^i. If the
+    filter resamples, N ancestors A_t^i are popped from Cat(w). At the end, one particle is popped from the last
+    weights. It and its ancestors are the line B_t, and p(x, z) codes this line. Everything that is not on the line is
+    pushed back as it was popped, and B_t itself is pushed as one of N. Ancestors and weights are integers, the same on
+    both sides.
+    Source: Ruan et al. 2021, section 3.3.
     """
 
     name: ClassVar[str] = "SMCBitsBackCoder"
@@ -44,7 +46,7 @@ class SMCBitsBackCoder(Coder):
         frames = x.reshape(p.num_frames, 1, -1)
         s, log_w, ideal = p.start(N), np.zeros((1, N), np.int64), np.zeros(1, np.int64)
         line: list[tuple[Ints, Ints, Ints | None]] = []  # s, z and u of each frame
-        choices: list[Ints | None] = [None]  # A_{t-1}, where the filter resampled before frame t
+        choices: list[Ints | None] = [None]  # A_{t-1} if the filter resampled before frame t
         weights: list[Categorical | None] = [None]
         for t, x_t in enumerate(frames):
             q = p.posterior(s, x_t.repeat(N, 0))
@@ -109,7 +111,7 @@ class SMCBitsBackCoder(Coder):
         return np.concatenate(x, axis=1)
 
     def _resampling(self, log_w: Ints, precision: int) -> Categorical | None:
-        """What ancestors are drawn from, or None where every particle goes on as it is."""
+        """Return the distribution of the ancestors, or None if the filter does not resample here."""
         if self.resampling == "never" or self.num_particles == 1:
             return None
         w = Categorical.from_log2(log_w, precision)
@@ -120,8 +122,9 @@ class SMCBitsBackCoder(Coder):
                 return None
         return w
 
-    # The particles of a frame, z (N, dims), and what drives them, u: drawn by the encoder; those beside the line B
-    # given back by it; found again by the decoder; given back. Coupled particles differ in these four only.
+    # These four methods handle the particles of a frame, z (N, dims), and the uniforms u behind them, if any. The
+    # encoder draws all and pushes back those beside the line B. The decoder pops those and pushes back all. Only these
+    # four differ for coupled particles.
 
     def _pop_all(self, p: SequenceModel, q: Distribution, t: int, stack: Stack) -> Drawn:
         return q.in_lanes(1).pop(stack).reshape(q.shape), None
@@ -144,7 +147,7 @@ class SMCBitsBackCoder(Coder):
 
 
 def _log_weights(p: SequenceModel, q: Distribution, s: Ints, x_t: Ints, z: Ints) -> Ints:
-    """log2 w_t^i = log2 p(x_t, z_t^i|s^i) / q(z_t^i|x_t, s^i), (1, N), in units of 2^-16 bits."""
+    """Return log2 w_t^i = log2 p(x_t, z_t^i|s^i) / q(z_t^i|x_t, s^i), (1, N), in units of 2^-16 bits."""
     p_z, p_x = p.prior(s), p.likelihood(s, z)
     log_w: Ints = q.total_codelength(z) - p_z.total_codelength(z) - p_x.total_codelength(x_t.repeat(len(z), 0))
     return log_w[None]
@@ -152,7 +155,7 @@ def _log_weights(p: SequenceModel, q: Distribution, s: Ints, x_t: Ints, z: Ints)
 
 def _frame_by_frame(model: LatentModel, stack: Stack, coder: str) -> SequenceModel:
     if model.sequence is None:
-        raise UsageError(f"{coder} codes sequences, and the model is one of single images: choose another coder")
+        raise UsageError(f"{coder} codes sequences, but the model is for single images: choose another coder")
     if stack.lanes > 1:
         raise UsageError(f"{coder} codes one sequence at a time: leave lanes at 1")
     return model.sequence

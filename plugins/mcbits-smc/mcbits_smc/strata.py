@@ -1,4 +1,4 @@
-"""Coupled particles of a frame are one uniform draw under N shifts that are k/N, every k once, in each dimension."""
+"""Coupled particles of a frame are one uniform draw plus N shifts k/N; each dimension has every k once."""
 
 from functools import lru_cache
 
@@ -10,10 +10,11 @@ from mcbits.distributions.coupling import integer_shifts
 
 @lru_cache
 def strata(num_particles: int, num_frames: int, num_dims: int) -> NDArray[np.int64]:
-    """k of each frame, particle and dimension, (T, N, D): a fixed permutation of 0 ... N - 1 that begins with 0.
+    """Return k of each frame, particle and dimension, (T, N, D).
 
-    So the particles lie one in each of N strata of equal probability, as in a Latin hypercube, each alone is a draw
-    from q, and two that are neighbours in one frame are none in the next.
+    Over the particles, k is a fixed permutation of 0 ... N - 1 that begins with 0. So each of N strata of equal
+    probability has one particle, as in a Latin hypercube. Each particle alone is a draw from q. Permutations differ
+    between frames, so neighbours in one frame are usually not neighbours in the next.
     """
     k = integer_shifts(num_particles, num_frames * num_dims).argsort(axis=0).argsort(axis=0)
     return k.reshape(num_particles, num_frames, num_dims).swapaxes(0, 1)

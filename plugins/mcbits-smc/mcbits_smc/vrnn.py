@@ -1,4 +1,4 @@
-"""A VRNN is p(z_t|h_t), p(x_t|z_t, h_t), q(z_t|x_t, h_t) and an LSTM whose state h_t has read all x and z before t."""
+"""A VRNN is p(z_t|h_t), p(x_t|z_t, h_t), q(z_t|x_t, h_t) and an LSTM with a state h_t of all x and z before t."""
 
 import math
 from typing import Any
@@ -15,17 +15,17 @@ from mcbits.observations.bernoulli import BernoulliObservation
 from mcbits_smc.frozen_vrnn import FrozenVRNN
 
 STATE_FRAC = 10
-"""Fractional bits of h and c when frozen."""
+"""Fractional bits of the frozen h and c."""
 
 MAX_CELL = 16
-"""What the frozen c is clamped to."""
+"""Largest magnitude of the frozen c, which is clamped to it."""
 
 MAX_MEAN, MAX_SCALE = 4.0, 2.0
-"""Of the learned prior: bounds that keep its frozen form narrow."""
+"""Bounds of mean and scale of the learned prior, which keep the bounds of its frozen form small."""
 
 
 class Latent(nn.Module):
-    """(h, e) -> z = mean(h) + scale(h) e, a draw from the learned prior p(z_t|h_t) where e is standard normal."""
+    """A network (h, e) -> z = mean(h) + scale(h) e; if e is standard normal, z is a draw from the prior p(z_t|h_t)."""
 
     def __init__(self, hidden: int, latent_dim: int) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Latent(nn.Module):
 
 
 class Proposal(nn.Module):
-    """(h, x_t) -> mean and log scale of q(e_t|x_t, h_t), each (B, latent_dim)."""
+    """A network (h, x_t) -> mean and log scale of q(e_t|x_t, h_t), each (B, latent_dim)."""
 
     def __init__(self, num_dims: int, hidden: int, latent_dim: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Proposal(nn.Module):
 
 
 class Decoder(nn.Module):
-    """(h, e) -> the parameters of p(x_t|z_t, h_t)."""
+    """A network (h, e) -> the parameters of p(x_t|z_t, h_t), (B, num_parameters)."""
 
     def __init__(self, latent: Latent, hidden: int, latent_dim: int, num_parameters: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Decoder(nn.Module):
 
 
 class Transition(nn.Module):
-    """(x_t, e_t, h_t, c_t) -> (h_{t+1}, c_{t+1})."""
+    """A network (x_t, e_t, h_t, c_t) -> (h_{t+1}, c_{t+1})."""
 
     def __init__(self, latent: Latent, num_dims: int, hidden: int, latent_dim: int) -> None:
         super().__init__()
@@ -82,10 +82,10 @@ class Transition(nn.Module):
 
 
 class VRNN(Model):
-    """The variational recurrent network of Chung et al. 2015, as in FIVO (Maddison et al. 2017): Gaussian latents with
-    a learned prior, Bernoulli frames, and a proposal that sees x up to its own frame.
+    """A variational recurrent network (Chung et al. 2015), as in FIVO (Maddison et al. 2017).
 
-    It is written in e_t = (z_t - mean(h_t)) / scale(h_t), whose prior is standard normal (see `Latent`).
+    It has Gaussian latents with a learned prior, Bernoulli frames, and a proposal that sees x up to its own frame.
+    It works with e_t = (z_t - mean(h_t)) / scale(h_t), which has a standard normal prior (see `Latent`).
     """
 
     name = "VRNN"
@@ -105,7 +105,7 @@ class VRNN(Model):
 
     @torch.no_grad()
     def initialise_from_data(self, images: Tensor, levels: int) -> None:
-        """The output bias becomes the logit of the mean frame within [0.001, 0.999]."""
+        """Set the output bias to the logit of the mean frame, clamped to [0.001, 0.999]."""
         frames, there = self.frames(images)
         mean = (frames * there.unsqueeze(2)).sum((0, 1), dtype=torch.float64) / there.sum()
         output = self.decoder.trunk[-1]
@@ -116,22 +116,27 @@ class VRNN(Model):
         return lengths(images.reshape(-1, *self.shape).cpu().numpy())
 
     def frames(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, prod(shape)) as frames (B, T, dims), T those of the longest sequence, and which are there (B, T)."""
+        """Return x (B, prod(shape)) as frames (B, T, dims), and whether each frame is not padding, (B, T).
+
+        T is the number of frames of the longest sequence of the batch.
+        """
         frames = x.unflatten(1, (self.shape[0], -1))
         there = (frames != PADDING).any(2)
         T = int(there.any(0).sum())
         return frames[:, :T], there[:, :T]
 
     def start(self, rows: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """h and c, (rows, hidden) each, before the first frame."""
+        """Return h and c before the first frame, (rows, hidden) each."""
         zero = like.new_zeros(rows, self.hidden)
         return zero, zero
 
     def step(
         self, state: tuple[Tensor, Tensor], x_t: Tensor, noise: Tensor
     ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-        """One draw e_t ~ q of each row: log p(x_t, e_t|state) and log q(e_t|x_t, state) in nats, (rows,), and the next
-        state, for x_t (rows, dims) and standard normal noise (rows, latent_dim)."""
+        """Draw one e_t ~ q for each row. Return log p(x_t, e_t|state), log q(e_t|x_t, state) and the next state.
+
+        x_t: (rows, dims). noise: standard normal (rows, latent_dim). Both logs are in nats, (rows,).
+        """
         h, c = state
         mean, log_scale = self.proposal(h, x_t)
         e = mean + log_scale.exp() * noise

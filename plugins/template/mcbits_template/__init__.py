@@ -1,4 +1,4 @@
-"""What the package registers: the coder best-of and its bound."""
+"""This package registers the coder best-of and its bound."""
 
 from mcbits.plugins import Lazy, hookimpl
 

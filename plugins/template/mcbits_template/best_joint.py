@@ -1,10 +1,13 @@
-"""E max_i log p(x, z_i), z_i ~ q: minus what BestOfCoder's rate is on average."""
+"""The bound best-joint is E max_i log p(x, z_i), z_i ~ q; its negative is the mean rate of BestOfCoder."""
 
 from mcbits.bounds.base import Bound
 
 
 class BestJoint(Bound):
-    """log p(x, z) at the best of N posterior samples: no bound on log p(x) from above, and loose from below."""
+    """The value of log p(x, z) at the best of N posterior samples, in nats, (B,).
+
+    For the buckets of a coder it is a loose lower bound on log p(x).
+    """
 
     name = "best-joint"
 

@@ -1,4 +1,4 @@
-"""Sending the best of N posterior samples costs -max_i log2 p(x, z_i) bits: none back, and none borrowed."""
+"""The coder best-of sends the best of N posterior samples for -max_i log2 p(x, z_i) bits, without initial bits."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from mcbits.coders.base import Coder, option
 
 @dataclass(frozen=True)
 class BestOfCoder(Coder):
-    """StochasticCoder with a choice: of N latents, pay for the one with which p(x, z) is largest."""
+    """A StochasticCoder that draws N latents and sends the one with the largest p(x, z). It gets no bits back."""
 
     name = "BestOfCoder"
     short = "best-of"
@@ -30,7 +30,7 @@ class BestOfCoder(Coder):
         return x
 
     def expected_codelength(self, z, log_joint, log_q):
-        # Step k from the cheapest z to the dearest is paid for if none of the N is among the k cheapest.
+        # Sort the z by cost. The cost rises from the k-th to the next z if none of the N is among the k cheapest.
         order = (-log_joint).argsort(axis=1)
         bits, q = (np.take_along_axis(each, order, axis=1) for each in (-log_joint, np.exp2(log_q)))
         none_cheaper = (1 - q.cumsum(axis=1)[:, :-1]).clip(min=0) ** self.num_particles
