@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context, parent_process
 from multiprocessing.queues import SimpleQueue
-from threading import RLock, Thread
+from threading import RLock, Thread, current_thread, main_thread
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
@@ -35,18 +35,22 @@ class Workers:
         self._codec, self._ahead, self._free = codec, 2 * number, number - 1
         self._waiting: deque[tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]] = deque()
         self._lock, self._alone = RLock(), Alone()
-        # This starts Python's resource tracker, which unblocks Ctrl-C. So it must come before `_single_threaded`, which
-        # blocks it.
-        context = get_context("spawn")
-        models: SimpleQueue[bytes] = context.SimpleQueue()
-        self._pool = ProcessPoolExecutor(
-            number - 1, context, initializer=_start, initargs=(codec.header, models, frozen.backend)
-        )
-        with _single_threaded():
-            for _ in range(number - 1):
-                self._pool.submit(int)  # the pool starts a process only when there is work for it
-        # Sending a model waits until the process reads it. Another thread does it, since this one codes blocks.
-        Thread(target=_send, args=(models, frozen.data, number - 1), daemon=True).start()
+        with _ctrl_c_noted() as pressed:
+            # This starts Python's resource tracker, which unblocks Ctrl-C. So it must come before `_single_threaded`,
+            # which blocks it.
+            context = get_context("spawn")
+            models: SimpleQueue[bytes] = context.SimpleQueue()
+            self._pool = ProcessPoolExecutor(
+                number - 1, context, initializer=_start, initargs=(codec.header, models, frozen.backend)
+            )
+            with _single_threaded():
+                for _ in range(number - 1):
+                    self._pool.submit(int)  # the pool starts a process only when there is work for it
+            # Sending a model waits until the process reads it. Another thread does it, since this one codes blocks.
+            Thread(target=_send, args=(models, frozen.data, number - 1), daemon=True).start()
+        if pressed:
+            self._pool.shutdown(cancel_futures=True)
+            raise KeyboardInterrupt
 
     def encode(self, blocks: Iterable[NDArray[Any]], seed: int) -> Iterator[Block]:
         """Yield what BlockCodec.encode returns for each block, in order.
@@ -156,6 +160,23 @@ def _encode(number: int, images: NDArray[Any], seed: int) -> Block:
 
 def _decode(payload: bytes) -> NDArray[Any]:
     return _codec.decode(payload)
+
+
+@contextmanager
+def _ctrl_c_noted() -> Iterator[list[int]]:
+    """Yield a list that is filled, instead of an interruption, when Ctrl-C is pressed within the block.
+
+    An interrupted start would take from the processes that start what they are about to open.
+    """
+    pressed: list[int] = []
+    if current_thread() is not main_thread():  # no other has handlers, or is interrupted
+        yield pressed
+        return
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
