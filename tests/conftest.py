@@ -1,5 +1,6 @@
-"""Property tests have no deadline: a busy machine is no failure."""
+"""Every test runs as on a quiet machine without a terminal: no deadline, no colours that the environment asks for."""
 
+import os
 import signal
 
 from hypothesis import settings
@@ -8,6 +9,10 @@ from hypothesis import settings
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+# What makes rich and typer believe in a terminal that is not there, on a build server say: a child inherits it too.
+for name in ("FORCE_COLOR", "PY_COLORS", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "GITHUB_ACTIONS"):
+    os.environ.pop(name, None)
 
 settings.register_profile("mcbits", deadline=None)
 settings.load_profile("mcbits")
