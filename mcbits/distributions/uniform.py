@@ -62,7 +62,7 @@ class Uniform(Repeatable):
 
     def pop_draws(self, stack: Stack, draws: int) -> NDArray[np.int64]:
         size = self._size if draws == 1 else np.tile(self._size, (1, draws))
-        return kernels.uniform_pop(stack, size, self.precision).reshape(-1, draws, self.shape[1])
+        return kernels.uniform_pop(stack, size, self.precision).reshape(self.shape[0], draws, self.shape[1])
 
 
 @lru_cache
