@@ -41,7 +41,8 @@ KINDS: dict[Kind, tuple[str, tuple[str, ...]]] = {
 class PluginInfo:
     """What a plugin provides and what is wrong with it.
 
-    `provides` maps a kind, one of `KINDS`, to labels such as "ISBitsBackCoder (bb-is)"; `problems` are lines of text, empty for a healthy plugin.
+    `provides` maps a kind, one of `KINDS`, to labels such as "ISBitsBackCoder (bb-is)"; `problems` are lines of text,
+    empty for a healthy plugin.
     """
 
     name: str
