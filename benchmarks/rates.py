@@ -12,7 +12,8 @@ from tempfile import TemporaryDirectory
 
 from measure import digits, eval500, published_model
 
-from mcbits.archive.jobs import compress_file, make_coder
+from mcbits.archive.jobs import compress_file
+from mcbits.plugins.registry import make_coder
 
 RECORD = Path(__file__).with_name("rates.json")
 
@@ -32,7 +33,7 @@ def main() -> None:
             ("bb-is(2000), 50 images", few[:50], "bb-is", {"num_particles": 2000}, {"ramp": "off"}),
         ):
             made = make_coder(coder, options)
-            report = compress_file(images, file, model, coder=made, **settings)  # type: ignore[arg-type]
+            report = compress_file(images, file, model, coder=made, **settings)
             rates = {"ideal": report.ideal, "net": report.net, "total": report.total}
             hashes = {"model_id": model.model_id, "sha256": sha256(file.read_bytes()).hexdigest()}
             now[what] = {**hashes, "file_bytes": report.file_bytes, **rates}

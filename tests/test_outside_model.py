@@ -1,4 +1,4 @@
-"""A model from outside needs no more than `LatentModel` and `FrozenModel` ask for, and is coded as the built-in ones."""
+"""A model from outside needs no more than `LatentModel` and `FrozenModel` ask for to be coded."""
 
 from collections.abc import Iterator
 from typing import Any

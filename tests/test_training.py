@@ -247,9 +247,7 @@ def test_damaged_state_is_one_line_of_error_where_it_is_the_only_one(tmp_path: P
 
 
 @pytest.mark.parametrize("how", ["lost", "truncated", "one bit flipped"])
-def test_a_run_with_a_damaged_state_goes_on_from_the_one_before(
-    tmp_path: Path, finished: Path, how: str
-) -> None:
+def test_a_run_with_a_damaged_state_goes_on_from_the_one_before(tmp_path: Path, finished: Path, how: str) -> None:
     said = []
 
     class Listener:
@@ -279,9 +277,7 @@ def test_grey_data_is_refused_unless_binarised_and_nothing_is_left_behind(tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_black_and_padding_are_no_symbols_of_a_binary_model(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_black_and_padding_are_no_symbols_of_a_binary_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = np.zeros((4, 8, 8), np.uint8)
     images[:, 2:5] = 255
     monkeypatch.setattr(Digits, "load", lambda datadir, split, download=True: Dataset(images, images, 255))

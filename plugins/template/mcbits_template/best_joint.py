@@ -1,6 +1,15 @@
 """E max_i log p(x, z_i), z_i ~ q: minus what BestOfCoder's rate is on average."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from mcbits.bounds.base import Bound
+
+if TYPE_CHECKING:  # a bound needs no torch to be looked up
+    from torch import Tensor
+
+    from mcbits.models.base import Model
 
 
 class BestJoint(Bound):
@@ -8,6 +17,6 @@ class BestJoint(Bound):
 
     name = "best-joint"
 
-    def __call__(self, model, x, num_particles):
+    def __call__(self, model: Model, x: Tensor, num_particles: int) -> Tensor:
         log_joint, _ = model.particles(x, num_particles)
         return log_joint.amax(1)
