@@ -30,7 +30,13 @@ def test_every_compiled_module_has_a_stub() -> None:
 @pytest.mark.slow
 def test_stubs_say_what_the_compiled_modules_have(tmp_path: Path) -> None:
     (tmp_path / "allowed").write_text(BY_CYTHON)
-    options = ["--allowlist", str(tmp_path / "allowed"), "--ignore-unused-allowlist", "--ignore-disjoint-bases", "--concise"]
+    options = [
+        "--allowlist",
+        str(tmp_path / "allowed"),
+        "--ignore-unused-allowlist",
+        "--ignore-disjoint-bases",
+        "--concise",
+    ]
     command = [sys.executable, "-m", "mypy.stubtest", *options, *MODULES]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert found.returncode == 0, found.stdout + found.stderr
