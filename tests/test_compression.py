@@ -35,7 +35,9 @@ def test_decompress_inverts_compress(vae, images, coder, lanes):
 def test_dtype_and_shape_are_kept(vae, images, given, shape):
     x = images.astype(given).reshape(shape)
     again = mcbits.decompress(mcbits.compress(x, vae, "bb-elbo"), vae)
-    assert again.dtype == x.dtype and again.shape == shape and np.array_equal(again, x)
+    assert again.dtype == x.dtype
+    assert again.shape == shape
+    assert np.array_equal(again, x)
 
 
 def test_a_ramp_saves_initial_bits_and_decodes(vae, images, tmp_path):

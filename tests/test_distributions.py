@@ -167,7 +167,9 @@ def test_categorical_is_the_fast_leaky_rounding(precision, seed, data):
     sums = [sum(weights[:k].tolist()) for k in range(size + 1)]
     exact = [k + ((1 << precision) - size) * s // sums[-1] for k, s in enumerate(sums)]
     cdf = Categorical(weights[None, None], precision).cdf()[0, 0].astype(np.int64)
-    assert set(cdf - exact) <= {-1, 0} and cdf[0] == 0 and cdf[-1] == 1 << precision
+    assert set(cdf - exact) <= {-1, 0}
+    assert cdf[0] == 0
+    assert cdf[-1] == 1 << precision
 
 
 @given(seeds, st.integers(-(2**40), 2**40))
