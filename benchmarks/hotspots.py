@@ -85,7 +85,7 @@ def main() -> None:
         some = np.resize(images, (count, *images.shape[1:]))
         options: dict[str, Any] = {**settings, "verify": False}
         blob = mcbits.compress(some, model, coder, **options)
-        jobs = {
+        jobs: dict[str, Callable[[], object]] = {
             "encode": functools.partial(mcbits.compress, some, model, coder, **options),
             "decode": functools.partial(mcbits.decompress, blob, model),
         }

@@ -133,12 +133,15 @@ def shared(path: str) -> Path:
 
 def published_model() -> FrozenVAE:
     """The published checkpoint that was trained on EMNIST digits with 50 particles."""
-    return mcbits.load_model(shared("checkpoints/train_bin_emnist_split=mnist_num=50"))
+    model = mcbits.load_model(shared("checkpoints/train_bin_emnist_split=mnist_num=50"))
+    assert isinstance(model, FrozenVAE)
+    return model
 
 
 def eval500() -> NDArray[np.uint8]:
     """500 binarised test digits, uint8 (500, 28, 28)."""
-    return np.load(shared("data/emnist/eval500.npy"))
+    images: NDArray[np.uint8] = np.load(shared("data/emnist/eval500.npy"))
+    return images
 
 
 def digits() -> NDArray[np.uint8]:

@@ -16,7 +16,7 @@ def main() -> None:
         table = file.with_suffix(".md").read_text()
         begin, end = f"<!-- begin {file.stem} -->", f"<!-- end {file.stem} -->"
         shown = f"{begin}\n{table}\n{where}\n{end}"
-        page = re.sub(f"{begin}.*?{end}", lambda _, shown=shown: shown, page, flags=re.DOTALL)
+        page = re.sub(f"{begin}.*?{end}", shown.replace("\\", r"\\"), page, flags=re.DOTALL)
     PAGE.write_text(page)
 
 

@@ -27,7 +27,7 @@ def main() -> None:
         def side() -> Mapping[str, float]:
             options = {"num_particles": 20, "ramp": "off", "verify": False, "workers": workers}
             encode, blob = clock(lambda: mcbits.compress(images, model, **options))  # type: ignore[arg-type]
-            decode, back = clock(lambda: mcbits.decompress(blob, model, workers=workers))  # type: ignore[call-arg]
+            decode, back = clock(lambda: mcbits.decompress(blob, model, workers=workers))
             assert np.array_equal(back, images)
             blobs.add(blob)
             return {"encode": encode, "decode": decode}

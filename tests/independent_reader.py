@@ -6,41 +6,59 @@
 the page, not to be fast, and trusts a model's bounds once it has checked those of the layers that it multiplies.
 """
 
+from __future__ import annotations
+
 import json
 import struct
 import sys
 import zlib
+from collections.abc import Callable, Sequence
 from functools import cache
 from hashlib import sha256
 from math import floor, inf, prod, sqrt
 from operator import mul
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+Json = dict[str, Any]
+Known = tuple[tuple[int, ...], int, int]
+Number = TypeVar("Number", int, float)
 
 # Section 1
 
 MASK, GOLDEN = (1 << 64) - 1, 0x9E3779B97F4A7C15
 
 
+class Discrete(Protocol):
+    """A cdf in units of 2^-r, and the symbol that holds a quantile."""
+
+    r: int
+
+    def cdf(self, k: int) -> int: ...
+
+    def symbol(self, v: int) -> int: ...
+
+
 class Damaged(Exception):
     """The file or the model breaks a rule of the page."""
 
 
-def need(condition):
+def need(condition: object) -> None:
     if not condition:
         raise Damaged
 
 
-def rhu(v, s):
+def rhu(v: int, s: int) -> int:
     return (v + ((1 << s) >> 1)) >> s
 
 
-def mix(x):
+def mix(x: int) -> int:
     x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & MASK
     x = (x ^ x >> 27) * 0x94D049BB133111EB & MASK
     return x ^ x >> 31
 
 
-def clamp(v, low, high):
+def clamp(v: Number, low: Number, high: Number) -> Number:
     return min(max(v, low), high)
 
 
@@ -55,18 +73,18 @@ DICTIONARY = (
 
 
 class Bytes:
-    def __init__(self, data):
+    def __init__(self, data: bytes) -> None:
         self.data, self.at = data, 0
 
-    def take(self, size):
+    def take(self, size: int) -> bytes:
         self.at += size
         need(self.at <= len(self.data))
         return self.data[self.at - size : self.at]
 
-    def integer(self, size):
+    def integer(self, size: int) -> int:
         return int.from_bytes(self.take(size), "little")
 
-    def leb128(self):
+    def leb128(self) -> int:
         value = 0
         for shift in range(0, 63, 7):
             digit = self.integer(1)
@@ -75,12 +93,12 @@ class Bytes:
                 return value
         raise Damaged
 
-    def check_crc(self, begin, prefix=b""):
+    def check_crc(self, begin: int, prefix: bytes = b"") -> None:
         expected = zlib.crc32(prefix + self.data[begin : self.at])
         need(self.integer(4) == expected)
 
 
-def read(blob, model=None):
+def read(blob: bytes, model: bytes | None = None) -> tuple[Json, list[bytes]]:
     """Header and images (bytes, C order) of a file; `model` is the frozen model's bytes where none is embedded."""
     file = Bytes(blob)
     need(file.take(5) == b"\x89mcb\x01")
@@ -89,8 +107,8 @@ def read(blob, model=None):
     need(inflate.eof and not inflate.unused_data)
     model_id, embedded = file.take(32), file.take(file.integer(4))
     file.check_crc(0)
-    model = embedded or model
-    need(model is not None and sha256(model).digest() == model_id)
+    model = embedded or model or b""
+    need(sha256(model).digest() == model_id)
     header = json.loads(text)
     codec, images = Codec(header, model), []
     number = 0
@@ -113,7 +131,7 @@ def read(blob, model=None):
 
 
 class Codec:
-    def __init__(self, header, model):
+    def __init__(self, header: Json, model: bytes) -> None:
         self.header = header
         self.model = VAE(model, header["precisions"], header.get("refinement"))
         self.decode_one = {
@@ -126,7 +144,7 @@ class Codec:
         need(prod(header["shape"]) == self.model.dims)
         need(header["ramp"] == 0 or header["coder"] == "bb-is")
 
-    def decode(self, payload):
+    def decode(self, payload: bytes) -> list[bytes]:
         p, source = self.header["precisions"], Bytes(payload)
         n = source.leb128()
         need(1 <= n <= self.header["block_size"])
@@ -142,23 +160,24 @@ class Codec:
                 images[i] = bytes(self.decode_one(lanes[i % L], t))
         return images
 
-    def particles(self, t):
-        N, ramp = self.header["options"]["num_particles"], self.header["ramp"]
+    def particles(self, t: int) -> int:
+        N: int = self.header["options"]["num_particles"]
+        ramp: int = self.header["ramp"]
         return min(N, 1 + t * ramp // 256) if ramp else N
 
     # Section 8
 
-    def simple(self, lane, t):
+    def simple(self, lane: Lane, t: int) -> list[int]:
         z = pop_all(lane, self.model.prior())
         return pop_all(lane, self.model.likelihood(z))
 
-    def bb_elbo(self, lane, t):
+    def bb_elbo(self, lane: Lane, t: int) -> list[int]:
         z = pop_all(lane, self.model.prior())
         x = pop_all(lane, self.model.likelihood(z))
         push_all(lane, self.model.posterior(x), z)
         return x
 
-    def bb_is(self, lane, t):
+    def bb_is(self, lane: Lane, t: int) -> list[int]:
         N, index = self.particles(t), self.header["precisions"]["index_mprec"]
         last = pop_all(lane, self.model.prior())
         x = pop_all(lane, self.model.likelihood(last))
@@ -171,7 +190,7 @@ class Codec:
             push_all(lane, q, z_i)
         return x
 
-    def bb_cis(self, lane, t):
+    def bb_cis(self, lane: Lane, t: int) -> list[int]:
         N, p = self.header["options"]["num_particles"], self.header["precisions"]
         index, r, D = p["index_mprec"], p["prop_mprec"], self.model.latents
         z_j = pop_all(lane, self.model.prior())
@@ -187,7 +206,7 @@ class Codec:
         push_all(lane, [Uniform(1 << r, r)] * D, u[0])
         return x
 
-    def log_weights(self, q, x, z):
+    def log_weights(self, q: Sequence[Discrete], x: list[int], z: list[list[int]]) -> list[int]:
         p_z, model = self.model.prior(), self.model
         return [codelength(q, z_i) - codelength(p_z, z_i) - codelength(model.likelihood(z_i), x) for z_i in z]
 
@@ -196,24 +215,24 @@ class Codec:
 
 
 class Lane:
-    def __init__(self, head, words, drawn, precisions):
+    def __init__(self, head: int, words: list[int], drawn: int, precisions: dict[str, int]) -> None:
         self.head, self.words, self.drawn, self.Q = head, words, drawn, 0
         self.l, self.b = precisions["lprec"], precisions["bprec"]
         need(head >> self.l and not head >> self.l + self.b)
         need(all(word >> self.b == 0 for word in words))
 
-    def begin(self, t):
+    def begin(self, t: int) -> None:
         new = mix(t + 1)
         self.head ^= self.head_pad(self.Q) ^ self.head_pad(new)
         self.Q = new
 
-    def head_pad(self, Q):
+    def head_pad(self, Q: int) -> int:
         return mix(Q) >> 72 - self.l if Q and self.l > 8 else 0
 
-    def pad(self):
+    def pad(self) -> int:
         return mix(self.Q + (len(self.words) - self.drawn) * GOLDEN & MASK) >> 64 - self.b if self.Q else 0
 
-    def push(self, d, symbol):
+    def push(self, d: Discrete, symbol: int) -> None:
         start = d.cdf(symbol)
         freq = d.cdf(symbol + 1) - start
         need(freq > 0)
@@ -222,7 +241,7 @@ class Lane:
             self.head >>= self.b
         self.head = (self.head // freq << d.r) + self.head % freq + start
 
-    def pop(self, d):
+    def pop(self, d: Discrete) -> int:
         quantile = self.head % (1 << d.r)
         symbol = d.symbol(quantile)
         start = d.cdf(symbol)
@@ -234,11 +253,11 @@ class Lane:
         return symbol
 
 
-def pop_all(lane, distributions):
+def pop_all(lane: Lane, distributions: Sequence[Discrete]) -> list[int]:
     return [lane.pop(d) for d in distributions]
 
 
-def push_all(lane, distributions, symbols):
+def push_all(lane: Lane, distributions: Sequence[Discrete], symbols: list[int]) -> None:
     for d, symbol in zip(reversed(distributions), reversed(symbols)):
         lane.push(d, symbol)
 
@@ -249,7 +268,7 @@ LN2_HI, LN2_LO, LN2 = 6.93147180369123816490e-01, 1.90821492927058770002e-10, 6.
 LOG2_E, SQRT_HALF, INV_SQRT_2PI = 1.44269504088896338700, 7.07106781186547524401e-01, 3.98942280401432677940e-01
 
 
-def exp(x):
+def exp(x: float) -> float:
     if x > 709.79:
         return inf
     if x < -745.2:
@@ -263,9 +282,11 @@ def exp(x):
     return s * 2.0**half * 2.0 ** (n - half)
 
 
-def log2(x):
+def log2(x: float) -> float:
+    pattern: int
     (pattern,) = struct.unpack("<Q", struct.pack("<d", x))
     e = (pattern >> 52) - 1023
+    m: float
     (m,) = struct.unpack("<d", struct.pack("<Q", pattern & (1 << 52) - 1 | 1023 << 52))
     if m > 2 * SQRT_HALF:
         m, e = m * 0.5, e + 1
@@ -277,12 +298,12 @@ def log2(x):
     return e + 2 * s * t * LOG2_E
 
 
-def density(x):
+def density(x: float) -> float:
     h = int(x * 16) / 16
     return INV_SQRT_2PI * exp(-0.5 * h * h) * exp(-0.5 * (x - h) * (x + h))
 
 
-def ndtr(x):
+def ndtr(x: float) -> float:
     a = abs(x)
     if a > 38.6:
         return 1.0 if x > 0 else 0.0
@@ -299,7 +320,7 @@ def ndtr(x):
     return 1 - c if x > 0 else c
 
 
-def ndtri(p):
+def ndtri(p: float) -> float:
     if p in (0, 0.5, 1):
         return {0: -inf, 0.5: 0.0, 1: inf}[p]
     if p > 0.5:
@@ -316,14 +337,14 @@ P = [0.0] + [int(ndtr((k - 2048) / 256) * 2.0**48) / 2.0**48 for k in range(1, 4
 G = [int(log2(1 + k / 2048) * 2.0**32 + 0.5) for k in range(2049)]
 
 
-def phi(t):
+def phi(t: float) -> float:
     u = clamp(t * 256 + 2048, 0.0, 4096.0)
     k = int(u)
     return P[k] + (u - k) * (P[k + 1] - P[k])
 
 
 @cache
-def log2_fixed(n):
+def log2_fixed(n: int) -> int:
     e = n.bit_length() - 1
     m = (n << 64 - e) & MASK
     k, f = m >> 53, (m >> 33) % (1 << 20)
@@ -333,65 +354,65 @@ def log2_fixed(n):
 # Section 7
 
 
-def codelength(distributions, symbols):
+def codelength(distributions: Sequence[Discrete], symbols: list[int]) -> int:
     return sum((d.r << 16) - log2_fixed(d.cdf(k + 1) - d.cdf(k)) for d, k in zip(distributions, symbols))
 
 
 class Uniform:
-    def __init__(self, n, r):
+    def __init__(self, n: int, r: int) -> None:
         self.n, self.r = n, r
         need(1 <= n <= 1 << r)
 
-    def cdf(self, k):
+    def cdf(self, k: int) -> int:
         return (k << self.r) // self.n
 
-    def symbol(self, v):
+    def symbol(self, v: int) -> int:
         return ((v + 1) * self.n - 1) >> self.r
 
 
 class Table:
     """A cdf in a list."""
 
-    def __init__(self, F, r):
+    def __init__(self, F: list[int], r: int) -> None:
         self.F, self.r = F, r
 
-    def cdf(self, k):
+    def cdf(self, k: int) -> int:
         return self.F[k]
 
-    def symbol(self, v):
+    def symbol(self, v: int) -> int:
         return max(k for k in range(len(self.F) - 1) if self.F[k] <= v)
 
 
-def categorical(w, r):
+def categorical(w: list[int], r: int) -> Table:
     K, W = len(w), float(sum(w))
     need(0 < W < 2.0**53 and len(w) <= 1 << r)
     scale = float((1 << r) - K) / W
     return Table([k + int(sum(w[:k]) * scale) for k in range(K)] + [1 << r], r)
 
 
-def weights(log_w, r):
+def weights(log_w: list[int], r: int) -> Table:
     largest = max(log_w)
     return categorical([int(2.0**30 * exp((each - largest) * (LN2 / 65536))) for each in log_w], r)
 
 
 @cache
-def bernoulli(a, r):
+def bernoulli(a: int, r: int) -> Table:
     a, whole = clamp(a, -4096, 4095), 1 << r
     f = 1 + int((whole - 2) * (1 / (1 + exp(-a / 256))))
     return Table([0, whole - f, whole], r)
 
 
 class Gaussian:
-    def __init__(self, mean, log_scale, B, r):
+    def __init__(self, mean: int, log_scale: int, B: int, r: int) -> None:
         self.K, self.r, self.edges = 1 << B, r, edges(B)
         self.mean, self.inverse = mean * 2.0**-12, exp(clamp(log_scale, -2048, 2048) * -(2.0**-8))
 
-    def cdf(self, k):
+    def cdf(self, k: int) -> int:
         if k in (0, self.K):
             return k // self.K << self.r
         return int(2.0**self.r * phi((self.edges[k] - self.mean) * self.inverse))
 
-    def symbol(self, v):
+    def symbol(self, v: int) -> int:
         low, high = 0, self.K
         while high - low > 1:
             middle = (low + high) // 2
@@ -400,7 +421,7 @@ class Gaussian:
 
 
 @cache
-def edges(B):
+def edges(B: int) -> list[float]:
     return [ndtri(k / (1 << B)) for k in range((1 << B) + 1)]
 
 
@@ -411,24 +432,24 @@ LIMIT = 1 << 30
 
 
 class Tensor:
-    def __init__(self, entry, data):
+    def __init__(self, entry: Json, data: bytes) -> None:
         begin, end = entry["data_offsets"]
         self.shape, code = entry["shape"], FORMATS[entry["dtype"]]
         need(end - begin == prod(self.shape) * struct.calcsize(code) and 0 <= begin <= end <= len(data))
-        self.flat = struct.unpack(f"<{prod(self.shape)}{code}", data[begin:end])
+        self.flat: tuple[int, ...] = struct.unpack(f"<{prod(self.shape)}{code}", data[begin:end])
 
-    def rows(self):
+    def rows(self) -> list[tuple[int, ...]]:
         width = self.shape[1]
         return [self.flat[i * width : (i + 1) * width] for i in range(self.shape[0])]
 
-    def at(self, *index):
+    def at(self, *index: int) -> int:
         position = 0
         for i, n in zip(index, self.shape):
             position = position * n + i
         return self.flat[position]
 
 
-def load(data):
+def load(data: bytes) -> tuple[Json, dict[str, Network]]:
     """The metadata and the networks of a model file."""
     (length,) = struct.unpack("<Q", data[:8])
     entries = json.loads(data[8 : 8 + length])
@@ -441,7 +462,7 @@ def load(data):
 class Network:
     """A value is a flat list in C order; `known` has (shape, frac, bound) of each."""
 
-    def __init__(self, name, spec, tensors):
+    def __init__(self, name: str, spec: Json, tensors: dict[str, Tensor]) -> None:
         self.inputs, self.layers, self.outputs = spec["inputs"], spec["layers"], spec["outputs"]
         self.known = [(tuple(x["shape"]), x["frac"], x["bound"]) for x in self.inputs]
         self.weights, self.columns, self.tables = {}, {}, {}
@@ -482,7 +503,7 @@ class Network:
             need(layer["bound"] >> 53 == 0)
             self.known.append((shape, frac, layer["bound"]))
 
-    def run(self, *inputs):
+    def run(self, *inputs: list[int]) -> tuple[list[list[int]], list[list[int]]]:
         """All values, and the outputs."""
         values = list(inputs)
         for k, layer in enumerate(self.layers):
@@ -494,10 +515,10 @@ class Network:
             outs.append([clamp(rhu(v, shift), -LIMIT, LIMIT) for v in values[o["value"]]])
         return values, outs
 
-    def linear(self, k, layer, known, x):
+    def linear(self, k: int, layer: Json, known: Known, x: list[int]) -> list[int]:
         return [b + sum(map(mul, x, column)) for column, b in zip(self.columns[k], self.weights[k][1])]
 
-    def conv2d(self, k, layer, known, x):
+    def conv2d(self, k: int, layer: Json, known: Known, x: list[int]) -> list[int]:
         (w, bias), (_, H, W), (out, rows, cols) = self.weights[k], known[0], self.known[len(self.inputs) + k][0]
         groups, high, wide, C, width = w.shape
         (s0, s1), (p0, p1), (d0, d1) = layer["stride"], layer["padding"], layer["dilation"]
@@ -518,7 +539,7 @@ class Network:
                     y.append(total)
         return y
 
-    def conv_transpose2d(self, k, layer, known, x):
+    def conv_transpose2d(self, k: int, layer: Json, known: Known, x: list[int]) -> list[int]:
         (w, bias), (_, H, W), (out, rows, cols) = self.weights[k], known[0], self.known[len(self.inputs) + k][0]
         groups, C, high, wide, width = w.shape
         (s0, s1), (p0, p1) = layer["stride"], layer["padding"]
@@ -536,31 +557,31 @@ class Network:
                                     y[(channel * rows + r) * cols + q] += value * w.at(g, c, a, b, o)
         return y
 
-    def affine(self, k, layer, known, x):
+    def affine(self, k: int, layer: Json, known: Known, x: list[int]) -> list[int]:
         w, bias = self.weights[k]
         size = prod(known[0][1:])
         return [bias[i // size] + w.flat[i // size] * v for i, v in enumerate(x)]
 
-    def scale(self, k, layer, known, x):
+    def scale(self, k: int, layer: Json, known: Known, x: list[int]) -> list[int]:
         return [v << layer["bits"] for v in x]
 
-    def add(self, k, layer, known, a, b):
+    def add(self, k: int, layer: Json, known: Known, a: list[int], b: list[int]) -> list[int]:
         return [v + w for v, w in zip(a, b)]
 
-    def multiply(self, k, layer, known, a, b):
+    def multiply(self, k: int, layer: Json, known: Known, a: list[int], b: list[int]) -> list[int]:
         return [v * w for v, w in zip(a, b)]
 
-    def reshape(self, k, layer, known, x):
+    def reshape(self, k: int, layer: Json, known: Known, x: list[int]) -> list[int]:
         return x
 
-    def slice(self, k, layer, known, x):
+    def slice(self, k: int, layer: Json, known: Known, x: list[int]) -> list[int]:
         size = prod(known[0][1:])
         return x[layer["start"] * size : layer["stop"] * size]
 
-    def round(self, k, layer, known, x):
+    def round(self, k: int, layer: Json, known: Known, x: list[int]) -> list[int]:
         return [clamp(rhu(v, known[1] - layer["frac"]), layer["low"], layer["high"]) for v in x]
 
-    def lookup(self, k, layer, known, x):
+    def lookup(self, k: int, layer: Json, known: Known, x: list[int]) -> list[int]:
         table, low, shift = self.tables[k], layer["low"], known[1] - layer["index_frac"]
         top, above = low + len(table) - 1, known[1] - layer["frac"]
         indices = [rhu(v, shift) for v in x]
@@ -573,7 +594,7 @@ class Network:
 
 
 class VAE:
-    def __init__(self, data, precisions, refinement):
+    def __init__(self, data: bytes, precisions: dict[str, int], refinement: Json | None) -> None:
         meta, networks = load(data)
         need(meta["observation"] == "bernoulli")
         self.p, self.dims = precisions, prod(meta["shape"])
@@ -584,17 +605,17 @@ class VAE:
         self.centres = [floor(clamp(m, -4.0, 4.0) * 256 + 0.5) for m in medians]
         self.refiner = Refiner(self, **refinement) if refinement else None
 
-    def prior(self):
+    def prior(self) -> Sequence[Discrete]:
         return [Uniform(1 << self.p["log_num_bucket"], self.p["prior_mprec"])] * self.latents
 
-    def posterior(self, x):
+    def posterior(self, x: list[int]) -> Sequence[Discrete]:
         _, (mean, log_scale) = self.encoder.run(x)
         if self.refiner:
             mean, log_scale = self.refiner.refine(x, mean, log_scale)
         B, r = self.p["log_num_bucket"], self.p["prop_mprec"]
         return [Gaussian(m, s, B, r) for m, s in zip(mean, log_scale)]
 
-    def likelihood(self, z):
+    def likelihood(self, z: list[int]) -> Sequence[Discrete]:
         _, (logits,) = self.decoder.run([self.centres[k] for k in z])
         return [bernoulli(clamp(a, -4096, 4095), self.p["cond_mprec"]) for a in logits]
 
@@ -602,8 +623,9 @@ class VAE:
 # Section 11
 
 
-def philox(count):
-    words, block = [], 0
+def philox(count: int) -> list[int]:
+    words: list[int] = []
+    block = 0
     while len(words) < count:
         block += 1
         (c0, c1, c2, c3), k0, k1 = (block, 0, 0, 0), 0, 0
@@ -616,11 +638,13 @@ def philox(count):
 
 
 class Refiner:
-    def __init__(self, vae, steps, lr):
+    def __init__(self, vae: VAE, steps: int, lr: float) -> None:
         self.decoder, D, self.lr = vae.decoder, vae.latents, lr
         noise = [ndtri(((word >> 12) + 0.5) * 2.0**-52) for word in philox(steps * D)]
         self.noise = [noise[k * D : (k + 1) * D] for k in range(steps)]
-        self.chain, self.exponent, bound = [], 0, 4096
+        # What is walked backwards: a division by 2^c and rows, or a value and the slope at it.
+        self.chain: list[tuple[int, list[tuple[int, ...]] | None, Callable[[int], int] | None]] = []
+        self.exponent, bound = 0, 4096
         value = self.decoder.outputs[0]["value"]
         while value > 0:
             k = value - 1
@@ -634,7 +658,7 @@ class Refiner:
                 bound = ((bound >> c) + 1) * A
                 need(bound < 1 << 53)
                 self.exponent += c - layer["frac"]
-                self.chain.append(("linear", c, rows))
+                self.chain.append((c, rows, None))
             elif layer["op"] == "lookup":
                 slope = self.slopes(layer, self.decoder.tables[k], f)
                 e, edge = rhu(reach, f - layer["index_frac"]), layer["low"] + len(self.decoder.tables[k]) - 1
@@ -642,38 +666,39 @@ class Refiner:
                 first, last = (clamp(end, layer["low"] - H, edge + H) for end in (-e, e))
                 bound *= max(abs(slope(i << f - layer["index_frac"])) for i in range(first, last + 1))
                 self.exponent -= layer["frac"] - 2
-                self.chain.append(("lookup", value, slope))
+                self.chain.append((value, None, slope))
             elif layer["op"] == "round" and layer["low"] == 0:
-                self.chain.append(("lookup", value, lambda x: int(x > 0)))
+                self.chain.append((value, None, lambda x: int(x > 0)))
             else:
                 need(layer["op"] in ("round", "scale"))
 
     @staticmethod
-    def slopes(layer, table, f):
-        low, top, H = layer["low"], layer["low"] + len(table) - 1, 1 << layer["index_frac"] - 3
-        rise = 2.0 ** (layer["frac"] - layer["index_frac"]) if layer["identity_above"] else 0.0
+    def slopes(layer: Json, table: Sequence[int], f: int) -> Callable[[int], int]:
+        low: int = layer["low"]
+        top, H = low + len(table) - 1, 1 << layer["index_frac"] - 3
+        rise: float = 2.0 ** (layer["frac"] - layer["index_frac"]) if layer["identity_above"] else 0.0
 
-        def T(k):
+        def T(k: int) -> float:
             return table[max(k, low) - low] if k <= top else table[-1] + rise * (k - top)
 
         @cache
-        def slope(k):
+        def slope(k: int) -> int:
             return round(T(k + H) - T(k - H))
 
         return lambda x: slope(clamp(rhu(x, f - layer["index_frac"]), low - H, top + H))
 
-    def gradient(self, x, z):
+    def gradient(self, x: list[int], z: list[float]) -> list[float]:
         values, (logits,) = self.decoder.run([clamp(round(v * 256), -1024, 1024) for v in z])
-        h = [v * 4096 - sigmoid(clamp(a, -4096, 4095)) for v, a in zip(x, logits)]
-        for kind, what, how in self.chain:
-            if kind == "linear":
+        h: list[float] = [v * 4096 - sigmoid(clamp(a, -4096, 4095)) for v, a in zip(x, logits)]
+        for what, rows, slope in self.chain:
+            if rows is not None:
                 a = [round(v * 2.0**-what) for v in h]
-                h = [float(sum(map(mul, a, row))) for row in how]
-            else:
-                h = [v * how(given) for v, given in zip(h, values[what])]
+                h = [float(sum(map(mul, a, row))) for row in rows]
+            elif slope is not None:
+                h = [v * slope(given) for v, given in zip(h, values[what])]
         return [v * 2.0**self.exponent * 2.0**-12 for v in h]
 
-    def refine(self, x, mean, log_scale):
+    def refine(self, x: list[int], mean: list[int], log_scale: list[int]) -> tuple[list[int], list[int]]:
         D, eta = len(mean), self.lr
         phi = [clip(m * 2.0**-12) for m in mean] + [clip(s * 2.0**-8) for s in log_scale]
         M, V, B1, B2 = [0.0] * 2 * D, [0.0] * 2 * D, 1.0, 1.0
@@ -693,16 +718,16 @@ class Refiner:
         return [round(v * 2.0**12) for v in phi[:D]], [round(v * 2.0**8) for v in phi[D:]]
 
 
-def clip(v):
+def clip(v: float) -> float:
     return clamp(v, -8.0, 8.0)
 
 
 @cache
-def sigmoid(a):
+def sigmoid(a: int) -> int:
     return round(4096 / (1 + exp(-a / 256)))
 
 
-def main():
+def main() -> None:
     blob, *model = (Path(name).read_bytes() for name in sys.argv[1:])
     header, images = read(blob, *model)
     print(len(images), header["shape"], sha256(b"".join(images)).hexdigest())

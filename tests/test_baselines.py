@@ -132,7 +132,9 @@ def test_the_command_measures_what_the_library_does(tmp_path: Path, capsys: pyte
     for flags, expected in (((), images), (("--binarize",), binarize(images, 255, 42))):
         code, out, _ = run(capsys, tmp_path / "images.npy", "--json", *flags)
         document = json.loads(out)
-        assert code == 0 and document["images"] == [6, 12, 12] and "JBIG2" in document["left_out"]
+        assert code == 0
+        assert document["images"] == [6, 12, 12]
+        assert "JBIG2" in document["left_out"]
         assert document["baselines"] == [result.__dict__ for result in baselines(expected)]
 
 

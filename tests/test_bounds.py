@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from builders import binary_vae
 from torch import Tensor
 
 from mcbits.bounds.base import Bound
@@ -18,8 +19,7 @@ from mcbits.plugins.registry import registry
 
 @pytest.fixture(scope="module")
 def model() -> BinaryVAE:
-    torch.manual_seed(0)
-    model = BinaryVAE(shape=(2, 3), latent_dim=1, hidden=8).double()
+    model = binary_vae((2, 3), latent_dim=1, hidden=8).double()
     with torch.no_grad():
         model.decoder[0].weight *= 3  # so that x depends on z, and q is a poor posterior
         model.decoder[4].weight *= 8

@@ -117,7 +117,9 @@ def test_every_command_has_help_and_every_config_key_is_in_it(run, monkeypatch):
 
 def test_no_command_shows_the_help_and_nothing_else(run):
     code, out, err = run()
-    assert code == 2 and "compress" in out and err == ""
+    assert code == 2
+    assert "compress" in out
+    assert err == ""
 
 
 @pytest.mark.parametrize("name", ["restored.npy", "restored.npz", "restored.idx.gz", "restored/"])
@@ -147,10 +149,14 @@ def test_run_directory_feeds_evaluate_and_compress(run, trained, tmp_path):
     ]
     code, out, _ = run("evaluate", *options, "--num_compress", "50")
     ideal = json.loads(out)
-    assert code == 0 and ideal["num_images"] == 50 and len(ideal["per_image"]) == 50
+    assert code == 0
+    assert ideal["num_images"] == 50
+    assert len(ideal["per_image"]) == 50
     code, out, err = run("compress", *options, "--num_compress=50", "--logdir", tmp_path, "--exp-name", "here")
     report = json.loads(out)
-    assert code == 0 and report["num_images"] == 50 and report["num_particles"] == 3
+    assert code == 0
+    assert report["num_images"] == 50
+    assert report["num_particles"] == 3
     assert abs(report["net"] - ideal["ideal"]) < 0.05
     file = tmp_path / "here" / "images.mcb"
     assert report["file"] * 50 * 64 / 8 == pytest.approx(file.stat().st_size)
@@ -172,7 +178,9 @@ def test_same_seed_compresses_the_same_images_into_the_same_bytes(run, trained, 
 def test_progress_goes_to_stderr_and_quiet_silences_it(run, trained, source, tmp_path):
     options = ["compress", source, "-f", "-o", tmp_path / "x.mcb", "--model", trained]
     _, out, err = run(*options)
-    assert re.search(r"compress: finished .*net .*message ", err) and "\x1b" not in err and "\x1b" not in out
+    assert re.search(r"compress: finished .*net .*message ", err)
+    assert "\x1b" not in err
+    assert "\x1b" not in out
     _, quiet_out, quiet_err = run(*options, "--quiet")
     assert quiet_err == "" and "bits/dim" in quiet_out
 
@@ -189,7 +197,9 @@ def test_grey_is_binarised_only_when_the_command_line_asks(run, fails, trained, 
     assert code == 0 and "binarised with seed 42" in err
     run("decompress", tmp_path / "x.mcb", "-o", tmp_path / "y.npy", "--model", trained)
     restored = np.load(tmp_path / "y.npy")
-    assert restored.max() == 1 and (restored[grey == 0] == 0).all() and (restored[grey == 255] == 1).all()
+    assert restored.max() == 1
+    assert (restored[grey == 0] == 0).all()
+    assert (restored[grey == 255] == 1).all()
 
 
 def test_binary_input_is_kept_as_it_is_under_binarize(run, trained, source, images, tmp_path):
@@ -314,7 +324,9 @@ def test_demo_restores_what_every_coder_wrote_in_another_process(run, monkeypatc
 
 def test_debug_shows_the_traceback(run):
     code, _, err = run("info", "none.mcb", "--debug")
-    assert code == 1 and "Traceback" in err and err.splitlines()[-1].startswith("mcbits: error: ")
+    assert code == 1
+    assert "Traceback" in err
+    assert err.splitlines()[-1].startswith("mcbits: error: ")
 
 
 def test_interrupt_exits_130_without_a_traceback(tmp_path):
@@ -369,7 +381,9 @@ def test_out_of_memory_is_one_line_that_says_what_to_lower(fails, error, monkeyp
 
     monkeypatch.setattr("mcbits.archive.format.info", exhausted)
     said = fails("info", "x.mcb")
-    assert "out of memory" in said and "num_particles" in said and "bug" not in said
+    assert "out of memory" in said
+    assert "num_particles" in said
+    assert "bug" not in said
 
 
 def test_what_a_file_claims_cannot_steer_the_terminal(run, coded, tmp_path):

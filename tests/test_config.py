@@ -50,7 +50,10 @@ def test_mistake_is_named_with_its_place_in_one_line(tmp_path, key, value, expec
         with pytest.raises(UsageError) as error:
             TrainConfig.load(*arguments)
         message = str(error.value)
-        assert key in message and expected in message and place in message and "\n" not in message
+        assert key in message
+        assert expected in message
+        assert place in message
+        assert "\n" not in message
 
 
 @pytest.mark.parametrize("text", ["just words", "a: [1", "- 1\n- 2", "\0"])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from builders import binary_images
 
 import mcbits
 from mcbits.distributions.gaussian import LOG_SCALE_FRAC, MEAN_FRAC
@@ -17,7 +18,7 @@ def model():
 
 
 def images(n):
-    return (np.random.default_rng(1).random((n, 8, 12)) < 0.3).astype(np.uint8)
+    return binary_images(n, (8, 12), seed=1)
 
 
 @pytest.mark.parametrize("coder, options", [("bb-elbo", {}), ("bb-is", {"num_particles": 5})])

@@ -8,9 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+import corpus
 import numpy as np
 import pytest
-from golden import corpus
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -20,6 +20,12 @@ MODEL = ["--model", str(corpus.MODELS["dense"])]
 def command(*arguments, **options):
     process = [sys.executable, "-m", "mcbits", *map(str, arguments)]
     return subprocess.Popen(process, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+
+
+def finish(process):
+    """Wait for a command that must succeed, and close its pipes."""
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
 
 
 @pytest.fixture
@@ -67,8 +73,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_of_a_file(job, source, tmp_p
         "train": [*("train", "--dataset", "digits", "--gpu", "-1", "--epochs", "1", "--quiet"), "--logdir", tmp_path],
     }
     if job == "decompress":
-        whole_command = command("compress", source, "-o", whole, *MODEL, *simple)
-        assert whole_command.wait(60) == 0
+        finish(command("compress", source, "-o", whole, *MODEL, *simple))
     if job == "train":
         pytest.importorskip("sklearn")
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
@@ -88,7 +93,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_of_a_file(job, source, tmp_p
 def test_ctrl_c_ends_a_job_of_many_workers_with_130_and_leaves_nothing(job, source, tmp_path):
     whole = tmp_path / "whole.mcb"
     if job == "decompress":
-        assert command("compress", source, "-o", whole, *MODEL, "--lanes", 4, "--no-verify").wait(60) == 0
+        finish(command("compress", source, "-o", whole, *MODEL, "--lanes", 4, "--no-verify"))
     before = set(tmp_path.iterdir())
     arguments = {
         "compress": ["compress", source, "-o", tmp_path / "x.mcb", *MODEL, "--num_particles", 50, "--workers", 3],

@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 from mcbits._rans import Stack
 from mcbits.distributions import Bernoulli, Categorical, GaussianBuckets, GaussianGrid, Particles, Uniform
+from mcbits.distributions.base import Repeatable
 from mcbits.errors import McbitsError
 
 mpmath.mp.prec = 120
@@ -166,7 +167,9 @@ def test_categorical_is_the_fast_leaky_rounding(precision, seed, data):
     sums = [sum(weights[:k].tolist()) for k in range(size + 1)]
     exact = [k + ((1 << precision) - size) * s // sums[-1] for k, s in enumerate(sums)]
     cdf = Categorical(weights[None, None], precision).cdf()[0, 0].astype(np.int64)
-    assert set(cdf - exact) <= {-1, 0} and cdf[0] == 0 and cdf[-1] == 1 << precision
+    assert set(cdf - exact) <= {-1, 0}
+    assert cdf[0] == 0
+    assert cdf[-1] == 1 << precision
 
 
 @given(seeds, st.integers(-(2**40), 2**40))
@@ -421,3 +424,16 @@ def test_golden_bits(name):
     words = [symbols, lengths, stack.heads, *(stack.tail(lane) for lane in range(lanes))]
     data = b"".join(part.astype("<u8").tobytes() for part in words)
     assert hashlib.sha256(data).hexdigest() == GOLDEN[name]
+
+
+@pytest.mark.parametrize(
+    "distribution",
+    [
+        Uniform(4, (3, 5), 8),
+        Categorical.from_log2(np.zeros((3, 4), np.int64), 8),
+        GaussianBuckets(np.zeros((3, 5), np.int32), np.zeros((3, 5), np.int32), 4, 12),
+    ],
+    ids=lambda distribution: type(distribution).__name__,
+)
+def test_no_particles_are_popped_as_none(distribution: Repeatable) -> None:
+    assert distribution.expand(0).pop(Stack(3)).shape == (3, 0, distribution.shape[1])

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from builders import binary_vae
 
 from mcbits.errors import DataError, UnknownNameError
 from mcbits.models.binary_vae import BinaryVAE
@@ -20,8 +21,7 @@ SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 @pytest.fixture
 def model() -> BinaryVAE:
-    torch.manual_seed(0)
-    return BinaryVAE(shape=(3, 4), latent_dim=5, hidden=7)
+    return binary_vae((3, 4), latent_dim=5, hidden=7)
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+import corpus
 import pytest
-from golden import corpus
 
 from mcbits.exact.layers import AnyLayer
 

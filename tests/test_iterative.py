@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from builders import binary_vae
 from torch import nn
 
 import mcbits
@@ -43,21 +44,6 @@ MLPS = {
     "tanh of tanh": [nn.Linear(12, 40), nn.Tanh(), nn.Tanh(), nn.Linear(40, 60), nn.Tanh()],
     "no activation": [nn.Linear(12, 40), nn.Linear(40, 60)],
 }
-
-
-def binary_vae(shape=(5, 6), hidden=16, latent_dim=4) -> FrozenVAE:
-    torch.manual_seed(0)
-    return BinaryVAE(shape=shape, hidden=hidden, latent_dim=latent_dim).eval().freeze()
-
-
-@pytest.fixture(scope="module")
-def vae() -> FrozenVAE:
-    return binary_vae()
-
-
-@pytest.fixture(scope="module")
-def images():
-    return (np.random.default_rng(0).random((60, 5, 6)) < 0.3).astype(np.uint8)
 
 
 def mlp(name: str) -> nn.Sequential:
@@ -125,7 +111,7 @@ def refined(vae: FrozenVAE, x: np.ndarray, batch: int, refinement: Refinement) -
 
 
 def test_refined_posteriors_do_not_depend_on_batch_or_backend():
-    vae = binary_vae((28, 28), hidden=200, latent_dim=50)
+    vae = binary_vae((28, 28), hidden=200, latent_dim=50).freeze()
     x = (np.random.default_rng(0).random((50, 784)) < 0.2).astype(np.int32)
     whole = refined(vae, x, 50, Refinement(steps=10))
     start = vae.encoder.run(x.astype(np.float32))
@@ -152,7 +138,7 @@ for refined in refine(x, *vae.encoder.run(x.astype(np.float32))):
 
 
 def test_refined_posteriors_do_not_depend_on_threads(tmp_path):
-    binary_vae((28, 28), hidden=200, latent_dim=50).save(tmp_path / "codec.safetensors")
+    binary_vae((28, 28), hidden=200, latent_dim=50).freeze().save(tmp_path / "codec.safetensors")
     results = {
         subprocess.run(
             [sys.executable, "-c", SCRIPT, tmp_path / "codec.safetensors"],

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from builders import binary_vae
 from torch import nn
 
 from mcbits.distributions.coupling import shifts
@@ -18,8 +19,7 @@ from mcbits.training.checkpoint import dump_float, load_float
 
 
 def small_model() -> BinaryVAE:
-    torch.manual_seed(0)
-    return BinaryVAE(shape=(3, 4), latent_dim=5, hidden=7)
+    return binary_vae((3, 4), latent_dim=5, hidden=7)
 
 
 def some_x(n: int = 6) -> torch.Tensor:

@@ -191,7 +191,9 @@ def test_codelengths_are_those_of_the_coder_and_their_pixels_part_of_them(model,
 
 def test_reconstructions_are_probabilities_that_favour_the_image(model, images):
     means = measure.reconstructions(model, images, 0)
-    assert means.shape == images.shape and means.min() > 0 and means.max() < 1
+    assert means.shape == images.shape
+    assert means.min() > 0
+    assert means.max() < 1
     assert means[images == 1].mean() > means[images == 0].mean() + 0.1
     assert measure.samples(model, 5, 0, images.shape[1:]).shape == (5, *images.shape[1:])
 

@@ -241,7 +241,9 @@ def test_command_shows_every_figure_whole_in_however_narrow_a_terminal(
             cell.outcome.standard_error,
         ):
             assert f"{rate:.4f}" in out
-    assert "…" not in out and "skipped BB-ELBO, b to a" in out and "digits, 1 of 6" in err
+    assert "…" not in out
+    assert "skipped BB-ELBO, b to a" in out
+    assert "digits, 1 of 6" in err
     assert shown("--quiet").err == ""
 
 

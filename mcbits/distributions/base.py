@@ -63,6 +63,11 @@ class Distribution(ABC):
         """The same distributions, in C order, as the dimensions of so many lanes: shape (lanes, size / lanes)."""
         raise UsageError(f"{type(self).__name__} does not know how to lie in other lanes")
 
+    def particle(self, j: NDArray[np.integer]) -> "Distribution":
+        """Of (lanes, particles, dims), each particle a distribution of its own, the one particle j (lanes,) of each
+        lane: shape (lanes, dims)."""
+        raise UsageError(f"{type(self).__name__} has no distribution of its own for each particle: see Particles")
+
     def cdf(self) -> NDArray[np.uint64]:
         """The whole table, `shape` + (K + 1,): of families that hold none, K calls of `intervals`."""
         rows = [self.intervals(np.full(self.shape, k, np.int32)) for k in range(self.num_symbols)]

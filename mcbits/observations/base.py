@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
+
+    from mcbits.distributions import Distribution
 
 
 class ObservationModel(Protocol):
@@ -33,11 +35,11 @@ class ObservationModel(Protocol):
         """
         ...
 
-    def distribution(self, parameters_int: NDArray[np.int32], precision: int) -> Any:
-        """The discretised p(x|z), a `mcbits.distributions.Distribution` of symbols (..., num_dims).
+    def distribution(self, parameters_int: NDArray[np.int32], precision: int) -> Distribution:
+        """The discretised p(x|z) of symbols (..., num_dims).
 
-        parameters_int: (lanes, num_parameters), or (lanes, particles, num_parameters) where the distribution has a
-        method `particle(j)` besides (see `mcbits.distributions.Particles`), in units of 2^-frac_bits; precision: bits
-        of the frequencies.
+        parameters_int: (lanes, num_parameters), or (lanes, particles, num_parameters) where the distribution has its
+        method `particle` (see `mcbits.distributions.Particles`), in units of 2^-frac_bits; precision: bits of the
+        frequencies.
         """
         ...

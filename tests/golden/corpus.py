@@ -114,7 +114,7 @@ def file_differences(corpus: dict[str, Any], vaes: dict[str, FrozenVAE]) -> Iter
             yield f"{name} is encoded to other bytes"
 
 
-def job_images(job: dict[str, Any]) -> NDArray:
+def job_images(job: dict[str, Any]) -> NDArray[Any]:
     """The images of a file: the first ones of the corpus, over and over if there are too few."""
     return np.resize(images(), (job["num_images"], *job["shape"])).astype(job["dtype"])
 
@@ -128,7 +128,7 @@ def encoded(job: dict[str, Any], vae: FrozenVAE) -> bytes:
         encoding.BLOCK_SIZE = before
 
 
-def _digest(*arrays: NDArray) -> str:
+def _digest(*arrays: NDArray[Any]) -> str:
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(np.ascontiguousarray(array).astype("<i8" if array.dtype.kind != "u" else "<u8").tobytes())
@@ -146,11 +146,11 @@ def _points() -> dict[str, NDArray[np.float64]]:
     }
 
 
-def _state(stack: Stack) -> list[NDArray]:
+def _state(stack: Stack) -> list[NDArray[Any]]:
     return [stack.heads, stack.initial_words, *(stack.tail(lane) for lane in range(stack.lanes))]
 
 
-def _stack_program(lprec: int, bprec: int) -> list[NDArray]:
+def _stack_program(lprec: int, bprec: int) -> list[NDArray[Any]]:
     stack, seen = Stack(3, lprec, bprec, seed=7), []
     for precision in sorted({1, lprec // 2, min(lprec, 31)} - {0}):
         whole = 1 << precision
@@ -184,7 +184,7 @@ def _distributions() -> dict[str, Distribution]:
     return made
 
 
-def _distribution_program(distribution: Distribution) -> list[NDArray]:
+def _distribution_program(distribution: Distribution) -> list[NDArray[Any]]:
     stack = Stack(distribution.shape[0], seed=11)
     one = distribution.pop(stack)
     seen = [one, *distribution.intervals(one), *_state(stack)]
@@ -201,7 +201,7 @@ def _distribution_program(distribution: Distribution) -> list[NDArray]:
 def in_slices(run: Callable[..., Any], batch: int) -> Callable[..., Any]:
     """`FrozenNetwork.run`, given at most `batch` rows at once."""
 
-    def sliced(self: FrozenNetwork, *inputs: NDArray) -> tuple[NDArray, ...]:
+    def sliced(self: FrozenNetwork, *inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         starts = range(0, max(len(inputs[0]), 1), batch)
         parts = [run(self, *(x[start : start + batch] for x in inputs)) for start in starts]
         return tuple(np.concatenate(part) for part in zip(*parts, strict=True))

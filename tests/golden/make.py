@@ -6,6 +6,7 @@
 import argparse
 import json
 import lzma
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ NARROW |= {"prop_mprec": 8, "cond_mprec": 8, "index_mprec": 8}
 PRECISIONS = {"lprec": 20, "bprec": 12, "log_num_bucket": 6, "prop_mprec": 14, "cond_mprec": 12, "index_mprec": 12}
 
 
-def jobs() -> dict[str, dict]:
+def jobs() -> dict[str, dict[str, Any]]:
     """File name -> how many images, their dtype, and what `mcbits.compress` is told."""
     made = {}
     for coder, options in CODERS.items():
@@ -80,7 +81,8 @@ class Residual(nn.Module):
         self.inner = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, groups=2), nn.SiLU(), nn.Conv2d(4, 4, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.inner(x)
+        y: torch.Tensor = self.inner(x)
+        return x + y
 
 
 class Recurrent(nn.Module):
@@ -103,7 +105,8 @@ class Wide(nn.Module):
             self.second.weight[:] = 0.03 * self.second.weight.sign()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.second(torch.tanh(self.first(x)))
+        y: torch.Tensor = self.second(torch.tanh(self.first(x)))
+        return y
 
 
 def layers() -> bytes:

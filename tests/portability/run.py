@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -269,7 +270,8 @@ Not tried: real aarch64 hardware (these are emulated), a GPU, a big-endian proce
 
 
 def _blas() -> dict[str, str]:
-    return np.show_config("dicts")["Build Dependencies"]["blas"]  # type: ignore[index,call-overload,no-any-return]
+    config: Any = np.show_config("dicts")
+    return {key: str(value) for key, value in config["Build Dependencies"]["blas"].items()}
 
 
 def _first_line(*command: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from golden.corpus import in_slices
+from corpus import in_slices
 from torch.nn import functional as F
 
 import mcbits
@@ -110,7 +110,7 @@ def test_a_thousand_images_have_the_same_frequencies_and_bytes_everywhere(tmp_pa
     mcbits.load_model(checkpoint("mnist_num=50")).save(tmp_path / "codec.safetensors")
     found = {}
     for threads in ("1", "2"):
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests" / "golden")])}
         env |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
         command = [sys.executable, __file__, str(tmp_path)]
         result = subprocess.run(command, env=env, capture_output=True, text=True, check=True)

@@ -129,7 +129,8 @@ def changed_json(rng: random.Random, text: bytes) -> bytes:
     walk(document)
     node, key = rng.choice(places)
     old = node[key]
-    values = [*INTERESTING, 3, 10, 1000, 0.5, 1e-300, 1e300, True, None, "", "bb-is", "é" * 50, [], {}, [1] * 9, [[[]]]]
+    values: list[Any] = [*INTERESTING, 3, 10, 1000, 0.5, 1e-300, 1e300, True, None, "", "bb-is", "é" * 50]
+    values += [[], {}, [1] * 9, [[[]]]]
     if type(old) is int:
         values += [old + 1, old - 1, 2 * old, old // 2, -old] * 4
     node[key] = rng.choice(values)
@@ -189,7 +190,8 @@ def work(worker: int, first: int, arguments: argparse.Namespace, state: Any, res
     jobs = json.loads(corpus.CORPUS.read_text())["files"]
     blobs = {name: (GOLDEN / name).read_bytes() for name in jobs}
     originals = {name: corpus.job_images(job).tobytes() for name, job in jobs.items()}
-    vaes, count = corpus.models(), Counter()
+    vaes = corpus.models()
+    count: Counter[str] = Counter()
     for index in range(first, arguments.mutations, arguments.workers):
         state[0], state[1] = index, time.monotonic()
         name, blob = make(index, arguments, blobs)
@@ -231,7 +233,8 @@ def main() -> int:
         print(decompress(blob, None if "embedded" in name else corpus.models()[jobs[name]["model"]]).shape)
         return 0
 
-    context, findings, count = mp.get_context("spawn"), [], Counter()
+    context, count = mp.get_context("spawn"), Counter[str]()
+    findings: list[tuple[int, str]] = []
     results, begin = context.Queue(), time.monotonic()
     states = [context.Array("d", [-1.0, 0.0]) for _ in range(arguments.workers)]
 
@@ -256,7 +259,7 @@ def main() -> int:
         time.sleep(0.2)
         collect()
         for worker, process in list(running.items()):
-            index, since = states[worker]
+            index, since = states[worker][:]
             if not process.is_alive() and process.exitcode == 0:
                 del running[worker]
                 continue

@@ -22,6 +22,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -38,7 +39,7 @@ from mcbits.datasets.digits import Digits
 from mcbits.latents.vae import FrozenVAE
 from mcbits.training.checkpoint import read_tensors
 
-TABLE = {
+TABLE: dict[str, Any] = {
     "title": "Digits",
     "dataset": "digits",
     "model": "{split}-{num}",
@@ -135,7 +136,7 @@ def run(arguments: list[str], seconds: float | None = None) -> int:
             try:
                 command_line(arguments)
             except SystemExit as exit:
-                os._exit(exit.code)
+                os._exit(exit.code if isinstance(exit.code, int) else 1)
     if seconds is not None:
         time.sleep(seconds)
         os.kill(child, signal.SIGKILL)

@@ -62,7 +62,9 @@ def test_both_are_registered() -> None:
 @pytest.mark.parametrize("n", [0, 1, 7, 1 << 16])
 def test_inverse_temperatures_rise_from_0_to_1(schedule: str, n: int) -> None:
     beta = inverse_temperatures(n, schedule)
-    assert len(beta) == n + 1 and beta[0] == 0 and (n == 0 or beta[-1] == 1 << 16)
+    assert len(beta) == n + 1
+    assert beta[0] == 0
+    assert n == 0 or beta[-1] == 1 << 16
     assert (np.diff(beta) >= 0).all() and (n == 0 or np.abs(beta + beta[::-1] - (1 << 16)).max() <= 2)
 
 

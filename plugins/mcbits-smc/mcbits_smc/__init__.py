@@ -4,7 +4,7 @@ from mcbits.plugins import Lazy, hookimpl
 
 
 @hookimpl
-def mcbits_coders():
+def mcbits_coders() -> list[Lazy]:
     return [
         Lazy("mcbits_smc.smc_bits_back:SMCBitsBackCoder", "SMCBitsBackCoder", "bb-smc"),
         Lazy("mcbits_smc.csmc_bits_back:CSMCBitsBackCoder", "CSMCBitsBackCoder", "bb-csmc"),
@@ -12,20 +12,20 @@ def mcbits_coders():
 
 
 @hookimpl
-def mcbits_bounds():
+def mcbits_bounds() -> list[Lazy]:
     return [Lazy("mcbits_smc.fivo:FIVO", "fivo"), Lazy("mcbits_smc.fivo:CoupledFIVO", "cfivo")]
 
 
 @hookimpl
-def mcbits_models():
+def mcbits_models() -> list[Lazy]:
     return [Lazy("mcbits_smc.vrnn:VRNN", "VRNN")]
 
 
 @hookimpl
-def mcbits_frozen_models():
+def mcbits_frozen_models() -> list[Lazy]:
     return [Lazy("mcbits_smc.frozen_vrnn:FrozenVRNN", "VRNN")]
 
 
 @hookimpl
-def mcbits_datasets():
+def mcbits_datasets() -> list[Lazy]:
     return [Lazy("mcbits_smc.pianorolls:PianoRolls", "pianorolls")]

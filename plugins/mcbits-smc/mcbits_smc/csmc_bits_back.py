@@ -31,7 +31,8 @@ class CSMCBitsBackCoder(SMCBitsBackCoder):
         u = (self._first(q).pop(stack) + self._shifts(p, q, t)) % (1 << q.precision)
         return q.inverse(u), u
 
-    def _push_others(self, p: SequenceModel, s: Ints, x_t: Ints, z: Ints, u: Ints, B: int, stack: Stack) -> None:
+    def _push_others(self, p: SequenceModel, s: Ints, x_t: Ints, z: Ints, u: Ints | None, B: int, stack: Stack) -> None:
+        assert u is not None  # as `_pop_all` left it
         q_B = p.posterior(s[[B]], x_t)
         start, freq = q_B.intervals(z[[B]])
         within_bucket(q_B, freq, stack).push(stack, u[[B]] - start.astype(u.dtype))
@@ -46,12 +47,14 @@ class CSMCBitsBackCoder(SMCBitsBackCoder):
         u = (u_B - shifts[B] + shifts) % (1 << q.precision)
         return q.inverse(u), u
 
-    def _push_all(self, q: Distribution, z: Ints, u: Ints, stack: Stack) -> None:
+    def _push_all(self, q: Distribution, z: Ints, u: Ints | None, stack: Stack) -> None:
+        assert u is not None
         self._first(q).push(stack, u[:1])
 
     def _shifts(self, p: SequenceModel, q: Distribution, t: int) -> Ints:
         N = self.num_particles
-        return (strata(N, p.num_frames, q.shape[1])[t] << q.precision) // N
+        shifts: Ints = (strata(N, p.num_frames, q.shape[1])[t] << q.precision) // N
+        return shifts
 
     @staticmethod
     def _first(q: Distribution) -> Distribution:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from mcbits.bounds.base import Bound
 from mcbits_smc.strata import strata
@@ -11,6 +11,7 @@ from mcbits_smc.strata import strata
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mcbits.models.base import Model
     from mcbits_smc.vrnn import VRNN
 
 
@@ -30,7 +31,8 @@ class FIVO(Bound):
     def of(cls, coder: Any) -> Self:
         return cls(coder.resampling)
 
-    def __call__(self, model: VRNN, x: Tensor, num_particles: int) -> Tensor:
+    def __call__(self, model: Model, x: Tensor, num_particles: int) -> Tensor:
+        model = cast("VRNN", model)  # whatever goes frame by frame as it does
         frames, there = model.frames(x)
         (B, T, _), N = frames.shape, num_particles
         state = model.start(B * N, frames)
@@ -49,7 +51,7 @@ class FIVO(Bound):
                 resampled = resampled & ((w * w).sum(1) * (N / 2) > 1)
             if resampled.any():
                 ancestors = itself.where(~resampled.unsqueeze(1), w.multinomial(N, replacement=True))
-                state = tuple(_of(s, ancestors) for s in state)
+                state = (_of(state[0], ancestors), _of(state[1], ancestors))
                 log_p = log_p + (log_w.logsumexp(1) - math.log(N)) * resampled
                 log_w = log_w * ~resampled.unsqueeze(1)
         return log_p + log_w.logsumexp(1) - math.log(N)

@@ -69,7 +69,7 @@ class SMCBitsBackCoder(Coder):
             self._push_others(p, s, x_t, z, u, B, stack)
             p.likelihood(s[[B]], z[[B]]).push(stack, x_t)
             p.prior(s[[B]]).push(stack, z[[B]])
-            if w is not None:
+            if w is not None and A is not None:
                 w.expand(N - 1).push(stack, np.delete(A, B).reshape(1, -1, 1))
             if w is not None or t == 0:
                 uniform(N, (1, 1), p.index_precision).push(stack, [[B]])

@@ -35,7 +35,8 @@ class Latent(nn.Module):
 
     def forward(self, h: Tensor, e: Tensor) -> Tensor:
         prior = self.trunk(h)
-        return self.mean(prior) * MAX_MEAN + self.scale(prior) * MAX_SCALE * e
+        z: Tensor = self.mean(prior) * MAX_MEAN + self.scale(prior) * MAX_SCALE * e
+        return z
 
 
 class Proposal(nn.Module):
@@ -62,7 +63,8 @@ class Decoder(nn.Module):
         self.trunk = nn.Sequential(nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh(), nn.Linear(hidden, num_parameters))
 
     def forward(self, h: Tensor, e: Tensor) -> Tensor:
-        return self.trunk(self.from_z(self.latent(h, e)) + self.from_h(h))
+        parameters: Tensor = self.trunk(self.from_z(self.latent(h, e)) + self.from_h(h))
+        return parameters
 
 
 class Transition(nn.Module):
