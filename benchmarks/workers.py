@@ -10,7 +10,7 @@ import numpy as np  # noqa: E402
 from measure import alternate, clock, compare, digits, publish, published_model, repetitions, skip  # noqa: E402
 
 import mcbits  # noqa: E402
-from mcbits.archive.jobs import BLOCK_SIZE  # noqa: E402
+from mcbits.archive.encoding import BLOCK_SIZE  # noqa: E402
 
 
 def main() -> None:

@@ -78,7 +78,7 @@ def _print_table(images: NDArray[Any], results: list[Any], missing: dict[str, st
 
     n, *shape = images.shape
     table = Table(
-        title=f"{n:,} images of {' x '.join(map(str, shape))}, values 0 ... {images.max()}",
+        title=f"{n:,} images of {' x '.join(map(str, shape))}, values 0 ... {int(images.max())}",
         caption="".join(f"Left out: {name}, {why}.\n" for name, why in missing.items()).strip(),
         caption_justify="left",
     )
