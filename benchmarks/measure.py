@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 import mcbits
 from mcbits.datasets import binarize
+from mcbits.datasets.base import find_dataset
 from mcbits.latents.vae import FrozenVAE
-from mcbits.plugins.registry import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -146,7 +146,7 @@ def eval500() -> NDArray[np.uint8]:
 
 def digits() -> NDArray[np.uint8]:
     """All test digits, binarised with seed 0: uint8 (10000, 28, 28)."""
-    data = registry().dataset("EMNIST").load(shared("data"), split="mnist", download=False)
+    data = find_dataset("EMNIST").load(shared("data"), split="mnist", download=False)
     return binarize(data.test, data.levels, seed=0)
 
 

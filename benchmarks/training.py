@@ -10,6 +10,7 @@ from measure import alternate, clock, compare, publish, repetitions, shared
 from torch.nn import functional as F
 
 from mcbits.config import TrainConfig
+from mcbits.datasets.base import find_dataset
 from mcbits.plugins import hookimpl
 from mcbits.plugins.registry import registry
 from mcbits.training.loop import train
@@ -79,7 +80,7 @@ class BareSteps:
 
 def main() -> None:
     n = repetitions()
-    images = len(registry().dataset("EMNIST").load(shared("data"), split="mnist", download=False).train)
+    images = len(find_dataset("EMNIST").load(shared("data"), split="mnist", download=False).train)
     with TemporaryDirectory() as logdir:
         found = alternate({"ours": Epoch(logdir), "theirs": BareSteps(images)}, n)
     what = f"one epoch of {images:,} images, batch {BATCH}, one particle"

@@ -14,7 +14,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf, TypeAdapter, ValidationError
 
 from mcbits.archive.options import REFINE, CodingOptions, Iterative
-from mcbits.coders.base import Coder
+from mcbits.coders.base import Coder, find_coder
 from mcbits.errors import PluginError, UsageError
 from mcbits.latents.options import Precisions, Refinement, declared
 from mcbits.plugins.registry import nearest_name, registry
@@ -141,7 +141,7 @@ class EvaluateConfig(Config):
         if REFINE not in cls.declared(None) and layers.convert(bool, REFINE, layers.values.get(REFINE, False)):
             raise UsageError(f"evaluate does not refine q(z|x): leave out {REFINE}, or compress with it")
 
-        coder: type[Coder] = registry().coder(str(layers.values.get("coder", cls.model_fields["coder"].default)))
+        coder: type[Coder] = find_coder(str(layers.values.get("coder", cls.model_fields["coder"].default)))
         keys = [key for key, info in cls.model_fields.items() if not info.exclude]
         own, shared = coder_options(coder), cls.declared(None)
         for key in [key for key in layers.values if key not in keys and key not in own and key not in shared]:

@@ -8,13 +8,12 @@ import torch
 from builders import binary_vae
 from torch import Tensor
 
-from mcbits.bounds.base import Bound
+from mcbits.bounds.base import Bound, find_bound
 from mcbits.bounds.coupled_iwae import CoupledIWAE
 from mcbits.bounds.elbo import ELBO
 from mcbits.bounds.iwae import IWAE
 from mcbits.bounds.joint import Joint
 from mcbits.models.binary_vae import BinaryVAE
-from mcbits.plugins.registry import registry
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +97,7 @@ def test_bounds_move_every_parameter(bound: Bound, model: BinaryVAE, x: Tensor) 
 
 @pytest.mark.parametrize(("name", "bound"), [("elbo", ELBO), ("IWAE", IWAE), ("ciwae", CoupledIWAE), ("joint", Joint)])
 def test_bounds_are_registered_under_their_names(name: str, bound: type) -> None:
-    assert registry().bound(name) is bound
+    assert find_bound(name) is bound
     assert bound.name == name.lower()
     assert bound.coupled == (name == "ciwae")
 

@@ -16,11 +16,11 @@ import mcbits
 import mcbits.archive.models
 from mcbits.archive.jobs import compress_file, decompress_file, info, verify
 from mcbits.archive.options import CodingOptions
+from mcbits.coders.base import make_coder
 from mcbits.coders.is_bits_back import ISBitsBackCoder
 from mcbits.errors import DataError, FormatError, ModelError, PluginError, UnknownNameError, UsageError
 from mcbits.latents.options import Precisions
 from mcbits.latents.vae import FrozenVAE
-from mcbits.plugins.registry import make_coder
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 OPTIONS = {"simple": {}, "stochastic": {}, "bb-elbo": {}, "bb-is": {"num_particles": 4}, "bb-cis": {"num_particles": 4}}

@@ -19,6 +19,7 @@ import mcbits
 from mcbits.archive.format import read_header
 from mcbits.archive.jobs import compress_file, info
 from mcbits.archive.options import CodingOptions
+from mcbits.coders.base import make_coder
 from mcbits.errors import FormatError, UsageError
 from mcbits.exact import FixedPoint, FrozenNetwork
 from mcbits.exact.freeze import freeze
@@ -27,7 +28,6 @@ from mcbits.latents.options import MAX_STEPS, Precisions, Refinement
 from mcbits.latents.refinement import Refiner
 from mcbits.latents.vae import FrozenVAE
 from mcbits.models.binary_vae import BinaryVAE
-from mcbits.plugins.registry import make_coder
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 CODERS = {"simple": {}, "stochastic": {}, "bb-elbo": {}, "bb-is": {"num_particles": 4}, "bb-cis": {"num_particles": 4}}

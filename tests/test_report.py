@@ -15,11 +15,11 @@ from mcbits.archive.jobs import compress_file
 from mcbits.archive.models import load_model
 from mcbits.archive.options import CodingOptions
 from mcbits.cli import main
+from mcbits.coders.base import make_coder
 from mcbits.config import CompressConfig
 from mcbits.datasets.selection import test_images as images_of
 from mcbits.errors import UsageError
 from mcbits.latents.vae import Precisions
-from mcbits.plugins.registry import make_coder
 from mcbits.studies.report import measure, write_report
 
 pytest.importorskip("matplotlib")

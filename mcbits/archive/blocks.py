@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from mcbits._rans import Stack
 from mcbits.archive.format import Header, pack_stack, unpack_stack
 from mcbits.archive.ramp import coder_at
-from mcbits.coders.base import Coder
+from mcbits.coders.base import Coder, make_coder
 from mcbits.distributions import CODELENGTH_UNIT
 from mcbits.errors import DataError, FormatError, StackError, UsageError
 from mcbits.latents.base import LatentModel
 from mcbits.latents.frozen import FrozenModel
 from mcbits.latents.options import Precisions, Refinement
 from mcbits.latents.sequences import PADDING
-from mcbits.plugins.registry import make_coder
 
 
 @dataclass(frozen=True)

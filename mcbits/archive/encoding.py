@@ -20,11 +20,12 @@ from mcbits.archive.format import MAX_BLOCK, End, Header, pack_block
 from mcbits.archive.options import CodingOptions
 from mcbits.archive.ramp import parse_lanes, parse_ramp
 from mcbits.archive.workers import Workers
+from mcbits.coders.base import make_coder
 from mcbits.errors import DataError, PluginError
 from mcbits.latents.base import LatentModel
 from mcbits.latents.frozen import FrozenModel
 from mcbits.latents.sequences import lengths, symbols
-from mcbits.plugins.registry import make_coder, registry
+from mcbits.plugins.registry import registry
 
 BLOCK_SIZE = 2048
 

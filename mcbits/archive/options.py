@@ -8,10 +8,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from mcbits.coders.base import Coder
+from mcbits.coders.base import Coder, find_coder
 from mcbits.errors import UsageError
 from mcbits.latents.options import Options, Precisions, Refinement, declared, option
-from mcbits.plugins.registry import nearest_name, registry
+from mcbits.plugins.registry import nearest_name
 
 REFINE = "iterative_post_improvement"
 """The option that turns a refinement on."""
@@ -51,7 +51,7 @@ class CodingOptions(Options):
         value out of range; UnknownNameError for an unknown coder.
         """
         made = coder if isinstance(coder, Coder) else None
-        coder_class = type(made) if made else registry().coder(str(coder))
+        coder_class = type(made) if made else find_coder(str(coder))
         if made and (taken := sorted(given.keys() & declared(coder_class))):
             raise UsageError(f"{taken[0]} is an option of the coder: set it when you make the coder")
         known = names(coder_class)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from mcbits.plugins.registry import registry
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -40,3 +42,9 @@ class Bound:
     def reduce(self, log_w: Tensor) -> Tensor:
         """Return the bound (B,) from the log weights (B, N), all in nats."""
         raise NotImplementedError
+
+
+def find_bound(name: str) -> type[Bound]:
+    """Return the registered bound class of that name or alias; errors as for `Registry.find`."""
+    found: type[Bound] = registry().find("bound", name)
+    return found

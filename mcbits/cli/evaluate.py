@@ -1,5 +1,6 @@
 """`mcbits evaluate` estimates the ideal rate of a coder: the negative of its bound, under the float network."""
 
+from mcbits.bounds.base import find_bound
 from mcbits.cli.flags import ConfigFile, Flags, with_flags
 from mcbits.cli.options import config_options
 from mcbits.cli.output import show
@@ -7,7 +8,6 @@ from mcbits.cli.progress import progress
 from mcbits.config import EvaluateConfig
 from mcbits.datasets.selection import test_images
 from mcbits.errors import UsageError
-from mcbits.plugins.registry import registry
 
 
 @config_options(EvaluateConfig)
@@ -32,7 +32,7 @@ def evaluate(
         result = evaluate(
             load_float(checked.train_config),
             images,
-            registry().bound(coder.bound).of(coder),
+            find_bound(coder.bound).of(coder),
             coder.num_particles,
             seed=checked.seed,
             device=choose_device(checked.gpu),

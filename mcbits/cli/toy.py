@@ -10,9 +10,10 @@ from mcbits.cli.flags import Flags, with_flags
 from mcbits.cli.options import config_options
 from mcbits.cli.output import print_table, show
 from mcbits.cli.progress import progress
+from mcbits.coders.base import find_coder, make_coder
 from mcbits.config import Config
 from mcbits.errors import UsageError
-from mcbits.plugins.registry import make_coder, registry
+from mcbits.plugins.registry import registry
 
 CODERS = "simple,stochastic,bb-elbo,bb-is,bb-cis"
 
@@ -82,7 +83,7 @@ def _coders(names: str, num_particles: str, options: list[str]) -> list[Any]:
         particles = [int(n) for n in num_particles.split(",")]
     except ValueError:
         raise UsageError(f"num_particles: {num_particles!r} is no list of integers such as 1,4,16") from None
-    classes = [registry().coder(name.strip()) for name in names.split(",")]
+    classes = [find_coder(name.strip()) for name in names.split(",")]
     given = dict(each.partition("=")[::2] for each in options)
     found = []
     for cls in classes:

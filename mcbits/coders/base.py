@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from mcbits._rans import Stack
 from mcbits.core.codelengths import log2_mean
 from mcbits.distributions.base import Repeatable
+from mcbits.errors import UsageError
 from mcbits.latents.base import Joint, LatentModel
 from mcbits.latents.options import Options, declared, option
+from mcbits.plugins.registry import nearest_name, registry
 
 __all__ = ["Coder", "Stack", "log2_mean", "log_weights", "option"]
 
@@ -73,3 +75,23 @@ class Coder(Options, ABC):
         z: all of them, (Z, dims). log_joint: log2 p(x, z). log_q: log2 q(z|x). Both are (U, Z).
         """
         return None
+
+
+def find_coder(name: str) -> type[Coder]:
+    """Return the registered coder class of that name or short form; errors as for `Registry.find`."""
+    found: type[Coder] = registry().find("coder", name)
+    return found
+
+
+def make_coder(name: str, options: dict[str, Any]) -> Coder:
+    """Return the registered coder of that name with these options; UsageError for one that it does not have."""
+    if not isinstance(name, str):
+        raise UsageError(f"a coder is given by its name, not {name!r}")
+    cls = find_coder(name)
+    known = list(declared(cls))
+    for key in options:
+        if key not in known:
+            nearest = nearest_name(key, known)
+            hint = f": did you mean {nearest}?" if nearest else f": it has {', '.join(known) or 'none'}"
+            raise UsageError(f"{cls.short} has no option {key}{hint}")
+    return cls(**options)

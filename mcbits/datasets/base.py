@@ -7,6 +7,8 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mcbits.plugins.registry import registry
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -36,3 +38,9 @@ class DatasetLoader(Protocol):
         Raises UsageError for an unknown split, DataError if the files are missing, unreadable or damaged.
         """
         ...
+
+
+def find_dataset(name: str) -> type[DatasetLoader]:
+    """Return the registered dataset class of that name; errors as for `Registry.find`."""
+    found: type[DatasetLoader] = registry().find("dataset", name)
+    return found

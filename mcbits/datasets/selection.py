@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcbits.datasets import binarize
+from mcbits.datasets.base import find_dataset
 from mcbits.errors import UsageError
-from mcbits.plugins.registry import registry
 
 if TYPE_CHECKING:
     from mcbits.config import EvaluateConfig
@@ -30,7 +30,7 @@ def stored_images(config: EvaluateConfig) -> tuple[NDArray[np.uint8], int]:
     If `num_compress` is not 0, the seed chooses that many images, because some sets are sorted by class. They keep
     the order of the set. Raises UsageError if there are not enough, and as the dataset's loader does.
     """
-    dataset = registry().dataset(config.dataset).load(config.datadir, config.split)
+    dataset = find_dataset(config.dataset).load(config.datadir, config.split)
     images = dataset.test
     if config.num_compress > len(images):
         raise UsageError(f"num_compress: {config.dataset} has {len(images)} test images, not {config.num_compress}")

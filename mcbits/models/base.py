@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mcbits.errors import ModelError
 from mcbits.latents.frozen import FrozenModel
 from mcbits.observations.base import ObservationModel
+from mcbits.plugins.registry import registry
 
 
 class Model(nn.Module):
@@ -95,3 +96,9 @@ def normal_noise(batch: int, num_particles: int, num_dims: int, like: Tensor, co
     shifted = ((u + s) % 1.0).clamp(min=2.0**-54)
     noise: Tensor = torch.special.ndtri(shifted)
     return noise.to(like.dtype)
+
+
+def find_model(name: str) -> type[Model]:
+    """Return the registered torch model class of that name; errors as for `Registry.find`."""
+    found: type[Model] = registry().find("model", name)
+    return found

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from mcbits.plugins.registry import registry
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -43,3 +45,9 @@ class ObservationModel(Protocol):
         frequencies.
         """
         ...
+
+
+def find_observation(name: str) -> type[ObservationModel]:
+    """Return the registered observation model class of that name; errors as for `Registry.find`."""
+    found: type[ObservationModel] = registry().find("observation", name)
+    return found

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import PackageNotFoundError, entry_points, version
-from typing import TYPE_CHECKING, Any, Literal, final, overload
+from typing import Any, Literal, final
 
 import pluggy
 
-from mcbits.errors import PluginError, UnknownNameError, UsageError
+from mcbits.errors import PluginError, UnknownNameError
 from mcbits.plugins import builtins, hooks
 from mcbits.plugins.hooks import Lazy
-
-if TYPE_CHECKING:  # what a class of each kind is: no room above is loaded to look a name up
-    from mcbits.bounds.base import Bound
-    from mcbits.coders.base import Coder
-    from mcbits.datasets.base import DatasetLoader
-    from mcbits.latents.frozen import FrozenModel
-    from mcbits.models.base import Model
-    from mcbits.observations.base import ObservationModel
 
 Kind = Literal["coder", "bound", "model", "frozen model", "observation", "dataset"]
 
@@ -111,43 +103,8 @@ class Registry:
         finally:
             self._manager.unregister(listener)
 
-    def coder(self, name: str) -> type[Coder]:
-        """The coder class of that name or short form; errors as in `find`."""
-        return self.find("coder", name)
-
-    def bound(self, name: str) -> type[Bound]:
-        """The bound class of that name or alias; errors as in `find`."""
-        return self.find("bound", name)
-
-    def model(self, name: str) -> type[Model]:
-        """The torch model class of that name; errors as in `find`."""
-        return self.find("model", name)
-
-    def observation(self, name: str) -> type[ObservationModel]:
-        """The observation model class of that name; errors as in `find`."""
-        return self.find("observation", name)
-
-    def dataset(self, name: str) -> type[DatasetLoader]:
-        """The dataset class of that name; errors as in `find`."""
-        return self.find("dataset", name)
-
-    @overload
-    def find(self, kind: Literal["coder"], name: str) -> type[Coder]: ...
-    @overload
-    def find(self, kind: Literal["bound"], name: str) -> type[Bound]: ...
-    @overload
-    def find(self, kind: Literal["model"], name: str) -> type[Model]: ...
-    @overload
-    def find(self, kind: Literal["frozen model"], name: str) -> type[FrozenModel]: ...
-    @overload
-    def find(self, kind: Literal["observation"], name: str) -> type[ObservationModel]: ...
-    @overload
-    def find(self, kind: Literal["dataset"], name: str) -> type[DatasetLoader]: ...
-    @overload
-    def find(self, kind: Kind, name: str) -> type[Any]: ...
-
-    def find(self, kind: Kind, name: str) -> type[Any]:
-        """The class of a kind, one of `KINDS`, by name, in any case.
+    def find(self, kind: Kind, name: str) -> Any:
+        """Return the class of a kind by name, in any case; `find_coder` and its like give it a type.
 
         Raises UnknownNameError, which lists what there is and the nearest name; PluginError when two plugins
         claim the name or the class cannot be imported.
@@ -165,12 +122,7 @@ class Registry:
         """Everything of a kind as "Name (short form, alias)"; imports nothing."""
         return [entry.label for entry in self._entries(kind)]
 
-    @overload
-    def classes(self, kind: Literal["coder"]) -> list[type[Coder]]: ...
-    @overload
-    def classes(self, kind: Kind) -> list[type[Any]]: ...
-
-    def classes(self, kind: Kind) -> list[type[Any]]:
+    def classes(self, kind: Kind) -> list[Any]:
         """Every class of a kind that can be imported; what cannot is among the `problems` of `describe`."""
         found = []
         for entry in self._entries(kind):
@@ -237,20 +189,6 @@ class Registry:
         hint = f", did you mean {nearest}?" if nearest else ";"
         failed = f" (plugins that failed: {', '.join(self._failures)})" if self._failures else ""
         return f"there is no {kind} {name!r}{hint} there are {', '.join(self.labels(kind))}{failed}"
-
-
-def make_coder(name: str, options: dict[str, Any]) -> Coder:
-    """The registered coder of that name with these options; UsageError for one that it does not have."""
-    if not isinstance(name, str):
-        raise UsageError(f"a coder is given by its name, not {name!r}")
-    cls = registry().coder(name)
-    known = [f.name for f in fields(cls)]
-    for key in options:
-        if key not in known:
-            nearest = nearest_name(key, known)
-            hint = f": did you mean {nearest}?" if nearest else f": it has {', '.join(known) or 'none'}"
-            raise UsageError(f"{cls.short} has no option {key}{hint}")
-    return cls(**options)
 
 
 def nearest_name(name: str, names: list[str]) -> str | None:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from mcbits.archive.jobs import compress_file
 from mcbits.archive.models import load_model
+from mcbits.bounds.base import find_bound
 from mcbits.config import CompressConfig
 from mcbits.datasets.selection import test_images
 from mcbits.errors import DataError, ModelError, PluginError, UsageError
@@ -311,7 +312,7 @@ def _measure(config: CompressConfig, model: FrozenModel, images: NDArray[np.uint
     assert config.train_config is not None
     coder, evaluated = config.options.coder, None
     if config.options.refinement is None:
-        bound = registry().bound(coder.bound).of(coder)
+        bound = find_bound(coder.bound).of(coder)
         floats = evaluate(load_float(config.train_config), images, bound, coder.num_particles, seed=config.seed)
         evaluated = floats["ideal"]
     cost = compress_file(images, file, model, config.options)

@@ -12,8 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from mcbits.errors import McbitsError, ModelError
-from mcbits.models.base import Model
-from mcbits.plugins.registry import registry
+from mcbits.models.base import Model, find_model
 
 
 def dump_tensors(tensors: dict[str, Tensor], meta: dict[str, Any]) -> bytes:
@@ -76,7 +75,7 @@ def load_float(path: str | Path) -> Model:
 def _read_float(weights: Path) -> Model:
     tensors, meta = read_tensors(weights)
     try:
-        cls = registry().model(meta["model"])
+        cls = find_model(meta["model"])
         model: Model = cls(**{**meta["config"], "shape": tuple(meta["config"]["shape"])})
         model.load_state_dict(tensors)
     except McbitsError:
@@ -101,5 +100,5 @@ def _read_published(directory: Path) -> Model:
         raise ModelError(f"{weights} is damaged or is no checkpoint of tensors") from error
     if not isinstance(state_dict, dict) or not all(isinstance(v, Tensor) for v in state_dict.values()):
         raise ModelError(f"{weights} is no checkpoint of tensors (a state dict)")
-    model: Model = registry().model(name).from_published(state_dict)
+    model: Model = find_model(name).from_published(state_dict)
     return model

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mcbits.bounds.base import find_bound
 from mcbits.errors import DataError
 from mcbits.latents.sequences import symbols
 from mcbits.plugins.registry import registry
@@ -47,7 +48,7 @@ def evaluate(
     import torch
 
     check_images(images, model)
-    chosen: Bound = registry().bound(bound)() if isinstance(bound, str) else bound
+    chosen: Bound = find_bound(bound)() if isinstance(bound, str) else bound
     hook = registry().hook
     hook.mcbits_started(job="evaluate", total=len(images))
 

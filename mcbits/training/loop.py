@@ -28,11 +28,13 @@ import torch
 from torch import Tensor
 
 from mcbits.archive.models import CODEC, keep, load_id
-from mcbits.datasets.base import Dataset
+from mcbits.bounds.base import find_bound
+from mcbits.datasets.base import Dataset, find_dataset
 from mcbits.datasets.binarize import binarize
 from mcbits.errors import DataError, McbitsError, ModelError, UsageError
 from mcbits.files import remove_drafts, write, writing
 from mcbits.latents.sequences import symbols
+from mcbits.models.base import find_model
 from mcbits.plugins.registry import registry
 from mcbits.training.checkpoint import dump_float, dump_tensors, load_float, read_tensors
 from mcbits.training.evaluation import choose_device, ideal_rates
@@ -63,10 +65,10 @@ def train(config: TrainConfig) -> Path:
     DataError for missing or unsuitable data and for files that cannot be written; ModelError if the state of the run
     is damaged; UnknownNameError for unknown names; McbitsError if the loss diverges.
     """
-    bound: Bound = registry().bound(config.bound)()
+    bound: Bound = find_bound(config.bound)()
     # A subclass of Model chooses its observation model itself.
-    model_class: Callable[..., Model] = registry().model(config.model)
-    dataset = registry().dataset(config.dataset).load(config.datadir, split=config.split)
+    model_class: Callable[..., Model] = find_model(config.model)
+    dataset = find_dataset(config.dataset).load(config.datadir, split=config.split)
     device = choose_device(config.gpu)
     run = Path(config.logdir) / config.exp_name
     with torch.random.fork_rng([device] if device.type == "cuda" else []), _single_threaded():

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from mcbits.archive.models import load_model
 from mcbits.archive.options import CodingOptions
 from mcbits.config import CompressConfig
+from mcbits.datasets.base import find_dataset
 from mcbits.datasets.selection import stored_images, test_images
 from mcbits.errors import McbitsError, UsageError
 from mcbits.files import whole_or_nothing
-from mcbits.plugins.registry import registry
 from mcbits.studies.baselines import Baseline, baselines
 from mcbits.studies.report import measure
 from mcbits.studies.report.page import Grid, Picture, page
@@ -148,7 +148,7 @@ class _Report:
             published = cell.published, cell.published_message
             point = figures.Point(_series(cell), particles, o.ideal, o.net, o.message, o.standard_error, *published)
             points.setdefault((point.series, particles), point)
-        has_splits = bool(registry().dataset(dataset).splits)
+        has_splits = bool(find_dataset(dataset).splits)
         what = f"{dataset} {test} test images" if has_splits else f"{dataset} test images"
         if (dataset, test) not in self.limits:
             self.limits[dataset, test] = self._limits(cells[0], what)

@@ -11,7 +11,7 @@ from mcbits_ais.chains import LOG_CANDIDATES
 from mcbits import load_model
 from mcbits.archive.jobs import compress_file
 from mcbits.archive.options import CodingOptions
-from mcbits.plugins.registry import make_coder
+from mcbits.coders.base import make_coder
 
 
 def main() -> None:

@@ -18,13 +18,13 @@ from mcbits_ais.schedules import SCHEDULES, inverse_temperatures
 
 import mcbits
 from mcbits.archive.format import read_header
-from mcbits.coders.base import Stack
+from mcbits.bounds.base import find_bound
+from mcbits.coders.base import Stack, find_coder
 from mcbits.coders.bits_back import BitsBackCoder
 from mcbits.errors import UsageError
 from mcbits.latents.options import Precisions
 from mcbits.latents.vae import FrozenVAE
 from mcbits.models.binary_vae import BinaryVAE
-from mcbits.plugins.registry import registry
 from mcbits.studies.toy import Truth, hmm, measure, mixture
 from mcbits.training.evaluation import evaluate
 
@@ -54,8 +54,8 @@ def vae(request: pytest.FixtureRequest) -> BinaryVAE:
 
 
 def test_both_are_registered() -> None:
-    assert registry().coder("bb-ais") is registry().coder("AISBitsBackCoder") is AISBitsBackCoder
-    assert registry().bound("ais") is AIS
+    assert find_coder("bb-ais") is find_coder("AISBitsBackCoder") is AISBitsBackCoder
+    assert find_bound("ais") is AIS
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

@@ -8,10 +8,11 @@ import torch
 
 import mcbits
 from mcbits.archive.format import info, read_blocks, read_header
+from mcbits.bounds.base import find_bound
+from mcbits.coders.base import find_coder
 from mcbits.errors import DataError, FormatError, ModelError, UsageError
 from mcbits.latents.frozen import FrozenModel, load_frozen
 from mcbits.latents.options import Precisions
-from mcbits.plugins.registry import registry
 from mcbits.training.evaluation import evaluate
 
 CODERS = [
@@ -34,7 +35,7 @@ def frozen(vrnn) -> FrozenModel:
 @pytest.mark.parametrize(("coder", "options"), CODERS)
 @pytest.mark.parametrize("ramp", ["off", "auto"])
 def test_every_coder_restores_sequences_of_all_lengths(frozen, sequences, coder, options, ramp):
-    ramp = ramp if registry().coder(coder).ramped else "off"
+    ramp = ramp if find_coder(coder).ramped else "off"
     blob = mcbits.compress(sequences, frozen, coder, ramp=ramp, verify=False, **options)
     assert np.array_equal(mcbits.decompress(blob, frozen), sequences)
 
@@ -49,9 +50,9 @@ def test_ideal_rate_of_the_float_model_is_what_the_frozen_one_is_coded_at(
     from mcbits.archive.options import CodingOptions
 
     many = np.repeat(sequences, 40, axis=0)
-    made = registry().coder(coder)(**({"num_particles": particles} if coder != "bb-elbo" else {}))
+    made = find_coder(coder)(**({"num_particles": particles} if coder != "bb-elbo" else {}))
     report = compress_file(many, tmp_path / "x.mcb", frozen, CodingOptions(made, ramp="off", verify=False))
-    bound = registry().bound(made.bound).of(made)
+    bound = find_bound(made.bound).of(made)
     floats = evaluate(vrnn, many, bound, particles)
     assert report.unit == "frame" and report.units.sum() == 40 * 46
     assert report.ideal == pytest.approx(floats["ideal"], rel=0.01)

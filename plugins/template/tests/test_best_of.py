@@ -5,12 +5,13 @@ import pytest
 import torch
 
 import mcbits
+from mcbits.bounds.base import find_bound
+from mcbits.coders.base import find_coder
 from mcbits.models.binary_vae import BinaryVAE
-from mcbits.plugins.registry import registry
 from mcbits.studies.toy import Truth, hmm, measure, mixture
 from mcbits.testing import check_coder
 
-BestOfCoder = registry().coder("best-of")
+BestOfCoder = find_coder("best-of")
 
 
 @pytest.mark.parametrize("lanes", [1, 3])
@@ -28,7 +29,7 @@ def test_its_rate_is_the_expected_one(num_particles):
 
 
 def test_more_particles_never_lower_the_bound(vae):
-    bound = registry().bound(BestOfCoder.bound)()
+    bound = find_bound(BestOfCoder.bound)()
     x = torch.zeros(5, 64)
     few, many = (bound(vae, x, n).mean().item() for n in (1, 200))
     assert few < many
