@@ -169,7 +169,7 @@ def settings(bench: Bench) -> Iterator[Setting]:
         yield Setting("clang -O3 -mavx2 -mfma", partial(_with_cpu, bench, ("avx2", "fma"), "clang"))
         contracted = partial(_with_cpu, bench, ("fma",), "gcc", "-ffp-contract=fast")
         yield Setting("control: gcc -O3 -mfma -ffp-contract=fast", contracted, control=True)
-    yield Setting("control: gcc -Ofast", partial(bench.native, "gcc", "-Ofast"), control=True)
+    yield Setting("control: gcc -O3 -ffast-math", partial(bench.native, "gcc", "-O3", "-ffast-math"), control=True)
     yield Setting("aarch64 -O0, emulated Cortex-A53", partial(bench.arm, "-O0", cpu="cortex-a53"))
     yield Setting("aarch64 -O3, emulated Cortex-A53 (NEON)", partial(bench.arm, "-O3", cpu="cortex-a53"))
     yield Setting("aarch64 -O3, emulated processor with SVE", partial(bench.arm, "-O3"))
