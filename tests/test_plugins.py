@@ -88,9 +88,9 @@ def test_plugin_that_raises_on_import_is_listed_and_breaks_nothing(tmp_path, mon
     assert infos["mcbits-broken"].problems == ["RuntimeError: no luck"]
     assert infos["mcbits-broken"].version == "1.5"
     assert infos["mcbits-fine"].provides == {"dataset": ["fine"]}
-    assert found.dataset("fine").name == "fine" and found.coder("bb-is").short == "bb-is"
+    assert found.find("dataset", "fine").name == "fine" and found.find("coder", "bb-is").short == "bb-is"
     with pytest.raises(UnknownNameError, match="mcbits-broken"):
-        found.dataset("that of the broken plugin")
+        found.find("dataset", "that of the broken plugin")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_plugin_that_breaks_the_contract_is_listed_and_breaks_nothing(tmp_path, 
     problems = {info.name: info.problems for info in found.describe()}
     assert problems["mcbits"] == [] and len(problems["mcbits-odd"]) == 1
     assert problem in problems["mcbits-odd"][0] and "\n" not in problems["mcbits-odd"][0]
-    assert found.coder("bb-is").short == "bb-is" and found.bound("iwae").name == "iwae"
+    assert found.find("coder", "bb-is").short == "bb-is" and found.find("bound", "iwae").name == "iwae"
 
 
 def test_name_claimed_by_two_plugins_is_an_error_that_names_both(tmp_path, monkeypatch):
@@ -123,8 +123,8 @@ def test_name_claimed_by_two_plugins_is_an_error_that_names_both(tmp_path, monke
     monkeypatch.syspath_prepend(tmp_path)
     found = Registry()
     with pytest.raises(PluginError, match="mcbits-one and mcbits-two|mcbits-two and mcbits-one"):
-        found.coder("same")
-    assert found.coder("bb-is").short == "bb-is"
+        found.find("coder", "same")
+    assert found.find("coder", "bb-is").short == "bb-is"
     problems = {info.name: info.problems for info in found.describe()}
     assert problems["mcbits"] == [] and "mcbits-two" in problems["mcbits-one"][0]
 
@@ -151,7 +151,7 @@ def test_lazy_class_is_imported_only_when_looked_up(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     found = Registry()
     assert "toy" in found.labels("model") and "lazily" not in sys.modules
-    assert found.model("Toy").name == "toy" and "lazily" in sys.modules
+    assert found.find("model", "Toy").name == "toy" and "lazily" in sys.modules
 
 
 def test_listener_hears_only_while_it_is_registered():

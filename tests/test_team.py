@@ -47,7 +47,7 @@ print(found[0])
 """
 
 
-def test_one_thread_and_several_give_the_same_from_several_callers_and_in_forks():
+def test_any_number_of_threads_callers_and_forks_gives_the_same():
     outputs = {
         subprocess.run(
             [sys.executable, "-c", SHARED],

@@ -62,7 +62,7 @@ class LatentModel(ABC):
         """Return the proposal q(z|x) for x (lanes, dims of x), shape (lanes, dims of z)."""
 
     @abstractmethod
-    def likelihood(self, z: NDArray[np.integer]) -> Any:
+    def likelihood(self, z: NDArray[np.integer]) -> Likelihood:
         """Return p(x|z) for z (lanes, dims of z), shape (lanes, dims of x).
 
         For z (lanes, particles, dims of z) the shape is (lanes, particles, dims of x), and a method `particle(j)`
@@ -77,6 +77,22 @@ class LatentModel(ABC):
         """Pop z (lanes, dims of z), then x (lanes, dims of x), and return both: the inverse of `joint(z).push`."""
         z = self.prior(stack.lanes).pop(stack)
         return z, self.likelihood(z).pop(stack)
+
+
+class Likelihood(Protocol):
+    """p(x|z) at z (lanes, dims of z) or (lanes, particles, dims of z): a Distribution, or what answers as one."""
+
+    def total_codelength(self, symbols: NDArray[np.integer], /) -> NDArray[np.int64]:
+        """Return -log2 p(x|z) of x (lanes, dims), (lanes,) or (lanes, particles), in units of 2^-16 bits."""
+
+    def particle(self, j: NDArray[np.integer], /) -> Distribution:
+        """Return p(x|z) at the one particle j (lanes,) of each lane; UsageError where z is one a lane."""
+
+    def push(self, stack: Stack, symbols: NDArray[np.integer], /) -> None:
+        """Push x (lanes, dims); z must be one a lane."""
+
+    def pop(self, stack: Stack, /) -> NDArray[np.signedinteger]:
+        """Pop x (lanes, dims); z must be one a lane."""
 
 
 class Joint(Protocol):
@@ -95,7 +111,7 @@ class Joint(Protocol):
 class PriorTimesLikelihood:
     """The Joint p(z) p(x|z) of a model whose prior does not depend on x."""
 
-    def __init__(self, p_z: Repeatable, p_x: Any, z: NDArray[np.integer]):
+    def __init__(self, p_z: Repeatable, p_x: Likelihood, z: NDArray[np.integer]):
         self._p_z, self._p_x, self._z = p_z, p_x, z
 
     def total_codelength(self, x: NDArray[np.integer]) -> NDArray[np.int64]:

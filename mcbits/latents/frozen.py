@@ -19,7 +19,7 @@ from mcbits.files import write
 from mcbits.latents.base import LatentModel
 from mcbits.latents.options import Precisions, Refinement
 from mcbits.latents.sequences import lengths
-from mcbits.observations.base import find_observation
+from mcbits.observations.base import ObservationModel, find_observation
 from mcbits.plugins.registry import registry
 
 DEFAULT_CLASS = "VAE"
@@ -58,7 +58,7 @@ class FrozenModel(ABC):
         self.networks, meta = file.networks(backend), file.meta
         try:
             self.shape: tuple[int, ...] = _SHAPE.validate_json(json.dumps(meta["shape"]), strict=True)
-            self.observation: Any = find_observation(meta["observation"])()
+            self.observation: ObservationModel = find_observation(meta["observation"])()
             self.num_symbols: int = self.observation.num_symbols
             fits = self.read(meta)
         except McbitsError:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcbits.distributions import GaussianBuckets, uniform
+from mcbits.distributions import Distribution, GaussianBuckets, uniform
 from mcbits.distributions.gaussian import LOG_SCALE_FRAC, MEAN_FRAC, equal_mass_centres
 from mcbits.distributions.uniform import Uniform
 from mcbits.latents.base import LatentModel
@@ -61,7 +61,7 @@ class LatentVAE(LatentModel):
             part = x[first : first + lanes]
             yield part, _KnownPosterior(self, part, q.rows(first, first + len(part)))
 
-    def likelihood(self, z: NDArray[np.integer]) -> Any:
+    def likelihood(self, z: NDArray[np.integer]) -> Distribution:
         """Return p(x|z) for z (lanes, latent_dim) or (lanes, particles, latent_dim), with one run of the network."""
         rows = self._centres.take(z.reshape(-1, *self.vae.decoder.inputs[0].shape))
         (parameters,) = self.vae.decoder.run(rows)

@@ -11,7 +11,7 @@ from mcbits.archive.encoding import Encoding
 from mcbits.archive.options import CodingOptions
 from mcbits.core.codelengths import log2_mean
 from mcbits.distributions import CODELENGTH_UNIT, Distribution
-from mcbits.latents.base import LatentModel
+from mcbits.latents.base import LatentModel, Likelihood
 from mcbits.latents.frozen import FrozenModel
 
 _LANES = 64
@@ -79,7 +79,8 @@ def noise_entropy(grey: NDArray[np.uint8], levels: int) -> float:
     return float(np.bincount(grey.reshape(-1), minlength=levels + 1) @ entropies) / grey.size
 
 
-def _mean(p_x: Distribution) -> NDArray[np.float64]:
+def _mean(p_x: Likelihood) -> NDArray[np.float64]:
+    assert isinstance(p_x, Distribution)
     probabilities = np.diff(p_x.cdf().astype(np.float64)) / 2.0**p_x.precision
     mean: NDArray[np.float64] = probabilities @ (np.arange(p_x.num_symbols) / (p_x.num_symbols - 1))
     return mean

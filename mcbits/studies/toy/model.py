@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from mcbits._rans import Stack
 from mcbits.distributions import Categorical
 from mcbits.distributions.base import Repeatable
+from mcbits.errors import UsageError
 from mcbits.latents.base import LatentModel
 
 WEIGHT_BITS = 16
@@ -103,6 +104,14 @@ class ParticleLikelihood:
     def particle(self, j: NDArray[np.integer]) -> Categorical:
         """Return p(x|z_j) for j (lanes,), shape (lanes, T)."""
         return self._emission.given(self._z[np.arange(len(j)), j])
+
+    def push(self, stack: Stack, symbols: NDArray[np.integer]) -> None:
+        """UsageError: of many particles only one codes, `particle(j)`."""
+        raise UsageError("x is coded given one particle: choose it with particle(j)")
+
+    def pop(self, stack: Stack) -> NDArray[np.signedinteger]:
+        """UsageError, as for `push`."""
+        raise UsageError("x is coded given one particle: choose it with particle(j)")
 
 
 class ToyModel(LatentModel):

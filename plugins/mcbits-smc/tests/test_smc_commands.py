@@ -69,7 +69,7 @@ def test_every_config_of_the_package_is_one_that_mcbits_reads(work):
         assert isinstance(yaml.safe_load(path.read_text()), dict)
 
 
-def test_a_report_of_a_run_on_sequences_shows_what_it_can_and_says_what_it_cannot(work):
+def test_a_report_of_sequences_says_what_it_cannot_show(work):
     pytest.importorskip("matplotlib")
     document = json.loads(mcbits("report", "runs/jsb_fivo", "-o", "page", "--json", "--quiet", cwd=work))
     assert {Path(each).stem for each in document["pictures"]} >= {"training", "initial-bits"}
