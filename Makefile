@@ -32,6 +32,7 @@ coverage: $(VENV)/installed
 
 # Wheel and sdist, installed and tried where there is neither a checkout nor a compiler.
 wheel: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt build
 	PYTHON="$(CURDIR)/$(BIN)/python" tests/wheel.sh
 
 lint: $(VENV)/installed

@@ -14,7 +14,7 @@ debug = bool(int(os.environ.get("MCBITS_CYTHON_DEBUG", "0")))
 # compilers do by default and that changes bits. The last two only drop errno and trap bookkeeping, so that loops may be
 # vectorised.
 exact_flags = ["-fno-fast-math", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
-speed = "-O1" if debug else "-O3"
+speed = ["-O1"] if debug else ["-O3", "-g0"]  # symbols for a debugger would triple the wheel
 
 sources = sorted(glob("mcbits/**/*.pyx", recursive=True))
 if not sources:
@@ -31,7 +31,7 @@ setup(
                 # Not mcbits/core, whose threads.h would stand in for the <threads.h> of C.
                 include_dirs=["mcbits"],
                 depends=glob("mcbits/**/*.h", recursive=True),
-                extra_compile_args=[speed, "-pthread", *exact_flags],
+                extra_compile_args=[*speed, "-pthread", *exact_flags],
                 # Linked with -ffast-math, a library switches subnormal numbers off for the whole process.
                 extra_link_args=["-pthread", "-fno-fast-math"],
             )

@@ -10,7 +10,7 @@ trap 'rm -rf "$scratch"' EXIT
 
 wheel=${1:-}
 if [ -z "$wheel" ]; then
-    PIP_CONSTRAINT=$root/constraints.txt "$python" -m build --outdir "$scratch/dist" . >"$scratch/log" 2>&1 ||
+    PIP_CONSTRAINT=$root/constraints.txt "$python" -P -m build --outdir "$scratch/dist" . >"$scratch/log" 2>&1 ||
         { cat "$scratch/log"; exit 1; }
     wheel=$(echo "$scratch"/dist/*.whl)
 fi
