@@ -117,9 +117,9 @@ class EvaluateConfig(Config):
     options: InstanceOf[CodingOptions] = Field(exclude=True)
 
     @classmethod
-    def declared(cls, coder: type[Coder] | None) -> dict[str, Option]:
-        """Return options that are not fields of this class: those of `coder`, or, for None, those that coders share."""
-        return {} if coder is None else coder_options(coder)
+    def shared_options(cls) -> dict[str, Option]:
+        """Return the options that all coders share and that are not fields of this class."""
+        return {}
 
     @classmethod
     def load(cls, path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Self:
@@ -138,12 +138,12 @@ class EvaluateConfig(Config):
         if (train_config := layers.values.get("train_config")) is not None:
             train_config = layers.convert(Path, "train_config", train_config)
             layers.inherit(train_config, ("datadir", "dataset", "split", "binarize"))
-        if REFINE not in cls.declared(None) and layers.convert(bool, REFINE, layers.values.get(REFINE, False)):
+        if REFINE not in cls.shared_options() and layers.convert(bool, REFINE, layers.values.get(REFINE, False)):
             raise UsageError(f"evaluate does not refine q(z|x): leave out {REFINE}, or compress with it")
 
         coder: type[Coder] = find_coder(str(layers.values.get("coder", cls.model_fields["coder"].default)))
         keys = [key for key, info in cls.model_fields.items() if not info.exclude]
-        own, shared = coder_options(coder), cls.declared(None)
+        own, shared = coder_options(coder), cls.shared_options()
         for key in [key for key in layers.values if key not in keys and key not in own and key not in shared]:
             layers.values.pop(key) if key in ignorable and _is_known(key) else layers.refuse(key, cls, coder)
         found = {
@@ -157,7 +157,7 @@ class EvaluateConfig(Config):
         return layers.build(cls)
 
     def to_yaml(self) -> str:
-        shared = {name: value for name, value in self.options.by_name().items() if name in self.declared(None)}
+        shared = {name: value for name, value in self.options.by_name().items() if name in self.shared_options()}
         return _dump_yaml(self.model_dump(mode="json") | shared | self.given)
 
 
@@ -188,8 +188,8 @@ class CompressConfig(EvaluateConfig):
     )
 
     @classmethod
-    def declared(cls, coder: type[Coder] | None) -> dict[str, Option]:
-        return _coding_options() if coder is None else coder_options(coder)
+    def shared_options(cls) -> dict[str, Option]:
+        return _coding_options()
 
 
 @dataclass(frozen=True)
@@ -278,7 +278,7 @@ class _Layers:
         if _is_known(key):
             raise UsageError(f"{key} is for compress alone ({self.sources[key]}): leave it out")
         known = [name for name, info in cls.model_fields.items() if not info.exclude]
-        raise self.unknown(key, [*known, *cls.declared(None), *coder_options(coder)], f" of {coder.short}")
+        raise self.unknown(key, [*known, *cls.shared_options(), *coder_options(coder)], f" of {coder.short}")
 
     def unknown(self, key: str, known: Iterable[str], owner: str = "") -> UsageError:
         nearest = nearest_name(key, list(known))

@@ -55,7 +55,8 @@ def model_of_id(model_id: str, where: Model, backend: str | None = None) -> Froz
     Raises ModelError, which says both ids, if there is none.
     """
     if not isinstance(where, FrozenModel) and Path(where).is_dir():
-        for file in sorted(Path(where).rglob("*.safetensors")):
+        # The newest first, which it mostly is: the weights and states beside it are large.
+        for file in sorted(Path(where).rglob("*.safetensors"), key=lambda file: (file.name != CODEC, file)):
             try:
                 found = ModelFile.read(file)
             except ModelError:  # weights and states of a training have the same ending

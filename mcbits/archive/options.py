@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import Field, dataclass
 from typing import Any, Self
 
 import numpy as np
 
-from mcbits.coders.base import Coder, find_coder
+from mcbits.coders.base import Coder, find_coder, unknown_option
 from mcbits.errors import UsageError
 from mcbits.latents.options import Options, Precisions, Refinement, declared, option
-from mcbits.plugins.registry import nearest_name
 
 REFINE = "iterative_post_improvement"
 """The option that turns a refinement on."""
@@ -57,7 +55,7 @@ class CodingOptions(Options):
         known = names(coder_class)
         for name in given:
             if name not in known:
-                raise UsageError(unknown(name, known, coder_class.short))
+                raise unknown_option(name, known, coder_class.short)
         refine = given.pop(REFINE, False)
         refinement = _made(Refinement, given)
         return cls(
@@ -83,13 +81,6 @@ def names(coder: type[Coder]) -> dict[str, Field[Any]]:
     """Return every option by the name that users write: of CodingOptions and of the objects that it holds."""
     refine: dict[str, Field[Any]] = declared(Iterative)
     return _own() | refine | declared(Refinement) | declared(Precisions) | declared(coder)
-
-
-def unknown(name: str, known: Iterable[str], owner: str) -> str:
-    """Return the error text for an option `name` that `owner`, the short name of a coder, does not have."""
-    known = list(known)
-    nearest = nearest_name(name, known)
-    return f"{owner} has no option {name}: " + (f"did you mean {nearest}?" if nearest else f"it has {', '.join(known)}")
 
 
 @dataclass(frozen=True)

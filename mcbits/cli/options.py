@@ -45,7 +45,7 @@ def _parameters(cls: type[BaseModel]) -> Iterator[inspect.Parameter]:
             default = None if info.default_factory or info.default is None else info.default
             yield _parameter(name, info.annotation, info.description or "", default, "Options of this job")
     if issubclass(cls, EvaluateConfig):
-        for name, option in cls.declared(None).items():
+        for name, option in cls.shared_options().items():
             yield _parameter(name, option.type, option.help, option.default, "Options of this job")
         declared: dict[str, tuple[Option, list[str]]] = {}
         for coder, options in all_coder_options():

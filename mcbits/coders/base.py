@@ -1,6 +1,7 @@
 """A coder is a fixed set of options with an `encode` and a `decode` that undo each other on the stack, bit for bit."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
@@ -88,10 +89,16 @@ def make_coder(name: str, options: dict[str, Any]) -> Coder:
     if not isinstance(name, str):
         raise UsageError(f"a coder is given by its name, not {name!r}")
     cls = find_coder(name)
-    known = list(declared(cls))
+    known = declared(cls)
     for key in options:
         if key not in known:
-            nearest = nearest_name(key, known)
-            hint = f": did you mean {nearest}?" if nearest else f": it has {', '.join(known) or 'none'}"
-            raise UsageError(f"{cls.short} has no option {key}{hint}")
+            raise unknown_option(key, known, cls.short)
     return cls(**options)
+
+
+def unknown_option(name: str, known: Iterable[str], owner: str) -> UsageError:
+    """Return the error for an option that `owner`, the short name of a coder, does not have."""
+    known = list(known)
+    nearest = nearest_name(name, known)
+    hint = f"did you mean {nearest}?" if nearest else f"it has {', '.join(known) or 'none'}"
+    return UsageError(f"{owner} has no option {name}: {hint}")
