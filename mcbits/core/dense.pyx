@@ -8,20 +8,6 @@ import numpy as np
 from mcbits.core.simd cimport wide
 from mcbits.core.threads cimport share, threads
 
-cdef extern from "dense.h" nogil:
-    enum:
-        DENSE_PANEL
-    ctypedef struct DenseStage:
-        Py_ssize_t source, pairs, width, panels
-        const int16_t *weight
-        const int32_t *bias
-        int shift
-        int32_t low, high
-        const int16_t *table
-        int32_t *out
-    void dense_run(const DenseStage *stages, Py_ssize_t count, int16_t *const *values, const Py_ssize_t *strides,
-                   Py_ssize_t at, Py_ssize_t rows, int wide)
-
 cdef enum:
     CHUNK = 56  # rows that go through all layers together: their values stay in the nearest caches
     FEW = 14    # as many as pay for being taken by another thread: two tiles
@@ -110,13 +96,6 @@ cdef class Dense:
     stages: objects with the fields of `_Stage` in dense.pyi. What is kept between stages is int16, and |a w| + |bias|, summed over a
     row, must stay below 2^31.
     """
-
-    cdef DenseStage *_stages
-    cdef Py_ssize_t _count, _inputs, _size
-    cdef Py_ssize_t *_strides
-    cdef int32_t _bound
-    cdef int _factor
-    cdef object _kept
 
     def __cinit__(self, Py_ssize_t inputs, int32_t bound, int factor, stages):
         cdef Py_ssize_t i
