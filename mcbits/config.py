@@ -16,7 +16,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf, T
 from mcbits.archive.options import REFINE, CodingOptions, Iterative
 from mcbits.coders.base import Coder, find_coder
 from mcbits.errors import PluginError, UsageError
-from mcbits.latents.options import Precisions, Refinement, declared
+from mcbits.latents.options import Precisions, Refinement
+from mcbits.plugins.options import declared
 from mcbits.plugins.registry import nearest_name, registry
 
 C = TypeVar("C", bound=BaseModel)

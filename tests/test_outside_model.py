@@ -14,6 +14,7 @@ from mcbits.exact.network import FrozenNetwork
 from mcbits.latents.base import LatentModel
 from mcbits.latents.frozen import FrozenModel
 from mcbits.latents.options import Precisions, Refinement
+from mcbits.observations.bernoulli import BernoulliObservation
 from mcbits.plugins import hookimpl
 from mcbits.plugins.registry import registry
 
@@ -58,7 +59,7 @@ class Plugin:
 def plain() -> Iterator[PlainModel]:
     networks: dict[str, FrozenNetwork] = {}
     with registry().listening(Plugin()):
-        yield PlainModel.pack(networks, observation="bernoulli", shape=(DIMS,))
+        yield PlainModel.pack(networks, observation=BernoulliObservation(), shape=(DIMS,))
 
 
 @pytest.mark.parametrize("lanes", [1, 3])

@@ -53,11 +53,13 @@ class BlockCodec:
     def of(cls, header: Header, frozen: FrozenModel) -> "BlockCodec":
         """Return the codec for a header and a frozen model.
 
-        Raises UsageError if the model or the coder cannot do what the header says, UnknownNameError for the coder.
+        Raises UsageError or DataError if the model or the coder cannot do what the header says, UnknownNameError for the
+        coder.
         """
         coder = make_coder(header.coder, header.options)
-        if prod(header.shape) != prod(frozen.shape) or header.sequences != frozen.sequences:
-            raise UsageError(f"images have shape {header.shape}, but the model expects shape {frozen.shape}")
+        if header.sequences != frozen.sequences:
+            raise UsageError("the images are sequences, or the model's are, but not both")
+        frozen = frozen.of_shape(header.shape)
         if header.ramp and not coder.ramped:
             raise UsageError(f"{coder.short} takes no ramp: its initial bits do not grow with particles")
         refinement = Refinement(**header.refinement) if header.refinement else None  # type: ignore[arg-type]
@@ -76,7 +78,7 @@ class BlockCodec:
         stack = Stack(lanes, p["lprec"], p["bprec"], seed ^ number << 32)
         ideal, done = np.empty(len(x)), 0
         for step, (part, model) in enumerate(self.model.steps(x, lanes)):
-            active = stack.select(0, len(part))
+            active = stack.select(0, min(len(part), lanes))
             active.step(step)
             bits = coder_at(self.coder, self.header.ramp, step).encode(active, part, model)
             ideal[done : done + len(part)] = bits * CODELENGTH_UNIT
@@ -101,14 +103,15 @@ class BlockCodec:
     def _decode(self, payload: bytes) -> NDArray[Any]:
         num_images, lengths, stack = unpack_stack(payload, self.header)
         drawn, drawn_in_all = stack.initial_words, stack.drawn
-        x, lanes = np.full((num_images, prod(self.header.shape)), PADDING, np.uint8), stack.lanes
-        for step in reversed(range(-(-num_images // lanes))):
-            part = slice(step * lanes, min((step + 1) * lanes, num_images))
-            active = stack.select(0, part.stop - part.start)
+        dtype = np.uint16 if self.header.dtype == "uint16" else np.uint8
+        x = np.full((num_images, prod(self.header.shape)), PADDING, dtype)
+        layout, first = self.model.layout(num_images, stack.lanes, lengths), num_images
+        for step, (count, model) in reversed(list(enumerate(layout))):
+            first -= count
+            active = stack.select(0, min(count, stack.lanes))
             active.step(step)
-            model = self.model.of_length(lengths[step]) if lengths else self.model
             symbols = coder_at(self.coder, self.header.ramp, step).decode(active, model)
-            x[part, : symbols.shape[1]] = symbols
+            x[first : first + count, : symbols.shape[1]] = symbols
             # The tail of an undamaged payload never runs empty. Without this check a damaged one would decode endless
             # noise.
             if stack.drawn != drawn_in_all:
@@ -124,6 +127,8 @@ def check_memory(coder: Coder, model: LatentModel, frozen: FrozenModel) -> None:
     Raises UsageError otherwise.
     """
     N, dims = coder.num_particles, prod(frozen.shape)
+    if not frozen.latent_dim:
+        return  # no particles, and the format limits the size of an image
     if N > 1 << model.index_precision:
         raise UsageError(f"{N} particles need an index_mprec of at least {(N - 1).bit_length()}")
     if N * max(dims, frozen.num_latents) > MAX_SYMBOLS:

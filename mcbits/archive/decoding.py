@@ -13,7 +13,7 @@ from mcbits.archive.format import End, Header, claimed_by_block, read_ahead, rea
 from mcbits.archive.models import Model, model_of_id
 from mcbits.archive.options import CodingOptions
 from mcbits.archive.workers import Workers
-from mcbits.errors import FormatError, ModelError, SizeError, UsageError
+from mcbits.errors import DataError, FormatError, ModelError, SizeError, UsageError
 from mcbits.latents.frozen import FrozenModel, load_frozen
 from mcbits.plugins.registry import registry
 
@@ -44,7 +44,7 @@ def decode(
     model = _model_of(header, given, backend)
     try:
         codec = BlockCodec.of(header, model)
-    except UsageError as error:
+    except (DataError, UsageError) as error:
         raise FormatError(f"the file needs something that this mcbits does not have: {error}") from None
     yield from _images(file, codec, model, workers, size)
 
@@ -63,7 +63,7 @@ class _Size:
     """The limit on the bytes that a file may restore; with `max_size` None there is no limit."""
 
     def __init__(self, header: Header, max_size: int | None):
-        self._each, self._max = prod(header.shape), max_size
+        self._each, self._max = prod(header.shape) * header.itemsize, max_size
 
     def check(self, num_images: int) -> None:
         if self._max is not None and num_images * self._each > self._max:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from itertools import chain
@@ -21,6 +21,7 @@ from mcbits.archive.options import CodingOptions
 from mcbits.archive.ramp import parse_lanes, parse_ramp
 from mcbits.archive.workers import Workers
 from mcbits.coders.base import make_coder
+from mcbits.coders.simple import SimpleCoder
 from mcbits.errors import DataError, PluginError
 from mcbits.latents.base import LatentModel
 from mcbits.latents.frozen import FrozenModel
@@ -72,17 +73,21 @@ class Encoding:
 
         Raises DataError for images that the model cannot code, UsageError for options that do not fit the model.
         """
-        self.frozen, self.options = frozen, options
+        self.options = options
         self.expected = len(images) if isinstance(images, np.ndarray) else 0
         self._blocks = _blocks(images, frozen)
         first = next(self._blocks, None)
         if first is None:
             raise DataError("there are no images to compress")
         self._blocks = chain([first], self._blocks)
-        model = frozen.latent_model(options.precisions, options.refinement)
-        header = _header(first, frozen, options, model)
+        self.frozen = frozen = frozen.of_shape(first.shape[1:])
+        # A model without latents has nothing to get bits back from.
+        chosen = options.coder if frozen.latent_dim else SimpleCoder()
+        precisions = options.precisions.of(frozen.observation)
+        model = frozen.latent_model(precisions, options.refinement)
+        header = _header(first, frozen, replace(options, coder=chosen, precisions=precisions), model)
         coder = make_coder(header.coder, header.options)
-        if coder != options.coder:  # a decoder has no more than the header to make it from
+        if coder != chosen:  # a decoder has no more than the header to make it from
             raise PluginError(f"coder {coder.short} does not come back from its get_config: report it to its author")
         self.codec = BlockCodec(header, coder, model)
         self._written = _Written(frozen)
@@ -203,16 +208,16 @@ def _header(images: NDArray[Any], frozen: FrozenModel, options: CodingOptions, m
 
 def _blocks(images: Images, frozen: FrozenModel) -> Iterator[NDArray[Any]]:
     """Yield the images, checked, one block at a time."""
-    size = _block_size(frozen)
     if isinstance(images, np.ndarray):
-        _check_kind(images, frozen)
+        frozen = _fitting(images, frozen)
+        size = _block_size(frozen)
         for first in range(0, len(images), size):
             yield _checked(np.ascontiguousarray(images[first : first + size]), frozen)
         return
     held: list[NDArray[Any]] = []
     for part in images:
         part = np.asarray(part)
-        _check_kind(part, frozen)
+        size = _block_size(_fitting(part, frozen))
         if held and (part.dtype != held[0].dtype or part.shape[1:] != held[0].shape[1:]):
             raise DataError(
                 f"all arrays must have the same type and shape of an image: "
@@ -231,17 +236,15 @@ def _block_size(frozen: FrozenModel) -> int:
     """Return the number of images in a block: BLOCK_SIZE, or fewer if the format's limit on a block needs it."""
     if prod(frozen.shape) > MAX_BLOCK:
         raise DataError(f"images of shape {frozen.shape} are too large: at most 2^30 pixels")
-    return min(BLOCK_SIZE, MAX_BLOCK // prod(frozen.shape))
+    most = frozen.block_samples or MAX_BLOCK
+    return min(BLOCK_SIZE, max(1, most // prod(frozen.shape)))
 
 
-def _check_kind(images: NDArray[Any], frozen: FrozenModel) -> None:
-    if images.dtype not in (np.uint8, np.bool_):
-        raise DataError(f"images must be uint8 or bool, not {images.dtype}: convert them without loss first")
-    if images.ndim < 2 or (images.shape[1:] != frozen.shape and images.shape[1:] != (prod(frozen.shape),)):
-        raise DataError(
-            f"images have shape {images.shape[1:]}, but the model expects shape {frozen.shape}: "
-            "train one on such images"
-        )
+def _fitting(images: NDArray[Any], frozen: FrozenModel) -> FrozenModel:
+    """Return the model of images of this shape. Raises DataError if it cannot code such images."""
+    if images.dtype not in (np.uint8, np.uint16, np.bool_):
+        raise DataError(f"images must be bool, uint8 or uint16, not {images.dtype}: convert them without loss first")
+    return frozen.of_shape(images.shape[1:])
 
 
 def _checked(images: NDArray[Any], frozen: FrozenModel) -> NDArray[Any]:

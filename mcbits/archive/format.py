@@ -82,6 +82,11 @@ class Header:
     model_id: bytes = field(default=bytes(32), repr=False)
     model: bytes = field(default=b"", repr=False)
 
+    @property
+    def itemsize(self) -> int:
+        """The bytes of a sample in memory."""
+        return 2 if self.dtype == "uint16" else 1
+
     def pack(self) -> bytes:
         """Return the bytes up to the first block. Raises FormatError if the coder's options are too long."""
         document = {k: v for k, v in vars(self).items() if k not in ("model_id", "model")}
@@ -339,7 +344,7 @@ def _check(header: Header) -> None:
         and type(header.sequences) is bool
         and 1 <= len(header.shape) <= 8
         and all(integer(d, 1, 1 << 24) for d in header.shape)
-        and header.dtype in ("uint8", "bool")
+        and header.dtype in ("bool", "uint8", "uint16")
         and integer(header.lanes, 1, MAX_LANES)
         and integer(header.block_size, 1, MAX_BLOCK)
         and integer(header.ramp, 0, 1 << 32)

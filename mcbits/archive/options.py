@@ -9,7 +9,8 @@ import numpy as np
 
 from mcbits.coders.base import Coder, find_coder, unknown_option
 from mcbits.errors import UsageError
-from mcbits.latents.options import Options, Precisions, Refinement, declared, option
+from mcbits.latents.options import Precisions, Refinement
+from mcbits.plugins.options import Options, declared, option
 
 REFINE = "iterative_post_improvement"
 """The option that turns a refinement on."""

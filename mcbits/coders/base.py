@@ -13,7 +13,7 @@ from mcbits.core.codelengths import log2_mean
 from mcbits.distributions.base import Repeatable
 from mcbits.errors import UsageError
 from mcbits.latents.base import Joint, LatentModel
-from mcbits.latents.options import Options, declared, option
+from mcbits.plugins.options import Options, declared, option
 from mcbits.plugins.registry import nearest_name, registry
 
 __all__ = ["Coder", "Stack", "log2_mean", "log_weights", "option"]

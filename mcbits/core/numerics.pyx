@@ -127,6 +127,9 @@ cdef uint64_t _pattern(double x) noexcept nogil:
     return pattern
 
 
+ctypedef double (*_Function)(double) noexcept nogil
+
+
 # Not constants for the compiler, which would compute with them before the processor does.
 cdef double[4] KNOWN = [1.0, 3.0, _power_of_two(-53), 1.0 + _power_of_two(-27)]
 
@@ -151,25 +154,34 @@ cdef _check_arithmetic():
         raise PlatformError("this build of mcbits does not compute as IEEE 754 says: build it without -ffast-math and the like")
 
 
-cdef void _fill_tables() noexcept nogil:
-    cdef int k
+cdef double _logistic(double x) noexcept nogil:
+    return 1.0 / (1.0 + exp(-x))
+
+
+cdef void _fill_lines(double (*table)[2], _Function f, int span, int steps) noexcept nogil:
+    cdef int k, size = 2 * span * steps
     cdef double scale = <double>(<int64_t>1 << 48)
     cdef double left = 0.0, right
-    for k in range(PHI_SIZE + 1):
-        right = <double>(<int64_t>(ndtr((k + 1 - PHI_SPAN * PHI_STEPS) / <double>PHI_STEPS) * scale)) / scale
-        if k >= PHI_SIZE - 1:
+    for k in range(size + 1):
+        right = <double>(<int64_t>(f((k + 1 - span * steps) / <double>steps) * scale)) / scale
+        if k >= size - 1:
             right = 1.0
-        PHI[k][0] = left
-        PHI[k][1] = right - left
+        table[k][0] = left
+        table[k][1] = right - left
         left = right
+
+
+cdef void _fill_tables() noexcept nogil:
+    cdef int k
+    _fill_lines(PHI, ndtr, PHI_SPAN, PHI_STEPS)
+    _fill_lines(LOGISTIC, _logistic, LOGISTIC_SPAN, LOGISTIC_STEPS)
+    for k in range(256):
+        POWER[k] = exp(k / 256.0 * (LN2_HI + LN2_LO))
     for k in range((1 << LOG2_INDEX) + 1):
         LOG2[k] = <int64_t>(log2(1.0 + k / <double>(1 << LOG2_INDEX)) * <double>(<int64_t>1 << 32) + 0.5)
 
 _check_arithmetic()
 _fill_tables()
-
-
-ctypedef double (*_Function)(double) noexcept nogil
 
 
 cdef object _map(_Function f, object x):

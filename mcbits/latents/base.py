@@ -36,8 +36,8 @@ class LatentModel(ABC):
     def steps(self, x: NDArray[Any], lanes: int) -> Iterator[tuple[NDArray[Any], LatentModel]]:
         """Yield, for each step of a block, the rows of x (n, dims) that it codes and the model that codes them.
 
-        The rows are (lanes, dims); the last step may have fewer. A model may compute here, for all x at once, what
-        its `posterior` will return.
+        The rows are (lanes, dims); the last step may have fewer. A model without latents may have more rows than lanes,
+        and lays them in lanes itself. A model may compute here, for all x at once, what its `posterior` will return.
         """
         for first in range(0, len(x), lanes):
             yield x[first : first + lanes], self
@@ -49,9 +49,15 @@ class LatentModel(ABC):
         """
         return []
 
-    def of_length(self, length: int) -> LatentModel:
-        """Return the model of an x of `length` frames. Raises UsageError if every x has the same size."""
-        raise UsageError("the block has lengths, but the model's images have one size: it was made with another model")
+    def layout(self, num_images: int, lanes: int, lengths: list[int]) -> list[tuple[int, LatentModel]]:
+        """Return, for each step of a block, the number of its images and the model that codes them.
+
+        These are the steps of `steps`, known without x. lengths: what `lengths` returned. Raises UsageError if these do
+        not fit the model.
+        """
+        if lengths:
+            raise UsageError("the block has lengths, but the model's images have one size")
+        return [(min(lanes, num_images - first), self) for first in range(0, num_images, lanes)]
 
     @abstractmethod
     def prior(self, lanes: int) -> Repeatable:

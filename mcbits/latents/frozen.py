@@ -5,27 +5,28 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from math import prod
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
-from mcbits.errors import McbitsError, ModelError
-from mcbits.exact.fixed import Shape
+from mcbits.errors import DataError, McbitsError, ModelError
 from mcbits.exact.model_io import ModelFile, dumps
 from mcbits.exact.network import FrozenNetwork
 from mcbits.files import write
 from mcbits.latents.base import LatentModel
 from mcbits.latents.options import Precisions, Refinement
 from mcbits.latents.sequences import lengths
-from mcbits.observations.base import ObservationModel, find_observation
+from mcbits.observations.base import ObservationModel, make_observation
 from mcbits.plugins.registry import registry
 
 DEFAULT_CLASS = "VAE"
 """The class that reads a file without a class name."""
 
-_SHAPE: TypeAdapter[tuple[int, ...]] = TypeAdapter(Shape)
+_SHAPE: TypeAdapter[tuple[int, ...]] = TypeAdapter(
+    Annotated[tuple[Annotated[int, Field(ge=0, lt=1 << 63)], ...], Field(min_length=1, max_length=8)]
+)
 
 
 class FrozenModel(ABC):
@@ -35,7 +36,7 @@ class FrozenModel(ABC):
     Attributes:
     `networks`: {name: FrozenNetwork};
     `observation`: the observation model;
-    `shape`: of x; for sequences the first size is the number of frames of the longest one;
+    `shape`: of x; for sequences the first size is the number of frames of the longest one; 0 where any size fits;
     `num_symbols`: K, symbols are 0..K-1;
     `latent_dim`: dimensions of z, or of z_t if x is a sequence;
     `data`: the bytes of the file; `model_id`: their SHA-256 in hex;
@@ -44,6 +45,8 @@ class FrozenModel(ABC):
 
     name: ClassVar[str]
     sequences: ClassVar[bool] = False
+    block_samples: ClassVar[int | None] = None
+    """About how many samples a block should have; None for as many as the images of a block have."""
 
     latent_dim: int
 
@@ -58,7 +61,9 @@ class FrozenModel(ABC):
         self.networks, meta = file.networks(backend), file.meta
         try:
             self.shape: tuple[int, ...] = _SHAPE.validate_json(json.dumps(meta["shape"]), strict=True)
-            self.observation: ObservationModel = find_observation(meta["observation"])()
+            self.observation: ObservationModel = make_observation(
+                meta["observation"], meta.get("observation_options", {})
+            )
             self.num_symbols: int = self.observation.num_symbols
             fits = self.read(meta)
         except McbitsError:
@@ -81,6 +86,17 @@ class FrozenModel(ABC):
 
         A refinement improves the q(z|x) of the encoder network. Raises UsageError if the model has no exact gradient.
         """
+
+    def of_shape(self, shape: tuple[int, ...]) -> Self:
+        """Return the model of images of this shape: itself, unless it codes images of any size.
+
+        Raises DataError if the model codes no such images.
+        """
+        if shape not in (self.shape, (prod(self.shape),)):
+            raise DataError(
+                f"images have shape {shape}, but the model expects shape {self.shape}: train one on such images"
+            )
+        return self
 
     @property
     def unit(self) -> str:
@@ -105,16 +121,18 @@ class FrozenModel(ABC):
         cls,
         networks: dict[str, FrozenNetwork],
         *,
-        observation: str,
+        observation: ObservationModel,
         shape: Iterable[int],
         backend: str = "numpy",
         **meta: Any,
     ) -> Self:
         """Return the model of these networks.
 
-        observation: registered name of the observation model. shape: of x. meta: what else `read` needs, JSON only.
+        shape: of x. meta: what else `read` needs, JSON only.
         """
-        meta |= {"observation": observation, "shape": list(shape)}
+        meta |= {"observation": observation.name, "shape": list(shape)}
+        if options := observation.get_config():
+            meta["observation_options"] = options
         if cls.name != DEFAULT_CLASS:
             meta["class"] = cls.name
         return cls(dumps(networks, meta), backend)

@@ -66,7 +66,11 @@ class SequenceLatents(LatentModel):
         T: list[int] = lengths(self._frames(x)).tolist()
         return T
 
+    def layout(self, num_images: int, lanes: int, lengths: list[int]) -> list[tuple[int, LatentModel]]:
+        return [(1, self.of_length(T)) for T in lengths]
+
     def of_length(self, length: int) -> "SequenceLatents":
+        """Return the model of a sequence of `length` frames."""
         return SequenceLatents(self.sequence.of_length(length))
 
     def _frames(self, x: NDArray[np.integer]) -> NDArray[np.integer]:

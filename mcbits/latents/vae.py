@@ -34,7 +34,7 @@ class FrozenVAE(FrozenModel):
         )
 
     def latent_model(self, precisions: Precisions, refinement: Refinement | None = None) -> "LatentVAE":
-        return LatentVAE(self, precisions, refinement)
+        return LatentVAE(self, precisions.of(self.observation), refinement)
 
 
 class LatentVAE(LatentModel):

@@ -58,4 +58,4 @@ class VAE(Model):
             "encoder": freeze(self.encoder, [x], [MEAN_FRAC, LOG_SCALE_FRAC]),
             "decoder": freeze(self.decoder, [z], [self.observation.frac_bits]),
         }
-        return FrozenVAE.pack(networks, observation=self.observation.name, shape=self.shape, backend=backend)
+        return FrozenVAE.pack(networks, observation=self.observation, shape=self.shape, backend=backend)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from mcbits.observations.base import ObservationModel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -12,12 +15,15 @@ if TYPE_CHECKING:
     from mcbits.distributions import Bernoulli
 
 
-class BernoulliObservation:
+@dataclass(frozen=True)
+class BernoulliObservation(ObservationModel):
     """An observation model of binary dimensions that are independent given z; the decoder's outputs are the logits."""
 
-    name = "bernoulli"
-    num_symbols = 2
-    frac_bits = 8
+    name: ClassVar[str] = "bernoulli"
+
+    @property
+    def num_symbols(self) -> int:
+        return 2
 
     def num_parameters(self, num_dims: int) -> int:
         """Return the number of decoder outputs for an x of `num_dims` dimensions: one logit for each."""

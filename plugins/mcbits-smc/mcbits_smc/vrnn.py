@@ -171,4 +171,4 @@ class VRNN(Model):
             "decoder": freeze(self.decoder, [h, e], [self.observation.frac_bits], name="decoder"),
             "transition": freeze(self.transition, [x, e, h, c], [STATE_FRAC, STATE_FRAC], name="transition"),
         }
-        return FrozenVRNN.pack(networks, observation=self.observation.name, shape=self.shape, backend=backend)
+        return FrozenVRNN.pack(networks, observation=self.observation, shape=self.shape, backend=backend)

@@ -1,0 +1,16 @@
+import numpy as np
+from numpy.typing import NDArray
+
+from mcbits._rans import Stack
+
+class Family:
+    def __init__(self, name: str, K: int, M: int = 1, unit: int = 0) -> None: ...
+    @property
+    def num_parameters(self) -> int: ...
+    def intervals(
+        self, parameters: NDArray[np.int32], base: int, symbols: NDArray[np.int32], precision: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]: ...
+    def inverse(
+        self, parameters: NDArray[np.int32], base: int, quantiles: NDArray[np.uint64], precision: int
+    ) -> NDArray[np.int32]: ...
+    def pop(self, stack: Stack, parameters: NDArray[np.int32], base: int, precision: int) -> NDArray[np.int32]: ...

@@ -1,0 +1,293 @@
+/* Pixel (y, x) is decoded at time t = x + (R + 1) y: then its whole context is known, and so are those of all other pixels of
+   that time, in every picture. So one call of the network serves them all. The order of a lane is by t, then channel, then
+   picture, then row; a push goes through it backwards. */
+#ifndef MCBITS_NEIGHBOURS_H
+#define MCBITS_NEIGHBOURS_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "../_rans.h"
+#include "dense.h"
+#include "mixture.h"
+
+enum {
+    NEIGHBOURS_CHUNK = 56,   /* pixels that go through the network together: their values stay in the nearest caches */
+    NEIGHBOURS_CHANNELS = 4  /* most of a pixel */
+};
+
+/* The network of one channel: parameters of its distribution from a row of inputs. */
+typedef struct {
+    DenseStage *stages;         /* whose last has `out` set: each thread has its own */
+    ptrdiff_t count;
+    const ptrdiff_t *strides;   /* of its values, the input first; that one is not used */
+    int16_t **values;           /* the memory of each, the input first */
+    int32_t *parameters;        /* (NEIGHBOURS_CHUNK, family_parameters) */
+} NeighboursHead;
+
+typedef struct {
+    NeighboursHead head[NEIGHBOURS_CHANNELS];
+    int16_t *rows;              /* (most pixels of a front, stride): what the heads read */
+    int32_t *predictions;       /* (most pixels of a front, C) */
+    uint16_t **at;              /* of each pixel of a front, its first channel */
+    Lane **lane;                /* and its lane */
+} NeighboursScratch;
+
+typedef struct {
+    ptrdiff_t n, h, w;          /* pictures, and their size */
+    ptrdiff_t pitch, area;      /* of a padded row and a padded picture, in samples */
+    uint16_t *pixels;           /* (n, R + h, R + w + R, C): R rows above and R columns on both sides are beyond the edges */
+    int C, R;
+    int neighbours;             /* pixels of a context */
+    const ptrdiff_t *offsets;   /* of each, from the pixel, in samples */
+    const int16_t *inputs;      /* what a head reads for a difference d: entry d + K - 1; (K + 1, E) for symbols, if E */
+    const int16_t *levels;      /* what it reads for a prediction; without E */
+    int E;                      /* numbers that stand for a symbol; 0 where differences stand for it */
+    const int16_t *features;    /* (n, h, w, F), or NULL */
+    int F;
+    ptrdiff_t shared, stride;   /* inputs that all channels read, and the distance of rows of inputs */
+    FamilySpec family;
+    int wide;
+    NeighboursScratch *scratch; /* of each thread */
+    int32_t *starts, *freqs;    /* (n, h, w, C) */
+    Lane *lanes;                /* of which picture i uses number i modulo L */
+    ptrdiff_t L;
+    RansBits bits;
+    int failed;
+} NeighboursJob;
+
+/* Beyond an edge: R pixels to the right of a row are as its last pixel, and R to the left of the next row as its first one.
+   They are known before they are read. What is above the first row is 0. */
+RANS_INLINE void neighbours_edge(const NeighboursJob *job, ptrdiff_t i, ptrdiff_t y, ptrdiff_t x)
+{
+    const size_t size = job->C * sizeof(uint16_t);
+    uint16_t *const at = job->pixels + i * job->area + (y + job->R) * job->pitch + (x + job->R) * job->C;
+    if (x == 0 && y + 1 < job->h)
+        for (int k = 1; k <= job->R; k++)
+            memcpy(at + job->pitch - k * job->C, at, size);
+    if (x == job->w - 1)
+        for (int k = 1; k <= job->R; k++)
+            memcpy(at + k * job->C, at, size);
+}
+
+/* The prediction of a sample from W, N and NW: their plane, between W and N (Martucci 1990). */
+RANS_INLINE int32_t neighbours_predict(int32_t west, int32_t north, int32_t corner)
+{
+    const int32_t low = west < north ? west : north, high = west < north ? north : west;
+    return clamp_int32(west + north - corner, low, high);
+}
+
+RANS_INLINE uint16_t *neighbours_at(const NeighboursJob *job, ptrdiff_t i, ptrdiff_t y, ptrdiff_t x)
+{
+    return job->pixels + i * job->area + (y + job->R) * job->pitch + (x + job->R) * job->C;
+}
+
+/* log2 in quarters, by its first two binary places: no table and no float. 0 for 1. */
+RANS_INLINE int32_t neighbours_quarters(uint32_t v)
+{
+    const int e = 31 - __builtin_clz(v);
+    return 4 * e + (int32_t)(((uint64_t)v << 2 >> e) & 3);
+}
+
+RANS_INLINE int32_t neighbours_difference(int32_t a, int32_t b)
+{
+    return a < b ? b - a : a - b;
+}
+
+/* How much the samples around this one differ, on a logarithmic scale. */
+RANS_INLINE int16_t neighbours_activity(const uint16_t *at, ptrdiff_t C, ptrdiff_t pitch)
+{
+    const int32_t w = at[-C], n = at[-pitch], corner = at[-pitch - C];
+    const int32_t sum = neighbours_difference(w, corner) + neighbours_difference(n, corner) +
+                        neighbours_difference(n, at[-pitch + C]) + neighbours_difference(w, at[-2 * C]) +
+                        neighbours_difference(n, at[-2 * pitch]);
+    return (int16_t)neighbours_quarters((uint32_t)sum + 1);
+}
+
+/* What all channels of a pixel read: its neighbours, as differences to the predictions or as what stands for a symbol; the
+   predictions and the activity; where the pixel is; features. What a channel reads of those before it comes last. */
+static inline void neighbours_gather(const NeighboursJob *job, ptrdiff_t i, ptrdiff_t y, ptrdiff_t x, int16_t *row,
+                                     int32_t *prediction)
+{
+    const int C = job->C;
+    const uint16_t *const at = neighbours_at(job, i, y, x);
+    if (job->E)
+        for (int k = 0; k < job->neighbours; k++) {
+            const uint16_t *from = at + job->offsets[k];
+            for (int c = 0; c < C; c++)
+                for (int e = 0; e < job->E; e++)
+                    *row++ = job->inputs[from[c] * job->E + e];
+        }
+    else {
+        const int16_t *table[NEIGHBOURS_CHANNELS];
+        for (int c = 0; c < C; c++) {
+            prediction[c] = neighbours_predict(at[c - C], at[c - job->pitch], at[c - job->pitch - C]);
+            table[c] = job->inputs + (job->family.K - 1) - prediction[c];
+        }
+        for (int k = 0; k < job->neighbours; k++) {
+            const uint16_t *from = at + job->offsets[k];
+            for (int c = 0; c < C; c++)
+                *row++ = table[c][from[c]];
+        }
+        for (int c = 0; c < C; c++) {
+            *row++ = job->levels[prediction[c]];
+            *row++ = neighbours_activity(at + c, C, job->pitch);
+        }
+    }
+    *row++ = (int16_t)((2 * y + 1) * 32 / job->h - 32);
+    *row++ = (int16_t)((2 * x + 1) * 32 / job->w - 32);
+    if (job->F)
+        memcpy(row, job->features + ((i * job->h + y) * job->w + x) * job->F, job->F * sizeof *row);
+}
+
+/* Logistics are relative to it: the prediction, moved as far as the first channel was from its own. */
+RANS_INLINE int32_t neighbours_base(const NeighboursJob *job, const int32_t *prediction, const uint16_t *at, int c)
+{
+    if (job->E)
+        return 0;
+    return c == 0 ? prediction[0] : prediction[c] + at[0] - prediction[0];
+}
+
+/* What the channels after c read of it. */
+RANS_INLINE void neighbours_tell(const NeighboursJob *job, int16_t *row, int32_t base, int c, int32_t sample)
+{
+    const int32_t most = job->family.K - 1;
+    if (job->E)
+        for (int e = 0; e < job->E; e++)
+            row[job->shared + c * job->E + e] = job->inputs[sample * job->E + e];
+    else
+        row[job->shared + c] = job->inputs[clamp_int32(sample - base, -most, most) + most];
+}
+
+static inline void neighbours_run(const NeighboursJob *job, const NeighboursHead *head, int16_t *rows, ptrdiff_t count)
+{
+    ptrdiff_t strides[32];
+    strides[0] = job->stride;
+    for (ptrdiff_t i = 1; i <= head->count; i++)
+        strides[i] = head->strides[i];
+    head->values[0] = rows;
+    dense_run(head->stages, head->count, head->values, strides, 0, count, job->wide);
+}
+
+/* Intervals of the rows first ... end - 1 of all pictures, whose samples are known. */
+static inline void neighbours_intervals(void *shared, ptrdiff_t first, ptrdiff_t end, int thread)
+{
+    const NeighboursJob own = *(const NeighboursJob *)shared, *const job = &own;
+    NeighboursScratch *const scratch = job->scratch + thread;
+    const int C = job->C, P = family_parameters(&job->family);
+    Pixel pixel;
+    for (ptrdiff_t r = first; r < end; r++)
+        for (ptrdiff_t x0 = 0; x0 < job->w; x0 += NEIGHBOURS_CHUNK) {
+            const ptrdiff_t count = job->w - x0 < NEIGHBOURS_CHUNK ? job->w - x0 : NEIGHBOURS_CHUNK;
+            const uint16_t *const at = neighbours_at(job, r / job->h, r % job->h, x0);
+            for (ptrdiff_t i = 0; i < count; i++) {
+                int16_t *const row = scratch->rows + i * job->stride;
+                int32_t *const prediction = scratch->predictions + i * C;
+                neighbours_gather(job, r / job->h, r % job->h, x0 + i, row, prediction);
+                for (int c = 0; c + 1 < C; c++)
+                    neighbours_tell(job, row, neighbours_base(job, prediction, at + i * C, c), c, at[i * C + c]);
+            }
+            for (int c = 0; c < C; c++) {
+                neighbours_run(job, scratch->head + c, scratch->rows, count);
+                for (ptrdiff_t i = 0; i < count; i++) {
+                    const int32_t base = neighbours_base(job, scratch->predictions + i * C, at + i * C, c);
+                    const ptrdiff_t k = at[i * C + c], s = (r * job->w + x0 + i) * C + c;
+                    family_pixel(&job->family, scratch->head[c].parameters + i * P, base, &pixel);
+                    job->starts[s] = family_cdf(&job->family, &pixel, k);
+                    job->freqs[s] = family_cdf(&job->family, &pixel, k + 1) - job->starts[s];
+                }
+            }
+        }
+}
+
+/* The rows of a picture that have a pixel at time t. */
+RANS_INLINE ptrdiff_t neighbours_first_row(const NeighboursJob *job, ptrdiff_t t)
+{
+    return t < job->w ? 0 : (t - job->w) / (job->R + 1) + 1;
+}
+
+RANS_INLINE ptrdiff_t neighbours_last_row(const NeighboursJob *job, ptrdiff_t t)
+{
+    const ptrdiff_t y = t / (job->R + 1);
+    return y < job->h ? y : job->h - 1;
+}
+
+RANS_INLINE ptrdiff_t neighbours_times(const NeighboursJob *job)
+{
+    return job->w + (job->R + 1) * (job->h - 1);
+}
+
+/* Push all intervals of the lanes first ... end - 1. */
+static inline void neighbours_push(void *shared, ptrdiff_t first, ptrdiff_t end, int thread)
+{
+    const NeighboursJob own = *(const NeighboursJob *)shared, *const job = &own;
+    (void)thread;
+    for (ptrdiff_t l = first; l < end; l++) {
+        Lane *const lane = job->lanes + l;
+        uint64_t head = lane->head;
+        int failed = 0;
+        for (ptrdiff_t t = neighbours_times(job) - 1; t >= 0; t--) {
+            const ptrdiff_t top = neighbours_first_row(job, t), bottom = neighbours_last_row(job, t);
+            for (int c = job->C - 1; c >= 0; c--)
+                for (ptrdiff_t i = l + (job->n - 1 - l) / job->L * job->L; i >= l; i -= job->L)
+                    for (ptrdiff_t y = bottom; y >= top; y--) {
+                        const ptrdiff_t s = ((i * job->h + y) * job->w + t - (job->R + 1) * y) * job->C + c;
+                        head = rans_push(lane, head, (uint64_t)job->starts[s], (uint64_t)job->freqs[s], job->bits, &failed);
+                    }
+        }
+        lane->head = head;
+        if (failed)
+            ((NeighboursJob *)shared)->failed = 1;
+    }
+}
+
+/* Pop all pictures of the lanes first ... end - 1. */
+static inline void neighbours_pop(void *shared, ptrdiff_t first, ptrdiff_t end, int thread)
+{
+    const NeighboursJob own = *(const NeighboursJob *)shared, *const job = &own;
+    NeighboursScratch *const scratch = job->scratch + thread;
+    const int C = job->C, P = family_parameters(&job->family);
+    Pixel pixel;
+    for (ptrdiff_t t = 0; t < neighbours_times(job); t++) {
+        const ptrdiff_t top = neighbours_first_row(job, t), bottom = neighbours_last_row(job, t);
+        ptrdiff_t count = 0;
+        for (ptrdiff_t i = 0; i < job->n; i++) {
+            const ptrdiff_t l = i % job->L;
+            if (l < first || l >= end)
+                continue;
+            for (ptrdiff_t y = top; y <= bottom; y++, count++) {
+                const ptrdiff_t x = t - (job->R + 1) * y;
+                uint16_t *const at = neighbours_at(job, i, y, x);
+                scratch->at[count] = at, scratch->lane[count] = job->lanes + l;
+                neighbours_gather(job, i, y, x, scratch->rows + count * job->stride, scratch->predictions + count * C);
+            }
+        }
+        for (int c = 0; c < C; c++)
+            for (ptrdiff_t j = 0; j < count; j += NEIGHBOURS_CHUNK) {
+                const ptrdiff_t part = count - j < NEIGHBOURS_CHUNK ? count - j : NEIGHBOURS_CHUNK;
+                neighbours_run(job, scratch->head + c, scratch->rows + j * job->stride, part);
+                for (ptrdiff_t i = j; i < j + part; i++) {
+                    Lane *const lane = scratch->lane[i];
+                    uint16_t *const at = scratch->at[i];
+                    const int32_t base = neighbours_base(job, scratch->predictions + i * C, at, c);
+                    const int32_t q = (int32_t)rans_peek(lane->head, job->bits);
+                    int32_t start, stop;
+                    family_pixel(&job->family, scratch->head[c].parameters + (i - j) * P, base, &pixel);
+                    at[c] = (uint16_t)family_search(&job->family, &pixel, q, &start, &stop);
+                    lane->head = rans_pop(lane, lane->head, (uint64_t)start, (uint64_t)(stop - start), job->bits);
+                    if (c + 1 < C)
+                        neighbours_tell(job, scratch->rows + i * job->stride, base, c, at[c]);
+                }
+            }
+        for (ptrdiff_t i = 0; i < job->n; i++)
+            if (i % job->L >= first && i % job->L < end) {
+                if (t % (job->R + 1) == 0 && bottom == t / (job->R + 1))
+                    neighbours_edge(job, i, bottom, 0);
+                if (top <= bottom && t - (job->R + 1) * top == job->w - 1)
+                    neighbours_edge(job, i, top, job->w - 1);
+            }
+    }
+}
+
+#endif
