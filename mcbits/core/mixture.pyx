@@ -55,6 +55,11 @@ cdef class Family:
         return spec
 
     @property
+    def num_symbols(self):
+        """K."""
+        return self.spec.K
+
+    @property
     def num_parameters(self):
         """Numbers that describe one distribution: 3 M (all logits, all means, all log-scales), 1 or K."""
         return family_parameters(&self.spec)

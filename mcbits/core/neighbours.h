@@ -141,12 +141,13 @@ static inline void neighbours_gather(const NeighboursJob *job, ptrdiff_t i, ptrd
         memcpy(row, job->features + ((i * job->h + y) * job->w + x) * job->F, job->F * sizeof *row);
 }
 
-/* Logistics are relative to it: the prediction, moved as far as the first channel was from its own. */
+/* Logistics are relative to it: the prediction; of colours after the first one moved as far as that was from its own. */
 RANS_INLINE int32_t neighbours_base(const NeighboursJob *job, const int32_t *prediction, const uint16_t *at, int c)
 {
+    const int first = job->C % 2 == 0; /* alpha, where there is alpha, comes before the colours */
     if (job->E)
         return 0;
-    return c == 0 ? prediction[0] : prediction[c] + at[0] - prediction[0];
+    return c <= first ? prediction[c] : prediction[c] + at[first] - prediction[first];
 }
 
 /* What the channels after c read of it. */

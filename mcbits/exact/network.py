@@ -160,8 +160,19 @@ class FrozenNetwork:
         self._scratch = threading.local()
         self._dense = None
         if self.backend_name == "numpy" and simd.width():
-            own_tensors = [self._own(index) for index in range(len(self.layers))]
-            self._dense = dense_form(self.values, self.layers, self.outputs, own_tensors)
+            own = [self._own(index) for index in range(len(self.layers))]
+            self._dense = dense_form(self.values, self.layers, self.outputs, own)
+
+    def dense(self) -> Dense:
+        """Return the network as a chain of products of 16-bit integers, for loops of the core that run it themselves.
+
+        Raises ModelError if it does not have that form.
+        """
+        own = [self._own(index) for index in range(len(self.layers))]
+        form = self._dense or dense_form(self.values, self.layers, self.outputs, own)
+        if form is None:
+            raise ModelError("the network is no chain of dense layers whose integers fit 16 bits")
+        return form
 
     def with_backend(self, name: str) -> "FrozenNetwork":
         """Return the same network computed by "numpy", "torch" or "torch:DEVICE". It returns the same bits.

@@ -24,13 +24,16 @@ class FrozenVAE(FrozenModel):
     def read(self, meta: dict[str, Any]) -> bool:
         self.encoder, self.decoder = self.networks["encoder"], self.networks["decoder"]
         dims, self.latent_dim = prod(self.shape), self.decoder.inputs[0].size
+        return self._encoder_fits(dims) and [(prod(o.shape), o.frac) for o in self.decoder.outputs] == [
+            (self.observation.num_parameters(dims), self.observation.frac_bits)
+        ]
+
+    def _encoder_fits(self, dims: int) -> bool:
         return (
             len(self.encoder.inputs) == len(self.decoder.inputs) == 1
             and self.encoder.inputs[0].size == dims
             and [(prod(o.shape), o.frac) for o in self.encoder.outputs]
             == [(self.latent_dim, MEAN_FRAC), (self.latent_dim, LOG_SCALE_FRAC)]
-            and [(prod(o.shape), o.frac) for o in self.decoder.outputs]
-            == [(self.observation.num_parameters(dims), self.observation.frac_bits)]
         )
 
     def latent_model(self, precisions: Precisions, refinement: Refinement | None = None) -> "LatentVAE":

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from mcbits.core.mixture import Family
     from mcbits.distributions import Bernoulli
 
 
@@ -24,6 +25,12 @@ class BernoulliObservation(ObservationModel):
     @property
     def num_symbols(self) -> int:
         return 2
+
+    def family(self) -> Family:
+        """Return the distribution of a pixel that sees its neighbours. Its logit is to base 2."""
+        from mcbits.core.mixture import Family
+
+        return Family("bernoulli", 2)
 
     def num_parameters(self, num_dims: int) -> int:
         """Return the number of decoder outputs for an x of `num_dims` dimensions: one logit for each."""

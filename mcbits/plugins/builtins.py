@@ -34,12 +34,20 @@ def mcbits_models() -> list[Lazy]:
 
 @hookimpl
 def mcbits_frozen_models() -> list[Lazy]:
-    return [Lazy("mcbits.latents.vae:FrozenVAE", "VAE")]
+    return [
+        Lazy("mcbits.latents.vae:FrozenVAE", "VAE"),
+        Lazy("mcbits.latents.pixels:FrozenPixels", "pixels"),
+        Lazy("mcbits.latents.pixels:FrozenPixelVAE", "pixel VAE"),
+    ]
 
 
 @hookimpl
 def mcbits_observation_models() -> list[Lazy]:
-    return [Lazy("mcbits.observations.bernoulli:BernoulliObservation", "bernoulli")]
+    return [
+        Lazy("mcbits.observations.bernoulli:BernoulliObservation", "bernoulli"),
+        Lazy("mcbits.observations.logistic:LogisticMixture", "logistic"),
+        Lazy("mcbits.observations.categorical:CategoricalObservation", "categorical"),
+    ]
 
 
 @hookimpl

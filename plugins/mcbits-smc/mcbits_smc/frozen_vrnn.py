@@ -49,7 +49,7 @@ class FrozenVRNN(FrozenModel):
     def latent_model(self, precisions: Precisions, refinement: Refinement | None = None) -> LatentModel:
         if refinement is not None:
             raise UsageError("iterative inference is for single images, not for sequences: turn it off")
-        return SequenceLatents(LatentVRNN(self, precisions))
+        return SequenceLatents(LatentVRNN(self, precisions.of(self.observation)))
 
 
 class LatentVRNN:
