@@ -24,8 +24,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcbits._rans import Stack
+from mcbits.core.mixture import Family
 from mcbits.distributions import Bernoulli, Categorical, GaussianBuckets, GaussianGrid, Particles, Uniform
 from mcbits.distributions.base import Repeatable
+from mcbits.distributions.family import FamilyDistribution
 from mcbits.errors import McbitsError
 
 mpmath.mp.prec = 120
@@ -100,6 +102,52 @@ def test_gaussian_grid_keeps_the_contract(leaky, shape, precision, seed, data):
         seed,
         leaky,
     )
+
+
+EXTREMES = np.array([-(2.0**31), -(2.0**20), -1.0, 0.0, 1.0, 2.0**20, 2.0**31 - 1])
+
+
+def family_parameters(rng: np.random.Generator, shape: tuple[int, int], count: int) -> np.ndarray:
+    """Mostly like a network's; now and then as far out as an int32 goes."""
+    usual, far = rng.normal(0, 1000, (*shape, count)), rng.choice(EXTREMES, (*shape, count))
+    return np.where(rng.random((*shape, count)) < 0.1, far, usual).astype(np.int32)
+
+
+@given(shapes, st.integers(1, 8), st.integers(0, 5), seeds, st.data())
+@quick
+def test_logistic_mixture_keeps_the_contract(shape, M, unit, seed, data):
+    precision = data.draw(st.integers(1, 30))
+    size = data.draw(st.integers(2, min(1 << precision, 300)))
+    base = data.draw(st.integers(-size, 2 * size))
+    parameters = family_parameters(np.random.default_rng(seed), shape, 3 * M)
+    family = Family("logistic", size, M, unit)
+    check_distribution(lambda rows: FamilyDistribution(family, parameters[rows], base, precision), shape[0], seed)
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "categorical"])
+@given(shapes, st.integers(1, 30), seeds, st.data())
+@quick
+def test_evaluated_categorical_keeps_the_contract(name, shape, precision, seed, data):
+    size = 2 if name == "bernoulli" else data.draw(st.integers(2, min(1 << precision, 256)))
+    family = Family(name, size)
+    parameters = family_parameters(np.random.default_rng(seed), shape, family.num_parameters)
+    check_distribution(lambda rows: FamilyDistribution(family, parameters[rows], 0, precision), shape[0], seed)
+
+
+def test_every_quantile_of_sixteen_bits_finds_its_symbol():
+    rng, K = np.random.default_rng(5), 1 << 16
+    family = Family("logistic", K, 4, 8)
+    parameters = family_parameters(rng, (1, 40), 12)
+    distribution = FamilyDistribution(family, parameters, K // 2, 30)
+    for _ in range(50):
+        check_quantiles_of(distribution, rng.integers(0, 1 << 30, (1, 40)).astype(np.uint64))
+
+
+def check_quantiles_of(distribution, quantiles):
+    """As check_quantiles, without a table of all symbols."""
+    symbols = distribution.inverse(quantiles)
+    start, freq = distribution.intervals(symbols)
+    assert ((start <= quantiles) & (quantiles < start + freq)).all()
 
 
 @pytest.mark.parametrize("precision", [1, 8, 30])

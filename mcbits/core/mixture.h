@@ -72,7 +72,8 @@ static inline void mixture_pixel(const FamilySpec *f, const int32_t *parameters,
         if (logit[m] > largest)
             largest = logit[m], best = m;
     for (int m = 0; m < f->M; m++) {
-        const int32_t s = clamp_int32(log_scale[m] + f->unit * (1 << PARAMETER_BITS), LOG2_SCALE_LEAST, LOG2_SCALE_MOST);
+        const int64_t in_symbols = (int64_t)log_scale[m] + f->unit * (1 << PARAMETER_BITS);
+        const int32_t s = (int32_t)clamp_int64(in_symbols, LOG2_SCALE_LEAST, LOG2_SCALE_MOST);
         pixel->weight[m] = family_weight(f, logit[m], largest);
         sum += pixel->weight[m];
         pixel->mean[m] = base + mean[m] * unit;

@@ -5,12 +5,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from mcbits._rans import Stack
 from mcbits.core.mixture import Family
-from mcbits.distributions.base import Distribution, check_precision
+from mcbits.distributions.base import Distribution, Repeatable, check_precision, draws
 from mcbits.distributions.particles import Particles
-from mcbits.errors import DataError, UsageError
+from mcbits.errors import DataError
 
 
-class FamilyDistribution(Distribution):
+class FamilyDistribution(Repeatable):
     """F(k) = k + floor((2^r - K) P(symbol < k)), F(0) = 0 and F(K) = 2^r, for parameters int32 (lanes, dims, P).
 
     base: what the means of logistics are relative to.
@@ -24,34 +24,36 @@ class FamilyDistribution(Distribution):
         self.shape = self._parameters.shape[:2]
 
     def push(self, stack: Stack, symbols: ArrayLike) -> None:
-        stack.push(*self.intervals(symbols), self.precision)
+        start, freq = self.intervals(symbols)
+        lanes = self.shape[0]
+        stack.push(start.reshape(lanes, -1), freq.reshape(lanes, -1), self.precision)
 
-    def pop(self, stack: Stack) -> NDArray[np.int32]:
-        return self._family.pop(stack, self._parameters, self._base, self.precision)
+    def pop_draws(self, stack: Stack, draws: int) -> NDArray[np.int32]:
+        lanes, dims = self.shape
+        popped = self._family.pop(stack, self._repeated(draws).reshape(lanes, draws * dims, -1), self._base, self.precision)
+        return popped.reshape(lanes, draws, dims)
 
     def intervals(self, symbols: ArrayLike) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-        given = np.asarray(symbols)
-        if given.shape != self.shape or given.dtype.kind not in "iub":
-            raise DataError(f"expected integer symbols of shape {self.shape}, got {given.dtype} {given.shape}")
-        if given.size and (given.min() < 0 or given.max() >= self.num_symbols):
-            raise DataError(f"a symbol is outside 0 ... {self.num_symbols - 1}")
-        flat = np.ascontiguousarray(given, np.int32).reshape(-1)
-        start, freq = self._family.intervals(self._rows(), self._base, flat, self.precision)
-        return start.astype(np.uint64).reshape(self.shape), freq.astype(np.uint64).reshape(self.shape)
+        k = draws(symbols)
+        if (k.shape[0], k.shape[2]) != self.shape:
+            raise DataError(f"symbols {np.shape(symbols)} meet a distribution over {self.shape}")
+        start, freq = self._family.intervals(self._rows(k.shape[1]), self._base, k.reshape(-1), self.precision)
+        return start.astype(np.uint64).reshape(np.shape(symbols)), freq.astype(np.uint64).reshape(np.shape(symbols))
 
     def inverse(self, quantiles: ArrayLike) -> NDArray[np.int32]:
-        flat = np.ascontiguousarray(quantiles, np.uint64).reshape(-1)
-        return self._family.inverse(self._rows(), self._base, flat, self.precision).reshape(self.shape)
+        q = draws(quantiles, np.uint64)
+        found = self._family.inverse(self._rows(q.shape[1]), self._base, q.reshape(-1), self.precision)
+        return found.reshape(np.shape(quantiles))
 
     def in_lanes(self, lanes: int) -> "FamilyDistribution":
         parameters = self._parameters.reshape(lanes, -1, self._parameters.shape[2])
         return FamilyDistribution(self._family, parameters, self._base, self.precision)
 
-    def expand(self, num_particles: int) -> Distribution:
-        raise UsageError("draw z, not x, many times: this distribution is of pixels")
+    def _repeated(self, draws: int) -> NDArray[np.int32]:
+        return self._parameters if draws == 1 else np.repeat(self._parameters[:, None], draws, axis=1)
 
-    def _rows(self) -> NDArray[np.int32]:
-        return self._parameters.reshape(-1, self._parameters.shape[2])
+    def _rows(self, draws: int) -> NDArray[np.int32]:
+        return self._repeated(draws).reshape(-1, self._parameters.shape[2])
 
 
 def family_distribution(family: Family, parameters: NDArray[np.int32], base: int, precision: int) -> Distribution:
