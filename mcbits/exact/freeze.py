@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from math import ceil, inf, log2, prod
+from math import inf, prod
 from typing import Any
 
 import numpy as np
@@ -11,31 +11,17 @@ from torch import fx, nn
 
 from mcbits.errors import FreezeError, ModelError
 from mcbits.exact.fixed import ACTIVATION_FRAC, HEAD_LIMIT, MAX_FRAC, FixedPoint, narrowest
-from mcbits.exact.layers import (
-    Add,
-    Affine,
-    AnyLayer,
-    Conv2d,
-    ConvTranspose2d,
-    Linear,
-    Lookup,
-    Multiply,
-    Reshape,
-    Round,
-    Scale,
-    Slice,
-)
+from mcbits.exact.layers import Add, AnyLayer, Lookup, Multiply, Reshape, Round, Scale, Slice
 from mcbits.exact.network import FrozenNetwork, Output
+from mcbits.exact.products import Affine, AnyProduct, Conv2d, ConvTranspose2d, Linear
 from mcbits.exact.rules import CURVES, RULES, Call, Traced, tails_fit
+from mcbits.exact.weights import Floats, product
 
 INDEX_FRAC = 10
 """Tables have one entry for each 2^-10 of their argument."""
 
 GATE_FRAC = 10
 """Fractional bits of the gates of a recurrent cell, which multiply its state."""
-
-WEIGHT_BITS = 8
-"""A layer whose largest weight would have fewer bits than this in float32 is computed in float64."""
 
 NARROW_BITS, NARROW_FRAC = 30, 24
 """Bits of the bound, and fractional bits, to which an accumulator is rounded before it is added or scaled.
@@ -200,36 +186,11 @@ class _Freezer:
         surplus = max(value.bound.bit_length() - NARROW_BITS, value.frac - NARROW_FRAC)
         return self._rounded(x, max(value.frac - surplus, 0)) if surplus > 0 else x
 
-    def _product(self, layer: type, x: Traced, weight: np.ndarray, bias: np.ndarray, **fields: Any) -> Traced:
-        """Emit the layer with the widest weights that float32 allows, or float64 if those have too few bits."""
-        value = self.values[x.index]
-        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-            raise ModelError("its weights or biases are NaN or infinite: train the model again")
-        zeros = {"weight": np.zeros(weight.shape, np.int16), "bias": np.zeros(bias.shape, np.int16)}
-        layer(inputs=(x.index,), frac=0, **fields).result([value], zeros)  # so that a wrong shape has its own error
-        largest, largest_bias = np.abs(weight).max(), np.abs(bias).max()
-        for dtype, limit in MAX_FRAC.items():
-            cap = limit - value.frac
-            widest = min(cap, 30 - ceil(log2(largest))) if largest else cap
-            for frac in range(widest, -1, -1):
-                if largest_bias * 2.0 ** (frac + value.frac) >= 2.0**53:
-                    continue
-                tensors = {
-                    "weight": narrowest(np.rint(weight * 2.0**frac).astype(np.int64)),
-                    "bias": narrowest(np.rint(bias * 2.0 ** (frac + value.frac)).astype(np.int64)),
-                }
-                candidate = layer(inputs=(x.index,), frac=frac, **fields)
-                try:
-                    needs = candidate.result([value], tensors).dtype
-                except ModelError:
-                    continue
-                if needs == "float64" and dtype == "float32":
-                    continue
-                bits = int(np.abs(tensors["weight"].astype(np.int64)).max()).bit_length()
-                if frac == cap or bits >= WEIGHT_BITS:
-                    return Traced(self._emit(candidate, tensors))
-                break
-        raise ModelError(f"its weights (up to {largest:.3g}) are too large for any exact bound")
+    def _product(
+        self, layer: type[AnyProduct], x: Traced, weight: np.ndarray, bias: np.ndarray, **fields: Any
+    ) -> Traced:
+        floats = Floats(layer, fields, weight, bias)
+        return Traced(self._emit(*product(floats, self.values[x.index], x.index)))
 
     # Rules
 
