@@ -128,7 +128,9 @@ def _after(reader: int, values: Sequence[FixedPoint], layers: Sequence[Any], ten
     layer = layers[reader - 1]
     x = values[layer.inputs[0]]
     if values[reader].bound > INT16:
-        raise NotDense(reader - 1, f"reaches {values[reader].bound}, beyond 16 bits")
+        raise NotDense(
+            reader - 1, f"reaches {values[reader].bound}, beyond 16 bits (nn.ReLU6 or nn.Hardtanh would not)"
+        )
     if isinstance(layer, Round):
         return _After(x.frac - layer.frac, layer.low, layer.high, None, 0)
     assert isinstance(layer, Lookup)

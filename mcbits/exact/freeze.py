@@ -11,11 +11,13 @@ from torch import fx, nn
 
 from mcbits.errors import FreezeError, ModelError
 from mcbits.exact.fixed import ACTIVATION_FRAC, HEAD_LIMIT, MAX_FRAC, FixedPoint, narrowest
+from mcbits.exact.layer import Pass
 from mcbits.exact.layers import Add, AnyLayer, Lookup, Multiply, Reshape, Round, Scale, Slice
 from mcbits.exact.network import FrozenNetwork, Output
 from mcbits.exact.products import Affine, AnyProduct, Conv2d, ConvTranspose2d, Linear
-from mcbits.exact.rules import CURVES, RULES, Call, Traced, tails_fit
+from mcbits.exact.rules import CURVES, RULES, SCALED, Call, Traced, tails_fit
 from mcbits.exact.weights import Floats, product
+from mcbits.plugins.registry import registry
 
 INDEX_FRAC = 10
 """Tables have one entry for each 2^-10 of their argument."""
@@ -78,6 +80,9 @@ class _Freezer:
         self.layers: list[AnyLayer] = []
         self.tensors: dict[str, np.ndarray] = {}
         self.tables: dict[bytes, int] = {}
+        self.settled: dict[Traced, Traced] = {}
+        self.places: list[str] = []
+        self.place = ""
 
     def freeze(self) -> FrozenNetwork:
         env: dict[fx.Node, Any] = {}
@@ -93,16 +98,29 @@ class _Freezer:
             elif node.op != "output":
                 args = fx.node.map_arg(node.args, env.__getitem__)
                 kwargs = fx.node.map_arg(node.kwargs, env.__getitem__)
+                self.place = self._place(node)
                 try:
                     env[node] = self._apply(node, args, kwargs, heads.get(node))
                 except FreezeError:
                     raise
                 except Exception as error:  # a rule may raise any exception on a call that it does not expect
-                    raise FreezeError(f"{self._place(node)} cannot be frozen: {_one_line(error)}") from None
+                    raise FreezeError(f"{self.place} cannot be frozen: {_one_line(error)}") from None
         if next(indices, None) is not None:
             raise FreezeError(f"network '{self.name}' has fewer arguments than the {len(self.inputs)} inputs given")
         outputs = tuple(self._output(env[node], frac) for node, frac in returned)
-        return FrozenNetwork(self.inputs, tuple(self.layers), outputs, self.tensors)
+        network = FrozenNetwork(self.inputs, tuple(self.layers), outputs, self.tensors)
+        self._tell_if_slow(network)
+        return network
+
+    def _tell_if_slow(self, network: FrozenNetwork) -> None:
+        """Tell of a layer that keeps a chain of dense layers off the fast path; other networks are slower by design."""
+        if not all(isinstance(layer, Linear | Affine | Pass | Scale | Reshape) for layer in self.layers):
+            return
+        if (slow := network.slow_layer) is not None:
+            index, reason = slow
+            place = f"network '{self.name}':" if index is None else self.places[index]
+            message = f"{place} {reason}: so the frozen network cannot use 16-bit products, and is several times slower"
+            registry().hook.mcbits_notice(message=message)
 
     def _returned(self) -> list[tuple[fx.Node, int]]:
         nodes: list[fx.Node] = []
@@ -122,7 +140,7 @@ class _Freezer:
         raise FreezeError(f"network '{self.name}' has an argument '{node.target}' that no input describes")
 
     def _output(self, x: Traced, frac: int) -> Output:
-        index = self._with_frac(x, frac).index
+        index = self._with_frac(self._settled(x), frac).index
         return Output(value=index, kind=x.kind, frac=frac, shape=self.values[index].shape)
 
     def _place(self, node: fx.Node) -> str:
@@ -143,11 +161,13 @@ class _Freezer:
             rule = None if node.op == "get_attr" else RULES.get(target)
         if rule is None:
             able = ", ".join(sorted({key.__name__ for key in RULES if isinstance(key, type)}))
-            raise FreezeError(f"{self._place(node)} cannot be frozen; layers that can: {able}")
+            raise FreezeError(f"{self.place} cannot be frozen; layers that can: {able}")
+        if rule not in SCALED | {"arithmetic"}:
+            args, kwargs = (fx.node.map_aggregate(x, self._settled) for x in (args, kwargs))
         call = Call(function, tuple(args), dict(kwargs), head)
         if any(x.kind != "linear" for x in call.operands):
             raise FreezeError(
-                f"{self._place(node)} cannot be frozen: it reads exp or sigmoid, but only an output may read these"
+                f"{self.place} cannot be frozen: it reads exp or sigmoid, but only an output may read these"
             )
         if rule in CURVES:
             return self._curve(rule, call)
@@ -164,6 +184,7 @@ class _Freezer:
             self.tensors[stored] = tensors[local]
         value = layer.result([self.values[i] for i in layer.inputs], tensors)
         self.layers.append(layer.model_copy(update={"bound": value.bound}))
+        self.places.append(self.place)
         self.values.append(value)
         return len(self.values) - 1
 
@@ -189,8 +210,31 @@ class _Freezer:
     def _product(
         self, layer: type[AnyProduct], x: Traced, weight: np.ndarray, bias: np.ndarray, **fields: Any
     ) -> Traced:
+        if x.offset and (layer is ConvTranspose2d or any(fields.get("padding", ()))):
+            x = self._activation(self._settled(x))  # at a border, fewer weights than all meet the offset
         floats = Floats(layer, fields, weight, bias)
+        if (x.scale, x.offset) != (1.0, 0.0):
+            floats = floats.of_scaled(x.scale, x.offset)
         return Traced(self._emit(*product(floats, self.values[x.index], x.index)))
+
+    def _settled(self, x: Any) -> Any:
+        """Return a value as one without scale and offset, computed by a layer if it has them; anything else as it is."""
+        if not isinstance(x, Traced) or (x.scale, x.offset) == (1.0, 0.0):
+            return x
+        if x not in self.settled:
+            channels = self.values[x.index].shape[0]
+            scale, offset = np.full(channels, x.scale), np.full(channels, x.offset)
+            self.settled[x] = self._product(Affine, self._narrow(replace(x, scale=1.0, offset=0.0)), scale, offset)
+        return self.settled[x]
+
+    def _is_input(self, index: int) -> bool:
+        """Return whether the value has the numbers of an input of the network, if perhaps in another shape."""
+        while index >= len(self.inputs):
+            layer = self.layers[index - len(self.inputs)]
+            if not isinstance(layer, Reshape | Slice):
+                return False
+            (index,) = layer.inputs
+        return True
 
     # Rules
 
@@ -240,7 +284,7 @@ class _Freezer:
         if len(call.operands) == 2:
             points = ((1.0, 2.0), (2.0, 1.0), (2.0, 3.0))
             values = [float(call.function(a, b, *call.args[2:], **call.kwargs)) for a, b in points]
-            a, b = call.operands
+            a, b = map(self._settled, call.operands)
             if values == [2.0, 2.0, 6.0]:
                 return self._multiplied(a, b)
             if values == [3.0, 3.0, 5.0]:
@@ -265,6 +309,8 @@ class _Freezer:
         return Traced(self._emit(Multiply(inputs=(a.index, b.index))))
 
     def _scaled(self, x: Traced, scale: float, offset: float) -> Traced:
+        if self._is_input(x.index):
+            return replace(x, scale=scale * x.scale, offset=scale * x.offset + offset)
         channels = self.values[x.index].shape[0]
         return self._product(Affine, self._narrow(x), np.full(channels, scale), np.full(channels, offset))
 

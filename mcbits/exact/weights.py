@@ -1,6 +1,6 @@
 """Weights become integers with the most bits for which the sums of their layer are still exact."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, log2, prod
 from typing import Any
 
@@ -38,6 +38,11 @@ class Floats:
     def _summed(self) -> tuple[int, ...]:
         # The axes of the weight that one channel sums over: its last axis, and the first of 5 (groups), are channels.
         return {1: (), 2: (0,), 5: (1, 2, 3)}[self.weight.ndim]
+
+    def of_scaled(self, scale: float, offset: float) -> "Floats":
+        """Return the product that gives for x what this one gives for scale * x + offset, where nothing is padded."""
+        bias = self.bias + offset * self.weight.sum(axis=self._summed).ravel()
+        return replace(self, weight=scale * self.weight, bias=bias)
 
     def by_channel(self, numbers: NDArray[Any]) -> NDArray[Any]:
         """Return numbers (channels,) in a shape that the weight can be multiplied by."""
