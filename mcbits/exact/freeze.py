@@ -28,7 +28,8 @@ GATE_FRAC = 10
 NARROW_BITS, NARROW_FRAC = 30, 24
 """Bits of the bound, and fractional bits, to which an accumulator is rounded before it is added or scaled.
 
-So the result stays far below 2^53.
+So the result stays far below 2^53. No fewer fractional bits than those of an activation are left: bounds grow with
+the depth of a network, and what it computes does not. So values are clamped to +-2^22 rather than made coarser.
 """
 
 BATCH = object()
@@ -205,7 +206,8 @@ class _Freezer:
     def _narrow(self, x: Traced) -> Traced:
         value = self.values[x.index]
         surplus = max(value.bound.bit_length() - NARROW_BITS, value.frac - NARROW_FRAC)
-        return self._rounded(x, max(value.frac - surplus, 0)) if surplus > 0 else x
+        least = min(value.frac, ACTIVATION_FRAC)
+        return self._rounded(x, max(value.frac - surplus, least)) if surplus > 0 else x
 
     def _product(
         self, layer: type[AnyProduct], x: Traced, weight: np.ndarray, bias: np.ndarray, **fields: Any
@@ -218,7 +220,7 @@ class _Freezer:
         return Traced(self._emit(*product(floats, self.values[x.index], x.index)))
 
     def _settled(self, x: Any) -> Any:
-        """Return a value as one without scale and offset, computed by a layer if it has them; anything else as it is."""
+        """Return a value as one without scale and offset, computed by a layer if it has any; all else as it is."""
         if not isinstance(x, Traced) or (x.scale, x.offset) == (1.0, 0.0):
             return x
         if x not in self.settled:
@@ -306,7 +308,10 @@ class _Freezer:
 
     def _multiplied(self, a: Traced, b: Traced) -> Traced:
         a, b = self._narrow(a), self._narrow(b)
-        return Traced(self._emit(Multiply(inputs=(a.index, b.index))))
+        try:
+            return Traced(self._emit(Multiply(inputs=(a.index, b.index))))
+        except ModelError as error:
+            raise ModelError(f"{error}; put a clamp (nn.Hardtanh) before it") from None
 
     def _scaled(self, x: Traced, scale: float, offset: float) -> Traced:
         if self._is_input(x.index):

@@ -122,4 +122,8 @@ def product(floats: Floats, x: FixedPoint, index: int) -> tuple[AnyProduct, dict
             if found := floats.channels(x, index):
                 return found
             break
-    raise ModelError(f"its weights (up to {largest:.3g}) are too large for any exact bound")
+    reach = x.bound * 2.0**-x.frac
+    raise ModelError(
+        f"its weights (up to {largest:.3g}) are too large for any exact bound, or too many for an input that may reach "
+        f"{reach:.3g}: expected {WEIGHT_BITS} bits of each, got fewer; put a clamp (nn.Hardtanh) before it"
+    )
