@@ -1,5 +1,6 @@
 """Lossless compression with latent-variable models: Monte Carlo bits-back coding that decodes alike everywhere."""
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -8,7 +9,12 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["compress", "decompress", "load_model"]
+__all__ = ["compress", "decompress", "get_include", "load_model"]
+
+
+def get_include() -> str:
+    """Return the folder of the C headers: the `include_dirs` of an extension that cimports from mcbits."""
+    return os.path.dirname(__file__)
 
 
 def __getattr__(name: str) -> Any:

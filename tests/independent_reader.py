@@ -454,7 +454,7 @@ def load(data: bytes) -> tuple[Json, dict[str, Network]]:
     (length,) = struct.unpack("<Q", data[:8])
     entries = json.loads(data[8 : 8 + length])
     head = json.loads(entries.pop("__metadata__")["mcbits"])
-    need(head["format"] == 1)
+    need(head["format"] in (1, 2))
     tensors = {name: Tensor(entry, data[8 + length :]) for name, entry in entries.items()}
     return head["meta"], {name: Network(name, spec, tensors) for name, spec in head["networks"].items()}
 
@@ -477,7 +477,9 @@ class Network:
                     need(shape == (w.shape[0],))
                     self.columns[k] = list(zip(*w.rows()))
                     shape = (w.shape[1],)
-                    need(max(sum(map(abs, c)) * bound + abs(o) for c, o in zip(self.columns[k], b)) == layer["bound"])
+                    reach = [sum(map(abs, c)) * bound + abs(o) for c, o in zip(self.columns[k], b)]
+                    need(max(map(rhu, reach, layer.get("shifts") or [0] * len(reach))) == layer["bound"])
+                    need(not layer.get("shifts") or max(reach) >> 24 == 0)
                 elif op == "conv2d":
                     groups, *kernel, _, width = w.shape
                     steps = zip(shape[1:], layer["padding"], layer["dilation"], kernel, layer["stride"])
@@ -508,7 +510,11 @@ class Network:
         values = list(inputs)
         for k, layer in enumerate(self.layers):
             args = [values[i] for i in layer["inputs"]]
-            values.append(getattr(self, layer["op"])(k, layer, self.known[layer["inputs"][0]], *args))
+            value = getattr(self, layer["op"])(k, layer, self.known[layer["inputs"][0]], *args)
+            if shifts := layer.get("shifts"):
+                size = len(value) // len(shifts)
+                value = [rhu(v, shifts[i // size]) for i, v in enumerate(value)]
+            values.append(value)
         outs = []
         for o in self.outputs:
             shift = self.known[o["value"]][1] - o["frac"]
@@ -642,8 +648,8 @@ class Refiner:
         self.decoder, D, self.lr = vae.decoder, vae.latents, lr
         noise = [ndtri(((word >> 12) + 0.5) * 2.0**-52) for word in philox(steps * D)]
         self.noise = [noise[k * D : (k + 1) * D] for k in range(steps)]
-        # What is walked backwards: a division by 2^c and rows, or a value and the slope at it.
-        self.chain: list[tuple[int, list[tuple[int, ...]] | None, Callable[[int], int] | None]] = []
+        # What is walked backwards: divisions by 2^c and rows, or a value and the slope at it.
+        self.chain: list[tuple[Any, list[tuple[int, ...]] | None, Callable[[int], int] | None]] = []
         self.exponent, bound = 0, 4096
         value = self.decoder.outputs[0]["value"]
         while value > 0:
@@ -654,11 +660,13 @@ class Refiner:
             if layer["op"] == "linear":
                 rows = self.decoder.weights[k][0].rows()
                 A = max(sum(map(abs, row)) for row in rows)
+                shifts = layer.get("shifts") or [0] * len(rows[0])
+                bound <<= max(shifts)
                 c = max(0, (bound * A).bit_length() + 1 - 53)
                 bound = ((bound >> c) + 1) * A
                 need(bound < 1 << 53)
-                self.exponent += c - layer["frac"]
-                self.chain.append((c, rows, None))
+                self.exponent += c - layer["frac"] - max(shifts)
+                self.chain.append(([c + shift - max(shifts) for shift in shifts], rows, None))
             elif layer["op"] == "lookup":
                 slope = self.slopes(layer, self.decoder.tables[k], f)
                 e, edge = rhu(reach, f - layer["index_frac"]), layer["low"] + len(self.decoder.tables[k]) - 1
@@ -692,7 +700,7 @@ class Refiner:
         h: list[float] = [v * 4096 - sigmoid(clamp(a, -4096, 4095)) for v, a in zip(x, logits)]
         for what, rows, slope in self.chain:
             if rows is not None:
-                a = [round(v * 2.0**-what) for v in h]
+                a = [round(v * 2.0**-c) for v, c in zip(h, what)]
                 h = [float(sum(map(mul, a, row))) for row in rows]
             elif slope is not None:
                 h = [v * slope(given) for v, given in zip(h, values[what])]

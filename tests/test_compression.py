@@ -20,7 +20,7 @@ from mcbits.coders.base import make_coder
 from mcbits.coders.is_bits_back import ISBitsBackCoder
 from mcbits.errors import DataError, FormatError, ModelError, PluginError, UnknownNameError, UsageError
 from mcbits.latents.options import Precisions
-from mcbits.latents.vae import FrozenVAE
+from mcbits.latents.vae import FrozenVAE, LatentVAE
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 OPTIONS = {"simple": {}, "stochastic": {}, "bb-elbo": {}, "bb-is": {"num_particles": 4}, "bb-cis": {"num_particles": 4}}
@@ -32,6 +32,22 @@ def test_decompress_inverts_compress(vae, images, coder, lanes):
     blob = mcbits.compress(images, vae, coder, lanes=lanes, **OPTIONS[coder])
     again = mcbits.decompress(blob, vae)
     assert again.dtype == images.dtype and np.array_equal(again, images)
+
+
+@pytest.mark.parametrize("coder", ["bb-elbo", "bb-is"])
+def test_a_model_is_given_int32_when_encoding_and_when_decoding(vae, images, coder, monkeypatch):
+    given = []
+    original = LatentVAE.posterior
+
+    def posterior(self, x):
+        given.append(x.dtype)
+        return original(self, x)
+
+    monkeypatch.setattr(LatentVAE, "posterior", posterior)
+    blob = mcbits.compress(images, vae, coder=coder, verify=False)
+    encoding = len(given)
+    mcbits.decompress(blob, vae)
+    assert set(given) == {np.dtype(np.int32)} and len(given) > encoding
 
 
 @pytest.mark.parametrize("given", [np.bool_, np.uint8])

@@ -15,7 +15,7 @@ from mcbits.errors import DataError, FreezeError, PlatformError, UsageError
 from mcbits.exact import FixedPoint, FrozenNetwork, Output, backends
 from mcbits.exact.fixed import SIGNIFICAND_BITS
 from mcbits.exact.freeze import freeze
-from mcbits.exact.layers import Conv2d, ConvTranspose2d, Linear
+from mcbits.exact.products import Conv2d, ConvTranspose2d, Linear
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 FRAC = 12

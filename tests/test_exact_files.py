@@ -132,7 +132,7 @@ LAYERS = "networks.decoder.layers"
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("format", 2, "format 2"),
+        ("format", 3, "format 3"),
         ("networks", [], "no network|not a frozen"),
         ("meta", 3, "damaged"),
         ("networks.decoder", 7, "specification"),

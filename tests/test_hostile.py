@@ -30,8 +30,8 @@ from mcbits.errors import DataError, FormatError, McbitsError, ModelError, SizeE
 from mcbits.exact.backends import backend
 from mcbits.exact.fixed import FixedPoint
 from mcbits.exact.freeze import freeze
-from mcbits.exact.layers import ConvTranspose2d
 from mcbits.exact.network import FrozenNetwork
+from mcbits.exact.products import ConvTranspose2d
 from mcbits.latents.vae import FrozenVAE
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -11,9 +11,11 @@ from mcbits.core.numerics import exp_array as exp
 from mcbits.core.numerics import log2_array as log2
 from mcbits.core.numerics import ndtr_array as ndtr
 from mcbits.core.numerics import ndtri_array as ndtri
+from mcbits.core.numerics import sigmoid_array as sigmoid
+from mcbits.exact import functions
 
 mpmath.mp.prec = 120
-FUNCTIONS = {"exp": exp, "log2": log2, "ndtr": ndtr, "ndtri": ndtri}
+FUNCTIONS = {"exp": exp, "log2": log2, "ndtr": ndtr, "ndtri": ndtri, "sigmoid": sigmoid}
 
 
 def exact_ndtr(x):
@@ -39,6 +41,7 @@ DOMAINS = {
     "log2": np.concatenate([2.0 ** grid(-1021, 1023), grid(0.5, 2), 1 + 2.0 ** -np.arange(1.0, 53)]),
     "ndtr": np.concatenate([grid(-37, 9), grid(-1, 1)]),
     "ndtri": probabilities(),
+    "sigmoid": np.concatenate([grid(-700, 40), grid(-1, 1)]),
 }
 
 
@@ -48,6 +51,7 @@ DOMAINS = {
         ("exp", mpmath.exp, 1e-15, 0),
         ("log2", lambda x: mpmath.log(x, 2), 1e-15, 1e-15),
         ("ndtr", exact_ndtr, 1e-14, 0),
+        ("sigmoid", lambda x: 1 / (1 + mpmath.exp(-x)), 2e-15, 0),
     ],
 )
 def test_values_agree_with_high_precision(name, reference, relative, absolute):
@@ -90,12 +94,16 @@ def test_monotone_on_a_fine_grid(name):
         (ndtr, math.inf, 1.0),
         (ndtr, -1e4, 0.0),
         (ndtr, 1e4, 1.0),
+        (sigmoid, 0.0, 0.5),
+        (sigmoid, -math.inf, 0.0),
+        (sigmoid, math.inf, 1.0),
+        (sigmoid, -1e4, 0.0),
         (ndtri, 0.5, 0.0),
         (ndtri, 0.0, -math.inf),
         (ndtri, 1.0, math.inf),
         (ndtri, -0.1, math.nan),
         (ndtri, 1.1, math.nan),
-        *((function, math.nan, math.nan) for function in (exp, log2, ndtr, ndtri)),
+        *((function, math.nan, math.nan) for function in FUNCTIONS.values()),
     ],
 )
 def test_special_values(function, x, y):
@@ -128,7 +136,8 @@ def golden_points(name: str) -> np.ndarray:
     """Points made without any rounding, so that the golden bits test the function alone."""
     k = np.arange(1, 4097, dtype=np.int64)
     u = (k * 2654435761 % 2**32).astype(np.float64) / 2**32
-    return {"exp": u * 1024 - 512, "log2": u * 1024, "ndtr": u * 64 - 32, "ndtri": u}[name]
+    points = {"exp": u * 1024 - 512, "log2": u * 1024, "ndtr": u * 64 - 32, "ndtri": u, "sigmoid": u * 1024 - 960}
+    return points[name]
 
 
 GOLDEN = {
@@ -136,6 +145,7 @@ GOLDEN = {
     "log2": "969755d0b8117ebe5f7526687e2f3eda5a64c96535809eb0fa3186e026c1c43f",
     "ndtr": "23918f322aeb419cdea159c5ac8b6f4c69bac526153a0e793dc301cf9cd7418d",
     "ndtri": "8e9ac3a105774d31443ff74f023c215ab1305217d4bbd296ae65926d4db3e0ea",
+    "sigmoid": "c2327b6a9fd42be100343efe3564ea7ddf55a73eae603868a949006777428878",
 }
 
 
@@ -143,3 +153,9 @@ GOLDEN = {
 def test_golden_bits(name):
     values = FUNCTIONS[name](golden_points(name))
     assert hashlib.sha256(values.astype("<f8").tobytes()).hexdigest() == GOLDEN[name]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_public_functions_are_these(name):
+    points = DOMAINS[name][:100]
+    assert getattr(functions, name)(points.tolist()).tobytes() == FUNCTIONS[name](points).tobytes()

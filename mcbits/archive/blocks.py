@@ -141,9 +141,12 @@ def check_lanes(lanes: int, model: LatentModel) -> None:
         raise UsageError("sequences are coded one after the other: leave lanes at 1, and give workers instead")
 
 
-def flat(images: NDArray[Any]) -> NDArray[Any]:
-    """Return images (n, *shape) as symbols (n, dims)."""
-    return images.reshape(len(images), -1)
+def flat(images: NDArray[Any]) -> NDArray[np.int32]:
+    """Return images (n, *shape) as symbols (n, dims), int32 as those that a decoder pops.
+
+    What a coder or a model computes with them is then the same on both sides, also where uint8 would overflow.
+    """
+    return images.reshape(len(images), -1).astype(np.int32)
 
 
 Trial = list[tuple[NDArray[Any], LatentModel]]

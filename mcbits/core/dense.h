@@ -22,15 +22,15 @@ typedef struct {
     ptrdiff_t panels;      /* ceil(width / DENSE_PANEL) */
     const int16_t *weight; /* [panels][pairs][DENSE_PANEL][2] */
     const int32_t *bias;   /* [panels * DENSE_PANEL], with what rounds half up, and what moves the first index to 0 */
-    int shift;
+    const int32_t *shift;  /* [panels * DENSE_PANEL], 0 ... 31 */
     int32_t low, high;     /* clamp of (sum + bias) >> shift */
     const int16_t *table;  /* indexed by the clamped value, one entry longer than that; NULL for the value itself */
     int32_t *out;          /* [rows][width] of an output of the network; NULL where the result is a value of 16 bits */
 } DenseStage;
 
-static inline int32_t dense_pass(const DenseStage *s, int32_t sum)
+static inline int32_t dense_pass(const DenseStage *s, ptrdiff_t column, int32_t sum)
 {
-    const int32_t v = clamp_int32(sum >> s->shift, s->low, s->high);
+    const int32_t v = clamp_int32(sum >> s->shift[column], s->low, s->high);
     return s->table ? s->table[v] : v;
 }
 
@@ -47,9 +47,9 @@ static void dense_plain(const DenseStage *s, const int16_t *a, ptrdiff_t stride,
                     sum[c] += x[2 * k] * w[2 * c] + x[2 * k + 1] * w[2 * c + 1];
             for (ptrdiff_t c = 0; c < n; c++)
                 if (s->out)
-                    out[r * s->width + p * DENSE_PANEL + c] = dense_pass(s, sum[c]);
+                    out[r * s->width + p * DENSE_PANEL + c] = dense_pass(s, p * DENSE_PANEL + c, sum[c]);
                 else
-                    value[(r * s->panels + p) * DENSE_PANEL + c] = (int16_t)dense_pass(s, sum[c]);
+                    value[(r * s->panels + p) * DENSE_PANEL + c] = (int16_t)dense_pass(s, p * DENSE_PANEL + c, sum[c]);
         }
     }
 }
@@ -64,9 +64,9 @@ static inline int32_t dense_pair(const int16_t *x)
     return pair;
 }
 
-DENSE_INLINE SIMD_AVX2 __m256i dense_pass256(const DenseStage *s, __m256i v)
+DENSE_INLINE SIMD_AVX2 __m256i dense_pass256(const DenseStage *s, ptrdiff_t column, __m256i v)
 {
-    v = _mm256_sra_epi32(v, _mm_cvtsi32_si128(s->shift));
+    v = _mm256_srav_epi32(v, _mm256_loadu_si256((const __m256i *)(s->shift + column)));
     v = _mm256_min_epi32(_mm256_max_epi32(v, _mm256_set1_epi32(s->low)), _mm256_set1_epi32(s->high));
     if (s->table) {
         v = _mm256_i32gather_epi32((const int *)s->table, v, 2);
@@ -100,7 +100,8 @@ DENSE_INLINE SIMD_AVX2 void dense_tile256(const int rows, const DenseStage *s, p
     }
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++) {
-        const __m256i v0 = dense_pass256(s, sum[r][0]), v1 = dense_pass256(s, sum[r][1]);
+        const __m256i v0 = dense_pass256(s, p * DENSE_PANEL, sum[r][0]);
+        const __m256i v1 = dense_pass256(s, p * DENSE_PANEL + DENSE_PANEL / 2, sum[r][1]);
         if (!s->out) {
             const __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(v0, v1), 0xD8);
             _mm256_storeu_si256((__m256i *)(value + (first + r) * pitch + p * DENSE_PANEL), packed);
@@ -134,7 +135,7 @@ static SIMD_AVX2 void dense_avx2(const DenseStage *s, const int16_t *a, ptrdiff_
 DENSE_INLINE SIMD_AVX512 void dense_store512(const DenseStage *s, __m512i v, ptrdiff_t p, int16_t *value, int32_t *out)
 {
     const ptrdiff_t left = s->width - p * DENSE_PANEL;
-    v = _mm512_sra_epi32(v, _mm_cvtsi32_si128(s->shift));
+    v = _mm512_srav_epi32(v, _mm512_loadu_si512(s->shift + p * DENSE_PANEL));
     v = _mm512_min_epi32(_mm512_max_epi32(v, _mm512_set1_epi32(s->low)), _mm512_set1_epi32(s->high));
     if (s->table) {
         v = _mm512_i32gather_epi32(v, (const int *)s->table, 2);

@@ -8,7 +8,7 @@ cdef extern from "core/dense.h" nogil:
         Py_ssize_t source, pairs, width, panels
         const int16_t *weight
         const int32_t *bias
-        int shift
+        const int32_t *shift
         int32_t low, high
         const int16_t *table
         int32_t *out

@@ -18,7 +18,8 @@ class _Stage(Protocol):
     def bias(self) -> NDArray[np.int32]:
         """(16 panels,), with what rounds half up and what moves the table's first index to 0."""
     @property
-    def shift(self) -> int: ...
+    def shift(self) -> NDArray[np.int32]:
+        """(16 panels,), of each column."""
     @property
     def low(self) -> int: ...
     @property

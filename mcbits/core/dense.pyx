@@ -100,7 +100,7 @@ cdef class Dense:
     def __cinit__(self, Py_ssize_t inputs, int32_t bound, int factor, stages):
         cdef Py_ssize_t i
         cdef const int16_t[:, :, :, ::1] weight
-        cdef const int32_t[::1] bias
+        cdef const int32_t[::1] bias, shift
         cdef const int16_t[::1] table
         self._count, self._inputs, self._bound, self._factor, self._kept = len(stages), inputs, bound, factor, stages
         self._stages = <DenseStage *>calloc(len(stages), sizeof(DenseStage))
@@ -110,12 +110,12 @@ cdef class Dense:
         self._strides[0] = (inputs * (2 if factor else 1) + 1) // 2 * 2
         self._size = self._strides[0]
         for i, stage in enumerate(stages):
-            weight, bias = stage.weight, stage.bias
+            weight, bias, shift = stage.weight, stage.bias, stage.shift
             self._stages[i].source = stage.source
             self._stages[i].width = stage.width
             self._stages[i].panels, self._stages[i].pairs = weight.shape[0], weight.shape[1]
             self._stages[i].weight, self._stages[i].bias = &weight[0, 0, 0, 0], &bias[0]
-            self._stages[i].shift, self._stages[i].low, self._stages[i].high = stage.shift, stage.low, stage.high
+            self._stages[i].shift, self._stages[i].low, self._stages[i].high = &shift[0], stage.low, stage.high
             if stage.table is not None:
                 table = stage.table
                 self._stages[i].table = &table[0]

@@ -50,6 +50,15 @@ def is_integral(const float[::1] a, float bound):
     return not bad
 
 
+def shift_channels(float[:, ::1] acc, const float[::1] bias, const int32_t[::1] shifts):
+    """Replace each element of acc (rows, channels) by (acc + bias) * 2^-shift, with the shift (channels,), 0 to 30, of its channel."""
+    cdef Py_ssize_t i, j, rows = acc.shape[0], channels = acc.shape[1]
+    with nogil:
+        for i in range(rows):
+            for j in range(channels):
+                acc[i, j] = <float>((<int32_t>(acc[i, j] + bias[j]) + ((<int32_t>1 << shifts[j]) >> 1)) >> shifts[j])
+
+
 def round_clamp(const accumulator[:, ::1] acc, const accumulator[::1] bias, int shift,
                 int32_t low, int32_t high, rounded[:, ::1] out):
     """Fill out (rows, channels), int32, float32 or float64, with clamp((acc + bias) * 2^-shift, low, high)."""

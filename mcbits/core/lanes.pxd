@@ -4,7 +4,7 @@ from libc.stdint cimport int32_t
 from mcbits._rans cimport Lane, RansBits, Stack
 from mcbits.core.threads cimport Work
 
-cdef extern from "lanes.h" nogil:
+cdef extern from "core/lanes.h" nogil:
     ctypedef struct LanesJob:
         Lane *lanes
         RansBits bits

@@ -2,11 +2,12 @@
 from libc.stdint cimport int64_t, uint64_t
 
 cdef double exp(double x) noexcept nogil
+cdef double sigmoid(double x) noexcept nogil
 cdef double log2(double x) noexcept nogil
 cdef double ndtr(double x) noexcept nogil
 cdef double ndtri(double p) noexcept nogil
 
-cdef extern from "phi.h" nogil:
+cdef extern from "core/phi.h" nogil:
     enum:
         PHI_STEPS
         PHI_SPAN

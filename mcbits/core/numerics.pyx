@@ -49,6 +49,15 @@ cdef double exp(double x) noexcept nogil:
     return s * _power_of_two(n // 2) * _power_of_two(n - n // 2)
 
 
+cdef double sigmoid(double x) noexcept nogil:
+    # exp of a negative number only, so that neither tail overflows or loses digits.
+    cdef double e
+    if x < 0.0:
+        e = exp(x)
+        return e / (1.0 + e)
+    return 1.0 / (1.0 + exp(-x))
+
+
 cdef double log2(double x) noexcept nogil:
     cdef uint64_t pattern
     cdef int exponent = 0, i
@@ -199,6 +208,11 @@ cdef object _map(_Function f, object x):
 def exp_array(x):
     """Return e^x, within 1e-15 relative."""
     return _map(exp, x)
+
+
+def sigmoid_array(x):
+    """Return 1 / (1 + e^-x), within 2e-15 relative in both tails."""
+    return _map(sigmoid, x)
 
 
 def log2_array(x):

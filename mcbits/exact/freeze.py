@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from math import ceil, inf, log2, prod
+from math import inf, prod
 from typing import Any
 
 import numpy as np
@@ -11,22 +11,13 @@ from torch import fx, nn
 
 from mcbits.errors import FreezeError, ModelError
 from mcbits.exact.fixed import ACTIVATION_FRAC, HEAD_LIMIT, MAX_FRAC, FixedPoint, narrowest
-from mcbits.exact.layers import (
-    Add,
-    Affine,
-    AnyLayer,
-    Conv2d,
-    ConvTranspose2d,
-    Linear,
-    Lookup,
-    Multiply,
-    Reshape,
-    Round,
-    Scale,
-    Slice,
-)
+from mcbits.exact.layer import Pass
+from mcbits.exact.layers import Add, AnyLayer, Lookup, Multiply, Reshape, Round, Scale, Slice
 from mcbits.exact.network import FrozenNetwork, Output
-from mcbits.exact.rules import CURVES, RULES, Call, Traced, tails_fit
+from mcbits.exact.products import Affine, AnyProduct, Conv2d, ConvTranspose2d, Linear
+from mcbits.exact.rules import CURVES, RULES, SCALED, Call, Traced, tails_fit
+from mcbits.exact.weights import Floats, product
+from mcbits.plugins.registry import registry
 
 INDEX_FRAC = 10
 """Tables have one entry for each 2^-10 of their argument."""
@@ -34,13 +25,11 @@ INDEX_FRAC = 10
 GATE_FRAC = 10
 """Fractional bits of the gates of a recurrent cell, which multiply its state."""
 
-WEIGHT_BITS = 8
-"""A layer whose largest weight would have fewer bits than this in float32 is computed in float64."""
-
 NARROW_BITS, NARROW_FRAC = 30, 24
 """Bits of the bound, and fractional bits, to which an accumulator is rounded before it is added or scaled.
 
-So the result stays far below 2^53.
+So the result stays far below 2^53. No fewer fractional bits than those of an activation are left: bounds grow with
+the depth of a network, and what it computes does not. So values are clamped to +-2^22 rather than made coarser.
 """
 
 BATCH = object()
@@ -92,6 +81,9 @@ class _Freezer:
         self.layers: list[AnyLayer] = []
         self.tensors: dict[str, np.ndarray] = {}
         self.tables: dict[bytes, int] = {}
+        self.settled: dict[Traced, Traced] = {}
+        self.places: list[str] = []
+        self.place = ""
 
     def freeze(self) -> FrozenNetwork:
         env: dict[fx.Node, Any] = {}
@@ -107,16 +99,29 @@ class _Freezer:
             elif node.op != "output":
                 args = fx.node.map_arg(node.args, env.__getitem__)
                 kwargs = fx.node.map_arg(node.kwargs, env.__getitem__)
+                self.place = self._place(node)
                 try:
                     env[node] = self._apply(node, args, kwargs, heads.get(node))
                 except FreezeError:
                     raise
                 except Exception as error:  # a rule may raise any exception on a call that it does not expect
-                    raise FreezeError(f"{self._place(node)} cannot be frozen: {_one_line(error)}") from None
+                    raise FreezeError(f"{self.place} cannot be frozen: {_one_line(error)}") from None
         if next(indices, None) is not None:
             raise FreezeError(f"network '{self.name}' has fewer arguments than the {len(self.inputs)} inputs given")
         outputs = tuple(self._output(env[node], frac) for node, frac in returned)
-        return FrozenNetwork(self.inputs, tuple(self.layers), outputs, self.tensors)
+        network = FrozenNetwork(self.inputs, tuple(self.layers), outputs, self.tensors)
+        self._tell_if_slow(network)
+        return network
+
+    def _tell_if_slow(self, network: FrozenNetwork) -> None:
+        """Tell of a layer that keeps a chain of dense layers off the fast path; other networks are slower by design."""
+        if not all(isinstance(layer, Linear | Affine | Pass | Scale | Reshape) for layer in self.layers):
+            return
+        if (slow := network.slow_layer) is not None:
+            index, reason = slow
+            place = f"network '{self.name}':" if index is None else self.places[index]
+            message = f"{place} {reason}: so the frozen network cannot use 16-bit products, and is several times slower"
+            registry().hook.mcbits_notice(message=message)
 
     def _returned(self) -> list[tuple[fx.Node, int]]:
         nodes: list[fx.Node] = []
@@ -136,7 +141,7 @@ class _Freezer:
         raise FreezeError(f"network '{self.name}' has an argument '{node.target}' that no input describes")
 
     def _output(self, x: Traced, frac: int) -> Output:
-        index = self._with_frac(x, frac).index
+        index = self._with_frac(self._settled(x), frac).index
         return Output(value=index, kind=x.kind, frac=frac, shape=self.values[index].shape)
 
     def _place(self, node: fx.Node) -> str:
@@ -157,11 +162,13 @@ class _Freezer:
             rule = None if node.op == "get_attr" else RULES.get(target)
         if rule is None:
             able = ", ".join(sorted({key.__name__ for key in RULES if isinstance(key, type)}))
-            raise FreezeError(f"{self._place(node)} cannot be frozen; layers that can: {able}")
+            raise FreezeError(f"{self.place} cannot be frozen; layers that can: {able}")
+        if rule not in SCALED | {"arithmetic"}:
+            args, kwargs = (fx.node.map_aggregate(x, self._settled) for x in (args, kwargs))
         call = Call(function, tuple(args), dict(kwargs), head)
         if any(x.kind != "linear" for x in call.operands):
             raise FreezeError(
-                f"{self._place(node)} cannot be frozen: it reads exp or sigmoid, but only an output may read these"
+                f"{self.place} cannot be frozen: it reads exp or sigmoid, but only an output may read these"
             )
         if rule in CURVES:
             return self._curve(rule, call)
@@ -178,6 +185,7 @@ class _Freezer:
             self.tensors[stored] = tensors[local]
         value = layer.result([self.values[i] for i in layer.inputs], tensors)
         self.layers.append(layer.model_copy(update={"bound": value.bound}))
+        self.places.append(self.place)
         self.values.append(value)
         return len(self.values) - 1
 
@@ -198,38 +206,37 @@ class _Freezer:
     def _narrow(self, x: Traced) -> Traced:
         value = self.values[x.index]
         surplus = max(value.bound.bit_length() - NARROW_BITS, value.frac - NARROW_FRAC)
-        return self._rounded(x, max(value.frac - surplus, 0)) if surplus > 0 else x
+        least = min(value.frac, ACTIVATION_FRAC)
+        return self._rounded(x, max(value.frac - surplus, least)) if surplus > 0 else x
 
-    def _product(self, layer: type, x: Traced, weight: np.ndarray, bias: np.ndarray, **fields: Any) -> Traced:
-        """Emit the layer with the widest weights that float32 allows, or float64 if those have too few bits."""
-        value = self.values[x.index]
-        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-            raise ModelError("its weights or biases are NaN or infinite: train the model again")
-        zeros = {"weight": np.zeros(weight.shape, np.int16), "bias": np.zeros(bias.shape, np.int16)}
-        layer(inputs=(x.index,), frac=0, **fields).result([value], zeros)  # so that a wrong shape has its own error
-        largest, largest_bias = np.abs(weight).max(), np.abs(bias).max()
-        for dtype, limit in MAX_FRAC.items():
-            cap = limit - value.frac
-            widest = min(cap, 30 - ceil(log2(largest))) if largest else cap
-            for frac in range(widest, -1, -1):
-                if largest_bias * 2.0 ** (frac + value.frac) >= 2.0**53:
-                    continue
-                tensors = {
-                    "weight": narrowest(np.rint(weight * 2.0**frac).astype(np.int64)),
-                    "bias": narrowest(np.rint(bias * 2.0 ** (frac + value.frac)).astype(np.int64)),
-                }
-                candidate = layer(inputs=(x.index,), frac=frac, **fields)
-                try:
-                    needs = candidate.result([value], tensors).dtype
-                except ModelError:
-                    continue
-                if needs == "float64" and dtype == "float32":
-                    continue
-                bits = int(np.abs(tensors["weight"].astype(np.int64)).max()).bit_length()
-                if frac == cap or bits >= WEIGHT_BITS:
-                    return Traced(self._emit(candidate, tensors))
-                break
-        raise ModelError(f"its weights (up to {largest:.3g}) are too large for any exact bound")
+    def _product(
+        self, layer: type[AnyProduct], x: Traced, weight: np.ndarray, bias: np.ndarray, **fields: Any
+    ) -> Traced:
+        if x.offset and (layer is ConvTranspose2d or any(fields.get("padding", ()))):
+            x = self._activation(self._settled(x))  # at a border, fewer weights than all meet the offset
+        floats = Floats(layer, fields, weight, bias)
+        if (x.scale, x.offset) != (1.0, 0.0):
+            floats = floats.of_scaled(x.scale, x.offset)
+        return Traced(self._emit(*product(floats, self.values[x.index], x.index)))
+
+    def _settled(self, x: Any) -> Any:
+        """Return a value as one without scale and offset, computed by a layer if it has any; all else as it is."""
+        if not isinstance(x, Traced) or (x.scale, x.offset) == (1.0, 0.0):
+            return x
+        if x not in self.settled:
+            channels = self.values[x.index].shape[0]
+            scale, offset = np.full(channels, x.scale), np.full(channels, x.offset)
+            self.settled[x] = self._product(Affine, self._narrow(replace(x, scale=1.0, offset=0.0)), scale, offset)
+        return self.settled[x]
+
+    def _is_input(self, index: int) -> bool:
+        """Return whether the value has the numbers of an input of the network, if perhaps in another shape."""
+        while index >= len(self.inputs):
+            layer = self.layers[index - len(self.inputs)]
+            if not isinstance(layer, Reshape | Slice):
+                return False
+            (index,) = layer.inputs
+        return True
 
     # Rules
 
@@ -279,7 +286,7 @@ class _Freezer:
         if len(call.operands) == 2:
             points = ((1.0, 2.0), (2.0, 1.0), (2.0, 3.0))
             values = [float(call.function(a, b, *call.args[2:], **call.kwargs)) for a, b in points]
-            a, b = call.operands
+            a, b = map(self._settled, call.operands)
             if values == [2.0, 2.0, 6.0]:
                 return self._multiplied(a, b)
             if values == [3.0, 3.0, 5.0]:
@@ -301,9 +308,14 @@ class _Freezer:
 
     def _multiplied(self, a: Traced, b: Traced) -> Traced:
         a, b = self._narrow(a), self._narrow(b)
-        return Traced(self._emit(Multiply(inputs=(a.index, b.index))))
+        try:
+            return Traced(self._emit(Multiply(inputs=(a.index, b.index))))
+        except ModelError as error:
+            raise ModelError(f"{error}; put a clamp (nn.Hardtanh) before it") from None
 
     def _scaled(self, x: Traced, scale: float, offset: float) -> Traced:
+        if self._is_input(x.index):
+            return replace(x, scale=scale * x.scale, offset=scale * x.offset + offset)
         channels = self.values[x.index].shape[0]
         return self._product(Affine, self._narrow(x), np.full(channels, scale), np.full(channels, offset))
 

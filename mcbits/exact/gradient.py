@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from mcbits.errors import ModelError, UsageError
 from mcbits.exact.backends import backend, self_test
 from mcbits.exact.fixed import HEAD_LIMIT, SIGNIFICAND_BITS, FixedPoint, dtype_for
-from mcbits.exact.layers import AnyLayer, Linear, Lookup, Round, Scale
+from mcbits.exact.layers import AnyLayer, Lookup, Round, Scale
 from mcbits.exact.network import FrozenNetwork, Output
+from mcbits.exact.products import Linear
 
 _SPAN_BITS = 2
 """The slope of a table is its difference over an interval of 2^-2, since neighbours differ by less than a rounding."""
@@ -45,12 +46,16 @@ class Gradient:
             if isinstance(layer, Linear):
                 weight = tensors[f"{index}.weight"].T
                 sums = int(np.abs(weight.astype(np.int64)).sum(axis=0).max())
+                # Channels of different precision are brought to the largest.
+                most = max(layer.shifts, default=0)
+                reach <<= most
                 shift = max(0, (reach * sums).bit_length() + 1 - SIGNIFICAND_BITS[_DTYPE])
                 # The premise of the theorem. dtype_for raises if weights beyond 2^52 leave no bits.
                 reach = ((reach >> shift) + 1) * sums
                 dtype_for(reach)
-                self._steps.append(_Product(shift, engine.prepare(weight.astype(_DTYPE)), weight.shape[1]))
-                exponent += shift - layer.frac
+                scale = np.exp2(most - shift - np.array(layer.shifts or [0]))
+                self._steps.append(_Product(scale, engine.prepare(weight.astype(_DTYPE)), weight.shape[1]))
+                exponent += shift - layer.frac - most
             elif (slopes := _slopes(layer, args, tensors)) is not None:
                 table = 1 + max((each.table for each in layers if isinstance(each, Lookup)), default=-1)
                 lookup = Lookup(
@@ -86,16 +91,16 @@ class Gradient:
             if isinstance(step, int):
                 g = g * ran[step]
             else:
-                a = np.ascontiguousarray(np.rint(g * 2.0**-step.shift))
+                a = np.ascontiguousarray(np.rint(g * step.scale))
                 g = self._engine.product(a, step.weight, np.empty((len(a), step.width)))
         return g * self._unit
 
 
 @dataclass(frozen=True)
 class _Product:
-    """A product: round away `shift` bits, then multiply by the transposed weight (outputs, `width`)."""
+    """A product: scale by powers of two and round, then multiply by the transposed weight (outputs, `width`)."""
 
-    shift: int
+    scale: NDArray[np.float64]
     weight: Any
     width: int
 

@@ -12,10 +12,14 @@ from safetensors import SafetensorError
 
 from mcbits.errors import ModelError
 from mcbits.exact.network import FrozenNetwork
+from mcbits.exact.products import Product
 from mcbits.files import write
 
-FORMAT = 1
-"""Version of the model file. Any change to the meaning of the stored integers needs a new version."""
+FORMATS = (1, 2)
+"""Versions of the model file. Any change to the meaning of the stored integers needs a new version.
+
+A file is of version 2 if a channel of a layer has a shift, else of version 1.
+"""
 
 
 def dumps(networks: dict[str, FrozenNetwork], meta: dict[str, Any]) -> bytes:
@@ -26,7 +30,9 @@ def dumps(networks: dict[str, FrozenNetwork], meta: dict[str, Any]) -> bytes:
         own, specs[name] = network.to_tensors(f"{name}.")
         tensors |= own
     # Only one metadata key, because safetensors writes several keys in no fixed order.
-    head = {"format": FORMAT, "networks": specs, "meta": meta}
+    layers = [layer for network in networks.values() for layer in network.layers]
+    version = 2 if any(isinstance(layer, Product) and layer.shifts for layer in layers) else 1
+    head = {"format": version, "networks": specs, "meta": meta}
     text = json.dumps(head, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return safetensors.numpy.save(tensors, metadata={"mcbits": text})
 
@@ -64,8 +70,8 @@ class ModelFile:
             version, self._specs, meta = head["format"], dict(head["networks"]), dict(head["meta"])
         except (SafetensorError, LookupError, TypeError, ValueError, RecursionError, MemoryError):
             raise ModelError(f"{name} is not a frozen mcbits model, or is damaged") from None
-        if version != FORMAT:
-            raise ModelError(f"{name} has model format {version!r}; this mcbits reads format {FORMAT}")
+        if version not in FORMATS:
+            raise ModelError(f"{name} has model format {version!r}; this mcbits reads formats 1 and 2")
         self.meta: dict[str, Any] = meta
         self.model_id = hashlib.sha256(data).hexdigest()
 

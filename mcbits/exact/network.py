@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from math import prod
 from typing import Annotated, Any, Literal
 
@@ -13,19 +14,11 @@ from mcbits.core import fixed, simd
 from mcbits.core.dense import Dense
 from mcbits.errors import DataError, ModelError
 from mcbits.exact.backends import backend, self_test
-from mcbits.exact.dense import dense_form
+from mcbits.exact.dense import NotDense, dense_form
 from mcbits.exact.fixed import HEAD_LIMIT, MAX_ELEMENTS, SIGNIFICAND_BITS, FixedPoint, Shape
-from mcbits.exact.layers import (
-    AnyLayer,
-    Frac,
-    Pass,
-    Product,
-    Step,
-    Take,
-    Tensors,
-    channels_first,
-    channels_last,
-)
+from mcbits.exact.layer import Frac, Pass, Step, Take, Tensors, channels_first, channels_last
+from mcbits.exact.layers import AnyLayer
+from mcbits.exact.products import Product
 
 _DENSE_TYPES = {np.dtype(name) for name in ("uint8", "int16", "int32", "int64", "float32")}
 
@@ -150,7 +143,9 @@ class FrozenNetwork:
                 step = layer.build(args, own, engine)
             if isinstance(layer, Product):
                 bias = own["bias"].astype(self.values[here].dtype)
-                if all(isinstance(reader, Pass | Output) for reader in readers[here]):
+                if layer.shifts:
+                    step = _with_shifts(step, bias, np.array(layer.shifts, np.int32))
+                elif all(isinstance(reader, Pass | Output) for reader in readers[here]):
                     biases[here] = bias
                 else:
                     step = _with_bias(step, bias)
@@ -158,21 +153,36 @@ class FrozenNetwork:
         self._heads = [_head(self.values[o.value], o, biases[o.value]) for o in self.outputs]
         self._rows = max(1, min(engine.elements // self._widest, MAX_ELEMENTS // self._elements))
         self._scratch = threading.local()
-        self._dense = None
+        self._dense: Dense | None = None
         if self.backend_name == "numpy" and simd.width():
-            own = [self._own(index) for index in range(len(self.layers))]
-            self._dense = dense_form(self.values, self.layers, self.outputs, own)
+            with suppress(NotDense):
+                self._dense = self._dense_form()
+
+    def _dense_form(self) -> Dense:
+        own = [self._own(index) for index in range(len(self.layers))]
+        return dense_form(self.values, self.layers, self.outputs, own)
 
     def dense(self) -> Dense:
         """Return the network as a chain of products of 16-bit integers, for loops of the core that run it themselves.
 
         Raises ModelError if it does not have that form.
         """
-        own = [self._own(index) for index in range(len(self.layers))]
-        form = self._dense or dense_form(self.values, self.layers, self.outputs, own)
-        if form is None:
-            raise ModelError("the network is no chain of dense layers whose integers fit 16 bits")
-        return form
+        try:
+            return self._dense or self._dense_form()
+        except NotDense as error:
+            raise ModelError(f"the network is no chain of products of 16-bit integers: {error.reason}") from None
+
+    @property
+    def slow_layer(self) -> tuple[int | None, str] | None:
+        """The index of a layer that keeps the network off 16-bit products, and why; None if no layer does.
+
+        A network of dense layers is several times faster with these. The index is None if the inputs prevent it.
+        """
+        try:
+            self._dense_form()
+        except NotDense as error:
+            return error.layer, error.reason
+        return None
 
     def with_backend(self, name: str) -> "FrozenNetwork":
         """Return the same network computed by "numpy", "torch" or "torch:DEVICE". It returns the same bits.
@@ -287,6 +297,15 @@ def _with_bias(step: Step, bias: np.ndarray) -> Step:
         return out
 
     return biased
+
+
+def _with_shifts(step: Step, bias: np.ndarray, shifts: np.ndarray) -> Step:
+    def shifted(take: Take, *args: np.ndarray) -> np.ndarray:
+        out = step(take, *args)
+        fixed.shift_channels(out.reshape(-1, len(shifts)), bias, shifts)
+        return out
+
+    return shifted
 
 
 def _head(value: FixedPoint, output: Output, bias: np.ndarray) -> Callable[[np.ndarray, np.ndarray], None]:

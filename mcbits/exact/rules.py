@@ -13,11 +13,16 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Traced:
-    """A value of the network by its index; an accumulator has more precision than may enter a product."""
+    """A value of the network by its index; an accumulator has more precision than may enter a product.
+
+    scale, offset: what is meant is scale * value + offset. Products take these into their weights and biases.
+    """
 
     index: int
     accumulator: bool = True
     kind: Literal["linear", "exp", "sigmoid"] = "linear"
+    scale: float = 1.0
+    offset: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,12 @@ RULES: dict[Any, str] = {
     getattr: "shape", "size": "shape", operator.getitem: "getitem",
 }  # fmt: skip
 """The rule that freezes each module type, function or method name of torch; what has none is refused."""
+
+SCALED = {
+    *("identity", "linear", "conv2d", "conv_transpose2d"),
+    *("flatten", "unflatten", "reshape", "chunk", "split", "shape", "getitem"),
+}
+"""The rules for calls that can read a value with a scale and an offset, or hand it on."""
 
 
 def tails_fit(curve: Curve, call: Call, frac: int) -> bool:
