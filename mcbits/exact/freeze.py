@@ -16,7 +16,7 @@ from mcbits.exact.layers import Add, AnyLayer, Lookup, Multiply, Reshape, Round,
 from mcbits.exact.network import FrozenNetwork, Output
 from mcbits.exact.products import Affine, AnyProduct, Conv2d, ConvTranspose2d, Linear
 from mcbits.exact.rules import CURVES, RULES, SCALED, Call, Traced, tails_fit
-from mcbits.exact.weights import Floats, product
+from mcbits.exact.weights import Floats, narrow_product, product
 from mcbits.plugins.registry import registry
 
 INDEX_FRAC = 10
@@ -37,7 +37,12 @@ BATCH = object()
 
 
 def freeze(
-    module: nn.Module, inputs: Sequence[FixedPoint], output_frac: Sequence[int], *, name: str = ""
+    module: nn.Module,
+    inputs: Sequence[FixedPoint],
+    output_frac: Sequence[int],
+    *,
+    name: str = "",
+    narrow: bool = False,
 ) -> FrozenNetwork:
     """Return the network in integers, as it is in evaluation (no dropout, BatchNorm by its running statistics).
 
@@ -45,6 +50,7 @@ def freeze(
     output_frac: fractional bits of each output. An output that ends in exp or sigmoid is frozen up to the argument of
     that function (see `Output.kind`).
     name: what errors call the network.
+    narrow: give weights 16 bits and sums 32, for networks that the core multiplies so itself: `FrozenNetwork.dense`.
 
     Weights get the most bits that the theorem of `mcbits.exact` allows. The new state of an LSTMCell or GRUCell has
     the precision and the bound that are declared for its old state, so that it can be fed back. For this, c of an
@@ -57,7 +63,7 @@ def freeze(
         graph = fx.Tracer().trace(root)
     except Exception as error:  # tracing runs the module's own code, which may raise any exception
         raise FreezeError(f"network '{name or type(module).__name__}' cannot be traced: {_one_line(error)}") from None
-    return _Freezer(root, graph, tuple(inputs), tuple(output_frac), name).freeze()
+    return _Freezer(root, graph, tuple(inputs), tuple(output_frac), name, narrow).freeze()
 
 
 def _one_line(error: Exception) -> str:
@@ -74,9 +80,10 @@ class _Freezer:
         inputs: tuple[FixedPoint, ...],
         output_frac: tuple[int, ...],
         name: str,
+        narrow: bool,
     ) -> None:
         self.root, self.graph, self.inputs, self.output_frac = root, graph, inputs, output_frac
-        self.name = name or type(root).__name__
+        self.name, self.narrow = name or type(root).__name__, narrow
         self.values = list(inputs)
         self.layers: list[AnyLayer] = []
         self.tensors: dict[str, np.ndarray] = {}
@@ -217,7 +224,8 @@ class _Freezer:
         floats = Floats(layer, fields, weight, bias)
         if (x.scale, x.offset) != (1.0, 0.0):
             floats = floats.of_scaled(x.scale, x.offset)
-        return Traced(self._emit(*product(floats, self.values[x.index], x.index)))
+        as_integers = narrow_product if self.narrow else product
+        return Traced(self._emit(*as_integers(floats, self.values[x.index], x.index)))
 
     def _settled(self, x: Any) -> Any:
         """Return a value as one without scale and offset, computed by a layer if it has any; all else as it is."""

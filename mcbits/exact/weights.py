@@ -25,6 +25,10 @@ ROW_BITS, ROW_FRAC = 15, 24
 """Most bits of a weight, and fractional bits of a sum, where each channel has its own: `exact.dense` takes these."""
 
 
+NARROW_SUM_BITS = 31
+"""Sums of products of 16-bit integers stay below 2^31, with room for what rounds them half up."""
+
+
 @dataclass(frozen=True)
 class Floats:
     """A product in floating point: the kind of layer, its fields, its weight and its bias (channels,), in float64."""
@@ -86,6 +90,25 @@ class Floats:
                 return self.layer(inputs=(index,), frac=least, shifts=shifts, **self.fields), tensors
             frac = frac - wide
         return None
+
+
+def narrow_product(floats: Floats, x: FixedPoint, index: int) -> tuple[AnyProduct, dict[str, NDArray[Any]]]:
+    """Return the layer that reads value `index`, which is x, and its integers: weights of 16 bits, sums of 32.
+
+    Raises ModelError if the weights are not finite, or are too large for their inputs.
+    """
+    if not (np.isfinite(floats.weight).all() and np.isfinite(floats.bias).all()):
+        raise ModelError("its weights or biases are NaN or infinite: train the model again")
+    probe = floats.layer(inputs=(index,), frac=0, **floats.fields)
+    for frac in range(MAX_FRAC["float32"] - x.frac, -1, -1):
+        if max(np.abs(floats.weight).max() * 2.0**frac, np.abs(floats.bias).max() * 2.0 ** (frac + x.frac - 16)) >= (
+            1 << ROW_BITS
+        ) - 1:
+            continue
+        tensors = floats.rounded(x, frac)
+        if max(probe.bounds(x, tensors)[1]) < 1 << NARROW_SUM_BITS:
+            return floats.layer(inputs=(index,), frac=frac, **floats.fields), tensors
+    raise ModelError("its weights are too large for integers of 16 bits: put a clamp (nn.Hardtanh) before it")
 
 
 def product(floats: Floats, x: FixedPoint, index: int) -> tuple[AnyProduct, dict[str, NDArray[Any]]]:
