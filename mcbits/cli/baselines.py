@@ -26,7 +26,7 @@ def baselines(
         str | None,
         typer.Argument(
             metavar="INPUT",
-            help=".npy, .npz, IDX(.gz) or a folder of PNGs; by default the dataset's test images.",
+            help=".npy, .npz, IDX(.gz) or a folder of PNGs and TIFFs; by default the dataset's test images.",
         ),
     ] = None,
     dataset: Annotated[

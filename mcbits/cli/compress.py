@@ -23,7 +23,7 @@ Input = Annotated[
     str | None,
     typer.Argument(
         metavar="INPUT",
-        help=".npy, .npz, IDX(.gz) or a folder of PNGs; by default the dataset's test images.",
+        help=".npy, .npz, IDX(.gz) or a folder of PNGs and TIFFs; by default the dataset's test images.",
     ),
 ]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="The .mcb file to write.")]
