@@ -446,6 +446,16 @@ def test_mnist_is_found_in_every_usual_layout(tmp_path: Path, layout: str) -> No
     np.testing.assert_array_equal(dataset.test, test)
 
 
+def test_mnist_is_validated_on_the_last_twelfth_of_its_training_images(tmp_path: Path) -> None:
+    images = random_images(24, 28, 28)
+    for name in MNIST_NAMES:
+        put_idx(tmp_path / name, images)
+    dataset = MNIST.load(tmp_path, download=False)
+    np.testing.assert_array_equal(dataset.train, images[:22])
+    np.testing.assert_array_equal(dataset.valid, images[22:])
+    np.testing.assert_array_equal(dataset.test, images)
+
+
 def test_the_dotted_names_of_some_mirrors_are_found(tmp_path: Path) -> None:
     for name in MNIST_NAMES:
         put_idx(tmp_path / name.replace("-idx3", ".idx3"), random_images(2, 28, 28))
@@ -592,7 +602,8 @@ def test_real_emnist_stands_as_upright_as_the_binarised_digits(data: Path) -> No
 
 def test_real_mnist_is_another_file_than_emnist_and_stands_the_same_way(data: Path) -> None:
     mnist, emnist = MNIST.load(data, download=False), EMNIST.load(data, "mnist", download=False)
-    assert mnist.train.shape == (60000, 28, 28) and mnist.test.shape == (10000, 28, 28)
+    assert mnist.valid is not None and mnist.valid.shape == (5000, 28, 28)
+    assert mnist.train.shape == (55000, 28, 28) and mnist.test.shape == (10000, 28, 28)
     assert (mnist.test != emnist.test).any()
     assert similarity(mnist.train, emnist.train) > similarity(mnist.train, emnist.train.swapaxes(1, 2))
 
