@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mcbits.datasets import binarize, files
+from mcbits.datasets import binarize, files, white
 from mcbits.datasets.digits import Digits
 from mcbits.datasets.emnist import EMNIST
 from mcbits.datasets.mnist import MNIST
@@ -471,6 +471,14 @@ def test_mnist_and_emnist_are_not_confused(tmp_path: Path) -> None:
         put_idx(tmp_path / "emnist" / f"{name}.gz", random_images(5, 28, 28))
     assert len(EMNIST.load(tmp_path, "mnist", download=False).test) == 5
     assert len(MNIST.load(tmp_path, download=False).test) == 2
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_binarisation_knows_the_white_of_its_type(dtype: type) -> None:
+    largest = int(np.iinfo(dtype).max)
+    assert white(np.array([0, 1], dtype)) == 1 and white(np.array([0, 1]), np.array([2], dtype)) > 1
+    assert white(np.array([0, 2], dtype)) == largest
+    assert binarize(np.array([[0, largest] * 9], dtype), largest, seed=0).tolist() == [[0, 1] * 9]
 
 
 def test_files_of_another_shape_are_refused(tmp_path: Path) -> None:
