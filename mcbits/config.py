@@ -11,11 +11,21 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NoReturn, Self, TypeVar, get_type_hints
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+)
 
 from mcbits.archive.options import REFINE, CodingOptions, Iterative
 from mcbits.coders.base import Coder, find_coder
 from mcbits.errors import PluginError, UsageError
+from mcbits.files import is_path
 from mcbits.latents.options import Precisions, Refinement, declared
 from mcbits.plugins.registry import nearest_name, registry
 
@@ -29,6 +39,27 @@ def _one_directory(name: str) -> str:
 
 
 _Name = Annotated[str, AfterValidator(_one_directory)]
+
+
+def _is_own(dataset: str) -> bool:
+    """Return whether a dataset is the path of the user's own pictures."""
+    return is_path(dataset) and not registry().has("dataset", dataset)
+
+
+def _division(split: str, info: ValidationInfo) -> str:
+    """Return the split. That of the user's own pictures says by itself which are held out, since it is all that a
+    loader is told, and all that is taken from the training's config when its model is tested.
+    """
+    given = info.data
+    if {"seed", "dataset", "held_out"} <= given.keys() and _is_own(given["dataset"]):
+        return f"{given['held_out']}@{given['seed']}"
+    return split
+
+
+def _name_of_data(given: dict[str, Any]) -> str:
+    """Return what a default exp_name says of the data: the dataset and its split, or the name of the user's file."""
+    own = _is_own(given["dataset"])
+    return os.path.basename(os.path.abspath(given["dataset"])) if own else "{dataset}_{split}".format_map(given)
 
 
 # A number becomes text if an option takes text, such as lanes 4.
@@ -76,8 +107,18 @@ class TrainConfig(Config):
     seed: int = Field(default=42, ge=0, description="seed of weights, binarisation, batches and particles")
     gpu: int = Field(default=0, ge=-1, description="CUDA device; -1, or no such device: the CPU")
     datadir: Path = Field(default=Path("data"), description="where the dataset's files are, or are downloaded to")
-    dataset: str = Field(default="EMNIST", description="dataset: see `mcbits plugins`")
-    split: str = Field(default="mnist", description="the dataset's split, e.g. mnist or letters of EMNIST")
+    dataset: str = Field(
+        default="EMNIST",
+        description="dataset (see `mcbits plugins`), or the path of your own pictures: a folder or an array in a file",
+    )
+    held_out: float = Field(
+        default=0.1, ge=0, lt=1, description="the share of your own pictures to test on; 0: test on those trained on"
+    )
+    split: Annotated[str, AfterValidator(_division)] = Field(
+        default="mnist",
+        validate_default=True,
+        description="the dataset's split, e.g. mnist or letters of EMNIST; of your own pictures held_out@seed, always",
+    )
     binarize: bool = Field(default=True, description="draw every grey pixel as 0 or 1, anew for every batch")
     workers: int = Field(default=0, ge=0, description="of the paper's configs; no effect: all data lies on the device")
     model: str = Field(default="BinaryVAE", description="model: see `mcbits plugins`")
@@ -95,10 +136,15 @@ class TrainConfig(Config):
     num_particles: int = Field(default=1, ge=1, description="particles N of the bound")
     compile: bool = Field(default=False, description="compile the step with torch.compile; on a GPU into CUDA graphs")
     exp_name: _Name = Field(
-        default_factory=lambda given: "train_{dataset}_{split}_{bound}_{num_particles}".format_map(given),
+        default_factory=lambda given: f"train_{_name_of_data(given)}_" + "{bound}_{num_particles}".format_map(given),
         validate_default=True,
         description="name of the run directory; by default made of dataset, split, bound and particles",
     )
+
+    @property
+    def is_of_own_pictures(self) -> bool:
+        """Whether `dataset` is the path of the user's own pictures."""
+        return _is_own(self.dataset)
 
 
 class EvaluateConfig(Config):
@@ -180,7 +226,7 @@ class CompressConfig(EvaluateConfig):
     )
     exp_name: _Name = Field(
         default_factory=lambda given: "_".join(
-            ["compress_{dataset}_{split}_{coder}".format_map(given)]
+            [f"compress_{_name_of_data(given)}_{given['coder']}"]
             + [f"{key}={value}" for key, value in given["given"].items()]
         ),
         validate_default=True,
