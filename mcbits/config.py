@@ -11,11 +11,22 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NoReturn, Self, TypeVar, get_type_hints
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, InstanceOf, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from mcbits.archive.options import REFINE, CodingOptions, Iterative
 from mcbits.coders.base import Coder, find_coder
 from mcbits.errors import PluginError, UsageError
+from mcbits.files import is_path
 from mcbits.latents.options import Precisions, Refinement
 from mcbits.plugins.options import declared
 from mcbits.plugins.registry import nearest_name, registry
@@ -30,6 +41,27 @@ def _one_directory(name: str) -> str:
 
 
 _Name = Annotated[str, AfterValidator(_one_directory)]
+
+
+def _is_own(dataset: str) -> bool:
+    """Return whether a dataset is the path of the user's own pictures."""
+    return is_path(dataset) and not registry().has("dataset", dataset)
+
+
+def _division(split: str, info: ValidationInfo) -> str:
+    """Return the split. That of the user's own pictures says by itself which are held out, since it is all that a
+    loader is told, and all that is taken from the training's config when its model is tested.
+    """
+    given = info.data
+    if {"seed", "dataset", "held_out"} <= given.keys() and _is_own(given["dataset"]):
+        return f"{given['held_out']}@{given['seed']}"
+    return split
+
+
+def _name_of_data(given: dict[str, Any]) -> str:
+    """Return what a default exp_name says of the data: the dataset and its split, or the name of the user's file."""
+    own = _is_own(given["dataset"])
+    return os.path.basename(os.path.abspath(given["dataset"])) if own else "{dataset}_{split}".format_map(given)
 
 
 # A number becomes text if an option takes text, such as lanes 4.
@@ -54,10 +86,7 @@ class Config(BaseModel):
         Raises UsageError. For an unknown key the error names the nearest key; for a wrong value it names the key, the
         value, what is expected and where the value is.
         """
-        layers = _Layers()
-        if path is not None:
-            layers.add(_read_yaml(path), f"in {path}")
-        layers.add(overrides or {}, "on the command line")
+        layers = _Layers.read(path, overrides)
         for key in layers.values:
             if key not in cls.model_fields:
                 raise layers.unknown(key, cls.model_fields)
@@ -77,8 +106,18 @@ class TrainConfig(Config):
     seed: int = Field(default=42, ge=0, description="seed of weights, binarisation, batches and particles")
     gpu: int = Field(default=0, ge=-1, description="CUDA device; -1, or no such device: the CPU")
     datadir: Path = Field(default=Path("data"), description="where the dataset's files are, or are downloaded to")
-    dataset: str = Field(default="EMNIST", description="dataset: see `mcbits plugins`")
-    split: str = Field(default="mnist", description="the dataset's split, e.g. mnist or letters of EMNIST")
+    dataset: str = Field(
+        default="EMNIST",
+        description="dataset (see `mcbits plugins`), or the path of your own pictures: a folder or an array in a file",
+    )
+    held_out: float = Field(
+        default=0.1, ge=0, lt=1, description="the share of your own pictures to test on; 0: test on those trained on"
+    )
+    split: Annotated[str, AfterValidator(_division)] = Field(
+        default="mnist",
+        validate_default=True,
+        description="the dataset's split, e.g. mnist or letters of EMNIST; of your own pictures held_out@seed, always",
+    )
     binarize: bool = Field(default=True, description="draw every grey pixel as 0 or 1, anew for every batch")
     workers: int = Field(default=0, ge=0, description="of the paper's configs; no effect: all data lies on the device")
     model: str = Field(default="BinaryVAE", description="model: see `mcbits plugins`")
@@ -86,20 +125,54 @@ class TrainConfig(Config):
     optimizer: Literal["Adam"] = Field(default="Adam", description="optimizer")
     lr: float = Field(default=1e-3, gt=0, description="learning rate")
     eps: float = Field(default=1e-4, gt=0, description="Adam's epsilon")
-    scheduler: Literal["constant", "multi_step"] = Field(
+    scheduler: Literal["constant", "multi_step", "cosine"] = Field(
         default="constant",
-        description="learning rate over time: constant, or the eight steps of Burda et al. 2016",
+        description="learning rate over time: constant, the eight steps of Burda et al. 2016, or falling as a cosine",
     )
     epochs: int = Field(default=100, ge=1, description="passes over the training images; 3280 in the paper")
-    batch_size: int = Field(default=20, ge=1, description="images per step")
+    batch_size: int = Field(default=20, ge=1, description="images per step; pixels, if the model has no latents")
     bound: str = Field(default="IWAE", description="bound on log p(x) to maximise: see `mcbits plugins`")
     num_particles: int = Field(default=1, ge=1, description="particles N of the bound")
     compile: bool = Field(default=False, description="compile the step with torch.compile; on a GPU into CUDA graphs")
     exp_name: _Name = Field(
-        default_factory=lambda given: "train_{dataset}_{split}_{bound}_{num_particles}".format_map(given),
+        default_factory=lambda given: f"train_{_name_of_data(given)}_" + "{bound}_{num_particles}".format_map(given),
         validate_default=True,
         description="name of the run directory; by default made of dataset, split, bound and particles",
     )
+    model_options: dict[str, Any] = Field(
+        default_factory=dict, exclude=True, description="options of the model that were set"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_model(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Take the options of the chosen model out of the values, and its own defaults for keys that are not set."""
+        model = _find_model(given)
+        own = {name: model.options.checked(name, given[name]) for name in declared(model.options) if name in given}
+        rest = {name: value for name, value in given.items() if name not in own}
+        return {"model_options": own, **model.defaults, **rest}
+
+    @classmethod
+    def load(cls, path: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Self:
+        """Return the config, as any config does. The options of the model are keys like the others."""
+        layers = _Layers.read(path, overrides)
+        model = _find_model(layers.values)
+        own = _options_of(model.options)
+        known = [key for key, info in cls.model_fields.items() if not info.exclude]
+        for key, value in layers.values.items():
+            if key in own:
+                layers.values[key] = layers.convert(own[key].type, key, value)
+            elif key not in known:
+                raise layers.unknown(key, [*known, *own])
+        return layers.build(cls)
+
+    def to_yaml(self) -> str:
+        return _dump_yaml(self.model_dump(mode="json") | self.model_options)
+
+    @property
+    def is_of_own_pictures(self) -> bool:
+        """Whether `dataset` is the path of the user's own pictures."""
+        return _is_own(self.dataset)
 
 
 class EvaluateConfig(Config):
@@ -130,12 +203,8 @@ class EvaluateConfig(Config):
         ignored in a file. On the command line it is an error.
         `datadir`, `dataset`, `split` and `binarize` are by default those of the training.
         """
-        layers = _Layers()
-        if path is not None:
-            layers.add(_read_yaml(path), f"in {path}")
-        ignorable = set(layers.values)
-        layers.add(overrides or {}, "on the command line")
-        ignorable -= {_key(key) for key in overrides or {}}
+        layers = _Layers.read(path, overrides)
+        ignorable = layers.values.keys() - {_key(key) for key in overrides or {}}
         if (train_config := layers.values.get("train_config")) is not None:
             train_config = layers.convert(Path, "train_config", train_config)
             layers.inherit(train_config, ("datadir", "dataset", "split", "binarize"))
@@ -181,7 +250,7 @@ class CompressConfig(EvaluateConfig):
     )
     exp_name: _Name = Field(
         default_factory=lambda given: "_".join(
-            ["compress_{dataset}_{split}_{coder}".format_map(given)]
+            [f"compress_{_name_of_data(given)}_{given['coder']}"]
             + [f"{key}={value}" for key, value in given["given"].items()]
         ),
         validate_default=True,
@@ -260,6 +329,14 @@ class _Layers:
     values: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
 
+    @classmethod
+    def read(cls, path: Path | None, overrides: Mapping[str, Any] | None) -> _Layers:
+        layers = cls()
+        if path is not None:
+            layers.add(_read_yaml(path), f"in {path}")
+        layers.add(overrides or {}, "on the command line")
+        return layers
+
     def add(self, layer: Mapping[str, Any], source: str) -> None:
         for key, value in layer.items():
             self.values[_key(key)] = value
@@ -307,6 +384,17 @@ class _Layers:
 
 def _key(key: str) -> str:
     return str(key).replace("-", "_")
+
+
+def all_model_options() -> Iterator[tuple[str, dict[str, Option]]]:
+    """Yield the name of every model that can be imported, with its options."""
+    for model in registry().classes("model"):
+        yield model.name, _options_of(model.options)
+
+
+def _find_model(values: Mapping[str, Any]) -> Any:
+    """Return the class of the model that the values of a training name."""
+    return registry().find("model", str(values.get("model", TrainConfig.model_fields["model"].default)))
 
 
 def all_coder_options() -> Iterator[tuple[type[Coder], dict[str, Option]]]:

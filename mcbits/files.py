@@ -52,6 +52,11 @@ def remove_drafts(path: Path) -> None:
         shutil.rmtree(workspace, ignore_errors=True)
 
 
+def is_path(text: str) -> bool:
+    """Whether text is a path rather than a name: it has a slash, or something is there."""
+    return "/" in text or os.path.exists(text)
+
+
 def check_target(path: str | PathLike[str], folder: bool = False) -> Path:
     """Return the path where a file, or with `folder` a folder, will be written: `path` with every link followed.
 

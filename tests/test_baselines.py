@@ -92,6 +92,16 @@ def test_shapes_that_are_no_pictures_leave_pictures_out() -> None:
     }  # fmt: skip
 
 
+def test_of_16_bits_no_value_is_halved_and_pictures_are_left_out() -> None:
+    images = blobs(30, 255).astype(np.uint16) * 257
+    results = baselines(images)
+    assert by_name(results, "archive").keys() == DECOMPRESS.keys()
+    for name, compress, layouts in _compressors(images, len(images)):
+        restored = DECOMPRESS[name](compress(layouts["bytes"](images)))
+        np.testing.assert_array_equal(np.frombuffer(restored, np.uint16).reshape(images.shape), images)
+    assert "8-bit" in left_out(results)["PNG"]
+
+
 def test_a_picture_larger_than_webp_allows_leaves_webp_out() -> None:
     archive = by_name(baselines(np.zeros((1, 20000, 1), np.uint8)), "archive")
     assert "PNG" in archive and "WebP lossless" not in archive

@@ -40,7 +40,7 @@ def test_minus_and_underscore_are_one_key(tmp_path):
         ("lr", "inf", "finite"),
         ("epochs", "0", "greater than or equal to 1"),
         ("epochs", "1.5", "integer"),
-        ("scheduler", "cosine", "'constant' or 'multi_step'"),
+        ("scheduler", "linear", "'constant', 'multi_step' or 'cosine'"),
         ("binarize", "perhaps", "boolean"),
     ],
 )

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mcbits.datasets import binarize, files
+from mcbits.datasets import binarize, files, white
 from mcbits.datasets.digits import Digits
 from mcbits.datasets.emnist import EMNIST
 from mcbits.datasets.mnist import MNIST
@@ -83,7 +83,7 @@ def test_colour_images_come_back(tmp_path: Path, name: str) -> None:
     np.testing.assert_array_equal(read_images(tmp_path / name), images)
 
 
-@pytest.mark.parametrize("shape", [(4, 9), (4, 3, 3, 4), (4, 3, 3, 1)])
+@pytest.mark.parametrize("shape", [(4, 9), (4, 3, 3, 5), (4, 3, 3, 1)])
 def test_shapes_that_png_cannot_keep_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
     images = random_images(*shape)
     with pytest.raises(DataError, match="npy"):
@@ -124,7 +124,7 @@ def test_written_bytes_depend_on_the_images_alone(tmp_path: Path) -> None:
 # What is refused
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.uint16, object, "U1"])
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.int16, np.uint32, object, "U1"])
 def test_values_mcbits_cannot_keep_are_refused(dtype: type) -> None:
     with pytest.raises(DataError):
         as_images(np.zeros((2, 3)).astype(dtype))
@@ -172,19 +172,17 @@ def png_with(tmp_path: Path, image: Image.Image, **options: object) -> Path:
     return folder
 
 
-def test_pngs_that_uint8_would_truncate_are_refused(tmp_path: Path) -> None:
+def test_pngs_that_an_array_cannot_keep_are_refused_by_name(tmp_path: Path) -> None:
     grey = Image.fromarray(random_images(4, 4))
     refused = {
-        "deep": lambda: png_with(tmp_path / "deep", Image.fromarray(np.full((4, 4), 300, np.uint16))),
-        "palette": lambda: png_with(tmp_path / "palette", grey.convert("P")),
-        "alpha": lambda: png_with(tmp_path / "alpha", grey.convert("RGBA")),
-        "clear": lambda: png_with(tmp_path / "clear", grey, transparency=3),
-        "moving": lambda: png_with(tmp_path / "moving", grey, save_all=True, append_images=[grey.rotate(90)]),
+        "a palette": (grey.convert("P"), {}),
+        "a transparent colour": (grey, {"transparency": 3}),
+        "several frames": (grey, {"save_all": True, "append_images": [grey.rotate(90)]}),
     }
-    for name, make in refused.items():
+    for name, (image, options) in refused.items():
         (tmp_path / name).mkdir()
-        with pytest.raises(DataError, match="16 bits"):
-            read_images(make())
+        with pytest.raises(DataError, match=f"has {name}"):
+            read_images(png_with(tmp_path / name, image, **options))
 
 
 def test_greys_of_fewer_bits_are_read_by_their_meaning(tmp_path: Path) -> None:
@@ -448,6 +446,16 @@ def test_mnist_is_found_in_every_usual_layout(tmp_path: Path, layout: str) -> No
     np.testing.assert_array_equal(dataset.test, test)
 
 
+def test_mnist_is_validated_on_the_last_twelfth_of_its_training_images(tmp_path: Path) -> None:
+    images = random_images(24, 28, 28)
+    for name in MNIST_NAMES:
+        put_idx(tmp_path / name, images)
+    dataset = MNIST.load(tmp_path, download=False)
+    np.testing.assert_array_equal(dataset.train, images[:22])
+    np.testing.assert_array_equal(dataset.valid, images[22:])
+    np.testing.assert_array_equal(dataset.test, images)
+
+
 def test_the_dotted_names_of_some_mirrors_are_found(tmp_path: Path) -> None:
     for name in MNIST_NAMES:
         put_idx(tmp_path / name.replace("-idx3", ".idx3"), random_images(2, 28, 28))
@@ -463,6 +471,14 @@ def test_mnist_and_emnist_are_not_confused(tmp_path: Path) -> None:
         put_idx(tmp_path / "emnist" / f"{name}.gz", random_images(5, 28, 28))
     assert len(EMNIST.load(tmp_path, "mnist", download=False).test) == 5
     assert len(MNIST.load(tmp_path, download=False).test) == 2
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_binarisation_knows_the_white_of_its_type(dtype: type) -> None:
+    largest = int(np.iinfo(dtype).max)
+    assert white(np.array([0, 1], dtype)) == 1 and white(np.array([0, 1]), np.array([2], dtype)) > 1
+    assert white(np.array([0, 2], dtype)) == largest
+    assert binarize(np.array([[0, largest] * 9], dtype), largest, seed=0).tolist() == [[0, 1] * 9]
 
 
 def test_files_of_another_shape_are_refused(tmp_path: Path) -> None:
@@ -594,7 +610,8 @@ def test_real_emnist_stands_as_upright_as_the_binarised_digits(data: Path) -> No
 
 def test_real_mnist_is_another_file_than_emnist_and_stands_the_same_way(data: Path) -> None:
     mnist, emnist = MNIST.load(data, download=False), EMNIST.load(data, "mnist", download=False)
-    assert mnist.train.shape == (60000, 28, 28) and mnist.test.shape == (10000, 28, 28)
+    assert mnist.valid is not None and mnist.valid.shape == (5000, 28, 28)
+    assert mnist.train.shape == (55000, 28, 28) and mnist.test.shape == (10000, 28, 28)
     assert (mnist.test != emnist.test).any()
     assert similarity(mnist.train, emnist.train) > similarity(mnist.train, emnist.train.swapaxes(1, 2))
 

@@ -25,13 +25,14 @@ from mcbits.datasets.base import Dataset
 from mcbits.datasets.binarize import binarize
 from mcbits.datasets.digits import Digits
 from mcbits.errors import DataError, FreezeError, McbitsError, ModelError, UsageError
+from mcbits.models.base import ImageSet
 from mcbits.models.binary_vae import BinaryVAE
 from mcbits.plugins import hookimpl
 from mcbits.plugins.registry import registry
 from mcbits.training import loop as training
 from mcbits.training.checkpoint import load_float, read_tensors
 from mcbits.training.evaluation import ideal_rates
-from mcbits.training.loop import batches, learning_rate, train
+from mcbits.training.loop import learning_rate, train
 
 RESULTS = (
     *("model.safetensors", "metrics.jsonl", "resume.safetensors", "resume.previous.safetensors"),
@@ -110,15 +111,16 @@ import os, signal, sys
 from pathlib import Path
 from mcbits.training import loop as training
 from mcbits.config import TrainConfig
+from mcbits.models.base import ImageSet
 step = 0
-def dying_batches(*arguments, batches=training.batches):
+def dying_batches(*arguments, batches=ImageSet.batches):
     global step
     for x in batches(*arguments):
         step += 1
         if step == 25:
             os.kill(os.getpid(), signal.SIGKILL)
         yield x
-training.batches = dying_batches
+ImageSet.batches = dying_batches
 training.train(TrainConfig.load(Path(sys.argv[1])))
 """
     (tmp_path / "config.yml").write_text(config(tmp_path).to_yaml())
@@ -169,13 +171,15 @@ def test_a_full_disk_is_one_line_that_names_the_file(
 
 
 def test_interrupting_leaves_the_last_epoch_intact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = ImageSet.batches
+
     def interrupted(*arguments: Any) -> Iterator[torch.Tensor]:
         yield from batches(*arguments)
         raise KeyboardInterrupt
 
     run = train(config(tmp_path, epochs=1))
     before = results(run)
-    monkeypatch.setattr(training, "batches", interrupted)
+    monkeypatch.setattr(ImageSet, "batches", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(config(tmp_path))
     assert results(run) == before
@@ -290,12 +294,13 @@ def test_training_leaves_the_callers_random_state_and_threads_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used = []
+    batches = ImageSet.batches
 
     def watched(*arguments: Any) -> Iterator[torch.Tensor]:
         used.append(torch.get_num_threads())
         yield from batches(*arguments)
 
-    monkeypatch.setattr(training, "batches", watched)
+    monkeypatch.setattr(ImageSet, "batches", watched)
     before, threads = torch.get_rng_state(), torch.get_num_threads()
     try:
         torch.set_num_threads(2)
@@ -333,7 +338,7 @@ def test_what_is_compiled_is_the_same_step(tmp_path: Path, finished: Path, trace
 def test_a_step_of_too_many_shapes_to_compile_is_one_line_of_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, traced_only: None
 ) -> None:
-    monkeypatch.setattr(training, "batches", lambda *arguments: (torch.zeros(n, 64) for n in range(1, 100)))
+    monkeypatch.setattr(ImageSet, "batches", lambda *arguments: (torch.zeros(n, 64) for n in range(1, 100)))
     with pytest.raises(UsageError, match="set compile false"):
         train(config(tmp_path, compile=True))
 
@@ -403,7 +408,7 @@ def test_listeners_hear_of_every_epoch_and_of_a_missing_gpu(tmp_path: Path) -> N
 def test_batches_binarise_anew_with_the_greys_probabilities() -> None:
     grey = torch.tensor([0, 4, 8, 16], dtype=torch.uint8).repeat(5000, 1)
     torch.manual_seed(0)
-    first, second = (torch.cat([x.clone() for x in batches(grey, 16, 512)]) for _ in range(2))
+    first, second = (torch.cat([x.clone() for x in ImageSet(grey, 16).batches(512)]) for _ in range(2))
     assert first.dtype == torch.float32 and set(first.unique().tolist()) == {0, 1}
     np.testing.assert_allclose(first.mean(0), [0, 0.25, 0.5, 1], atol=5 * 0.5 / 5000**0.5)
     assert (first[:, 0] == 0).all() and (first[:, 3] == 1).all()
@@ -412,7 +417,7 @@ def test_batches_binarise_anew_with_the_greys_probabilities() -> None:
 
 def test_an_epoch_sees_every_image_once_in_a_new_order() -> None:
     images = torch.arange(250, dtype=torch.uint8)[:, None]
-    epochs = [[int(value) for x in batches(images, None, 64) for value in x] for _ in range(2)]
+    epochs = [[int(value) for x in ImageSet(images, None).batches(64) for value in x] for _ in range(2)]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(250))
     assert epochs[0] != epochs[1]
 

@@ -11,6 +11,7 @@ from mcbits.cli.output import print_table, show
 from mcbits.cli.progress import progress
 from mcbits.config import CompressConfig
 from mcbits.datasets import binarize as binarized
+from mcbits.datasets import white
 from mcbits.datasets.selection import test_images
 from mcbits.errors import UsageError
 from mcbits.images import read_images
@@ -26,7 +27,7 @@ def baselines(
         str | None,
         typer.Argument(
             metavar="INPUT",
-            help=".npy, .npz, IDX(.gz) or a folder of PNGs; by default the dataset's test images.",
+            help=".npy, .npz, IDX(.gz) or a folder of PNGs and TIFFs; by default the dataset's test images.",
         ),
     ] = None,
     dataset: Annotated[
@@ -59,7 +60,7 @@ def baselines(
                 raise UsageError(f"INPUT and --{key} exclude each other: leave one out")
         images = read_images(input)
         if binarize is not None and config.binarize:
-            images = binarized(images, 255, config.seed)
+            images = binarized(images, white(images), config.seed)
     with progress(flags.quiet):
         results = baselines(images)
     missing = left_out(results)

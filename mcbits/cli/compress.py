@@ -1,9 +1,8 @@
 """`mcbits compress` stores exactly the images that it is given, or refuses; grey becomes binary only on request."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import numpy as np
 import typer
 from numpy.typing import NDArray
 
@@ -12,7 +11,7 @@ from mcbits.cli.options import config_options, tell_without_effect
 from mcbits.cli.output import as_json, show
 from mcbits.cli.progress import progress
 from mcbits.config import CompressConfig
-from mcbits.datasets import binarize
+from mcbits.datasets import binarize, white
 from mcbits.datasets.selection import test_images
 from mcbits.errors import DataError, UsageError
 from mcbits.files import check_target, write
@@ -23,7 +22,7 @@ Input = Annotated[
     str | None,
     typer.Argument(
         metavar="INPUT",
-        help=".npy, .npz, IDX(.gz) or a folder of PNGs; by default the dataset's test images.",
+        help=".npy, .npz, IDX(.gz) or a folder of PNGs and TIFFs; by default the dataset's test images.",
     ),
 ]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="The .mcb file to write.")]
@@ -97,7 +96,7 @@ def compress(
 
 def _own_images(
     path: str, num_symbols: int, sequences: bool, config: CompressConfig, overrides: dict[str, str]
-) -> NDArray[np.uint8]:
+) -> NDArray[Any]:
     for key in ("datadir", "dataset", "split", "num_compress"):
         if key in overrides:
             raise UsageError(f"INPUT and --{key} exclude each other: leave one out")
@@ -108,11 +107,14 @@ def _own_images(
         raise DataError(f"{path}: values up to {images.max()}, but the model codes 0..{num_symbols - 1}")
     # `binarize` in a config file is about a dataset. The user's own pixels change only if the command line says so.
     if not ("binarize" in overrides and config.binarize):
-        raise DataError(f"{path} is grey and the model binary: --binarize stores a binarised copy instead of it")
+        raise DataError(
+            f"{path} has values up to {images.max()} and the model is binary: --binarize stores a binarised copy "
+            "instead of it"
+        )
     registry().hook.mcbits_notice(
-        message=f"{path} is stored binarised with seed {config.seed}; its grey values are not stored"
+        message=f"{path} is stored binarised with seed {config.seed}; its own values are not stored"
     )
-    return binarize(images, 255, config.seed)
+    return binarize(images, white(images), config.seed)
 
 
 def _result_directory(config: CompressConfig) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -11,7 +11,7 @@ import typer
 from pydantic import BaseModel
 
 from mcbits.cli.flags import BOOLEAN, Command, expanded
-from mcbits.config import Config, EvaluateConfig, Option, all_coder_options
+from mcbits.config import Config, EvaluateConfig, Option, TrainConfig, all_coder_options, all_model_options
 from mcbits.plugins.registry import registry
 
 
@@ -47,13 +47,20 @@ def _parameters(cls: type[BaseModel]) -> Iterator[inspect.Parameter]:
     if issubclass(cls, EvaluateConfig):
         for name, option in cls.shared_options().items():
             yield _parameter(name, option.type, option.help, option.default, "Options of this job")
-        declared: dict[str, tuple[Option, list[str]]] = {}
-        for coder, options in all_coder_options():
-            for name, option in options.items():
-                declared.setdefault(name, (option, []))[1].append(coder.short)
-        for name, (option, coders) in declared.items():
-            help = f"{', '.join(coders)}: {option.help}"
-            yield _parameter(name, option.type, help, option.default, "Options of coders")
+        coders = [(coder.short, options) for coder, options in all_coder_options()]
+        yield from _of_owners(coders, "Options of coders")
+    if issubclass(cls, TrainConfig):
+        yield from _of_owners(all_model_options(), "Options of models")
+
+
+def _of_owners(owners: Iterable[tuple[str, dict[str, Option]]], panel: str) -> Iterator[inspect.Parameter]:
+    """Yield each option once, with the names of those that have it."""
+    declared: dict[str, tuple[Option, list[str]]] = {}
+    for owner, options in owners:
+        for name, option in options.items():
+            declared.setdefault(name, (option, []))[1].append(owner)
+    for name, (option, names) in declared.items():
+        yield _parameter(name, option.type, f"{', '.join(names)}: {option.help}", option.default, panel)
 
 
 def _parameter(name: str, kind: Any, help: str, default: Any, panel: str) -> inspect.Parameter:

@@ -5,6 +5,7 @@ from mcbits.cli.options import config_options, tell_without_effect
 from mcbits.cli.output import show
 from mcbits.cli.progress import progress
 from mcbits.config import TrainConfig
+from mcbits.plugins.registry import registry
 
 
 @config_options(TrainConfig)
@@ -21,5 +22,7 @@ def train(
 
     with progress(flags.quiet):
         tell_without_effect(TrainConfig, overrides)
+        if "held_out" in overrides and not checked.is_of_own_pictures:
+            registry().hook.mcbits_notice(message=f"--held_out has no effect: {checked.dataset} has a fixed test part")
         run = train(checked)
     show({"run": run}, f"trained: {run}", flags.json)

@@ -1,27 +1,38 @@
 """A dataset is one fixed division into training and test images: the same pixels on every machine."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from os import PathLike
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
+from mcbits.errors import UnknownNameError
+from mcbits.files import is_path
 from mcbits.plugins.registry import registry
+
+if TYPE_CHECKING:
+    from mcbits.datasets.own import OwnPictures
+
+Images: TypeAlias = Any
+"""An array (n, *shape), or, of pictures of several sizes, a list of arrays (h, w) or (h, w, channels).
+
+Not a union, since whoever wants one size reads its shape; of a list there is none.
+"""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset of grey images: `train` (n, *shape) and `test` (m, *shape), uint8, upright, values 0..`levels` (white).
+    """A dataset of images: `train` and `test`, uint8 or uint16, upright, values 0..`levels` (white).
 
-    It may also hold sequences of one `shape` (frames, *dims of a frame), padded as in `mcbits.latents.sequences`.
+    Both are arrays (n, *shape), or lists of arrays if the user's own pictures have several sizes.
+    They may also be sequences of one `shape` (frames, *dims of a frame), padded as in `mcbits.latents.sequences`.
     Training keeps the weights that are best on `valid`, or on `test` if there is no `valid`.
     """
 
-    train: NDArray[np.uint8]
-    test: NDArray[np.uint8]
+    train: Images
+    test: Images
     levels: int
-    valid: NDArray[np.uint8] | None = None
+    valid: Images | None = None
 
 
 class DatasetLoader(Protocol):
@@ -40,7 +51,18 @@ class DatasetLoader(Protocol):
         ...
 
 
-def find_dataset(name: str) -> type[DatasetLoader]:
-    """Return the registered dataset class of that name; errors as for `Registry.find`."""
-    found: type[DatasetLoader] = registry().find("dataset", name)
+def find_dataset(name: str) -> type[DatasetLoader] | OwnPictures:
+    """Return the registered dataset class of that name, else what loads the pictures at the path of that name.
+
+    Text is a path if it has a slash or if something exists there. Errors as for `Registry.find`.
+    """
+    if is_path(name) and not registry().has("dataset", name):
+        from mcbits.datasets.own import OwnPictures  # which imports this module
+
+        return OwnPictures(name)
+    try:
+        found: type[DatasetLoader] = registry().find("dataset", name)
+    except UnknownNameError as error:
+        hint = "or give the path of your own pictures, a folder or an array in a file"
+        raise UnknownNameError(f"{error}; {hint}") from None
     return found

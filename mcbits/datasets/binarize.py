@@ -1,5 +1,7 @@
 """Binarisation is a function of images, levels and seed in integers, so it gives the same bits on every machine."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,11 +10,22 @@ from mcbits.errors import DataError
 _CHUNK = 1 << 20  # even, so that the drawn words, and so the bits, do not depend on it
 
 
-def binarize(images: NDArray[np.uint8], levels: int, seed: int) -> NDArray[np.uint8]:
+def white(*images: NDArray[Any]) -> int:
+    """Return the value that is white in all arrays: 1 if every value is 0 or 1, else 255 of uint8, 65535 of uint16.
+
+    >>> white(np.array([[0, 1]], np.uint8)), white(np.array([[0, 2]], np.uint8))
+    (1, 255)
+    """
+    if all(each.max(initial=0) <= 1 for each in images):
+        return 1
+    return int(np.iinfo(images[0].dtype).max)
+
+
+def binarize(images: NDArray[Any], levels: int, seed: int) -> NDArray[np.uint8]:
     """Draw x ~ Bernoulli(grey / levels) for each pixel (Salakhutdinov & Murray 2008; Burda et al. 2016).
 
-    `images` is uint8 of any shape with values 0..levels. The result is uint8 0/1 of that shape. Probabilities are
-    exact to 2^-32. Black stays 0 and white stays 1. Raises DataError if a value is above `levels`.
+    `images` is uint8 or uint16 of any shape with values 0..levels. The result is uint8 0/1 of that shape. Probabilities
+    are exact to 2^-32. Black stays 0 and white stays 1. Raises DataError if a value is above `levels`.
 
     >>> binarize(np.array([[0, 4, 8, 12, 16]], np.uint8), levels=16, seed=0)
     array([[0, 0, 0, 1, 1]], dtype=uint8)

@@ -7,6 +7,8 @@ from os import PathLike
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+
 from mcbits.datasets.base import Dataset
 from mcbits.datasets.files import fetch, find, read_square
 from mcbits.errors import DataError
@@ -29,7 +31,8 @@ class MNIST:
     def load(datadir: str | PathLike[str], split: str = "", download: bool = True) -> Dataset:
         """Read MNIST from `datadir` and return it. Download its two image files first if they are missing.
 
-        The parts are 60,000 and 10,000 images, uint8 (n, 28, 28), levels 255. `split` has no effect.
+        All parts are uint8 (n, 28, 28), levels 255. Of the 60,000 training images the last twelfth, 5,000, are `valid`;
+        the test images are 10,000. `split` has no effect.
         Raises DataError if the files are missing or damaged.
         """
         folder = Path(datadir) / "mnist"
@@ -42,4 +45,6 @@ class MNIST:
             read_square(path or fetch(f"{_MIRROR}/{name}.gz", _MD5[name], folder, wanted))
             for name, path in paths.items()
         )
-        return Dataset(train, test, levels=255)
+        count = len(train) // 12
+        train, valid = np.split(train, [len(train) - count])
+        return Dataset(train, test, levels=255, valid=valid if count else None)

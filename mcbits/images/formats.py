@@ -1,12 +1,11 @@
 """`read_images` returns exactly the values that `write_images` wrote. What a format cannot keep is refused.
 
-Only pixels are kept, not file names, colour profiles and other metadata of PNGs.
+Only pixels are kept, not file names, colour profiles and other metadata of PNGs and TIFFs.
 """
 
 import gzip
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
@@ -14,26 +13,23 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from mcbits.errors import DataError, UsageError
 from mcbits.files import whole_or_nothing
 from mcbits.images.idx import GZIP_MAGIC, read_idx, write_idx
+from mcbits.images.pictures import check_pictures, picture_paths, read_picture, reading, write_pngs
 from mcbits.images.png import MAGIC as _PNG_MAGIC
-from mcbits.images.png import check_png
+from mcbits.images.tiff import MAGICS as _TIFF_MAGICS
 
-_FORMATS = ".npy, .npz, IDX (plain or .gz) or a folder of PNGs"
+_FORMATS = ".npy, .npz, IDX (plain or .gz) or a folder of PNGs or TIFFs"
 _IDX_NAME = re.compile(r"(\.idx|[.-]idx\d-ubyte)(\.gz)?$", re.IGNORECASE)
-# (bit depth, colour type) of the PNG header -> the mode in which Pillow keeps every value. Pillow's own mode
-# would not do: it silently drops the lower half of 16-bit colour.
-_PNG_MODES = {(1, 0): "1", (2, 0): "L", (4, 0): "L", (8, 0): "L", (8, 2): "RGB"}
 
 
 def as_images(array: NDArray[Any], name: str = "images") -> NDArray[Any]:
-    """Return `array`, uint8 or bool (n, *shape), no value changed; of bool, what is not zero is true.
+    """Return `array`, bool, uint8 or uint16 (n, *shape), no value changed; of bool, what is not zero is true.
 
-    `name` is what errors call the array. Raises DataError for any other type, and for fewer than two
-    dimensions.
+    Of uint16, any order of bytes becomes the machine's own. `name` is what errors call the array.
+    Raises DataError for any other type, and for fewer than two dimensions.
 
     >>> as_images(np.array([[True, False]]))
     array([[ True, False]])
@@ -41,31 +37,33 @@ def as_images(array: NDArray[Any], name: str = "images") -> NDArray[Any]:
     if array.dtype == bool:
         # A view of bytes as bool may hold any of them: what is not zero is true.
         array = array.view(np.uint8) != 0
+    elif array.dtype.kind == "u" and array.dtype.itemsize == 2:
+        array = array.astype(np.uint16, copy=False)
     elif array.dtype != np.uint8:
         hint = (
-            "if every value is in 0..255, give images.astype(numpy.uint8)"
+            "if every value is in 0..255, give images.astype(numpy.uint8), in 0..65535 images.astype(numpy.uint16)"
             if array.dtype.kind in "iu"
             else "quantise them first, since mcbits changes no value"
         )
-        raise DataError(f"{name}: expected values of type uint8 or bool, got {array.dtype}; {hint}")
+        raise DataError(f"{name}: expected values of type bool, uint8 or uint16, got {array.dtype}; {hint}")
     if array.ndim < 2:
         raise DataError(f"{name}: expected shape (images, *shape of one image), got {array.shape}")
     return array
 
 
 def read_images(path: str | PathLike[str]) -> NDArray[Any]:
-    """Return the images in a file or folder, uint8 or bool (n, *shape). The content, not the name, decides the format.
+    """Return the images of a file or folder, bool, uint8 or uint16 (n, *shape). Content, not name, decides the format.
 
     .npy is memory-mapped. .npz must hold one array, or one with the name "images". IDX may be gzipped. A folder must
-    hold only PNGs of one size and kind; hidden files are ignored. PNGs are read in order of name, numbers by
-    their value: 1-bit ones as 0/1
-    and grey ones as 0..255, both (h, w), RGB ones as (h, w, 3). Nothing is unpickled.
+    hold only PNGs and TIFFs of one size and kind; hidden files are ignored. They are read in order of name, numbers by
+    their value: 1-bit ones as 0/1, others as uint8 or uint16; grey ones are (h, w), those with alpha (h, w, 2), RGB
+    ones (h, w, 3), RGBA ones (h, w, 4). Nothing is unpickled.
     Raises DataError for files that are missing, damaged or cannot be kept exactly.
     """
     path = Path(path)
     if path.is_dir():
-        return _read_pngs(path)
-    with _reading(path):
+        return _read_folder(path)
+    with reading(path):
         with open(path, "rb") as file:
             magic = file.read(8)
         if magic.startswith(b"\x93NUMPY"):
@@ -74,9 +72,29 @@ def read_images(path: str | PathLike[str]) -> NDArray[Any]:
             return _read_npz(path)
     if magic.startswith((GZIP_MAGIC, b"\0\0")):
         return as_images(read_idx(path), str(path))
-    if magic == _PNG_MAGIC:
-        raise DataError(f"{path} is a single PNG: give the folder that holds the images")
+    if magic == _PNG_MAGIC or magic[:4] in _TIFF_MAGICS:
+        raise DataError(f"{path} is a single picture: give the folder that holds it")
     raise DataError(f"{path} is no image file that mcbits knows: give {_FORMATS}")
+
+
+def read_pictures(path: str | PathLike[str]) -> list[NDArray[Any]]:
+    """Return the pictures of a folder, which are of one kind and any sizes, or the images of a file, as `read_images`.
+
+    Those of a folder are uint8 or uint16, (h, w) or (h, w, channels).
+    Raises DataError for files that are missing, damaged or cannot be kept exactly.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return list(read_images(path))
+    first, *others = picture_paths(path)
+    picture, first_kind = read_picture(first)
+    pictures = [picture]
+    for each in others:
+        picture, kind = read_picture(each)
+        if kind != first_kind:
+            raise DataError(f"{each} is {kind}, but {first.name} {first_kind}: keep pictures of one kind in a folder")
+        pictures.append(picture)
+    return pictures
 
 
 def image_format(path: str | PathLike[str]) -> str:
@@ -99,10 +117,11 @@ def image_format(path: str | PathLike[str]) -> str:
 
 
 def write_images(path: str | PathLike[str], images: NDArray[Any]) -> None:
-    """Write images, uint8 or bool (n, *shape), in the format of the name (see `image_format`), whole or not at all.
+    """Write images, bool, uint8 or uint16 (n, *shape), in the format of the name (see `image_format`).
 
-    A folder gets one PNG for each image, numbered with leading zeros: RGB for shape (h, w, 3), else 1-bit if all values
-    are 0 or 1, else grey. An existing file is replaced; a folder with content is refused.
+    A folder gets one PNG for each image, numbered with leading zeros: 1-bit if all values are bytes 0 or 1, else
+    8-bit or, for uint16, 16-bit grey; 8-bit grey + alpha, RGB or RGBA for shape (h, w, 2), (h, w, 3) or (h, w, 4).
+    What is written appears whole or not at all. An existing file is replaced; a folder with content is refused.
     Raises DataError if the format cannot keep these images or if the target cannot be written, UsageError for a name
     without a known format.
 
@@ -117,10 +136,12 @@ def write_images(path: str | PathLike[str], images: NDArray[Any]) -> None:
     images = as_images(images)
     kind = image_format(path)
     if kind == "png":
-        _check_pngs(images)
+        check_pictures(images)
+    if kind == "idx" and images.dtype == np.uint16:
+        raise DataError("uint16 images cannot be stored as IDX, which has no such type: write to .npy instead")
     with whole_or_nothing(path, folder=kind == "png") as draft:
         if kind == "png":
-            _write_pngs(draft, images)
+            write_pngs(draft, images)
         elif kind == "idx" and path.suffix.lower() == ".gz":
             with open(draft, "wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as zipped:
                 write_idx(zipped, images)
@@ -160,19 +181,6 @@ def _npy_header(shape: tuple[int, ...], kind: str) -> bytes:
     return file.getvalue()
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except DataError:
-        raise
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except Exception as error:  # numpy, zipfile, zlib and Pillow raise many kinds on damaged input
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path} is damaged or not what it seems: {reason}") from error
-
-
 def _read_npy(path: Path) -> NDArray[Any]:
     array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     expected = getattr(array, "offset", 0) + array.nbytes
@@ -181,7 +189,7 @@ def _read_npy(path: Path) -> NDArray[Any]:
     return array
 
 
-def _read_npz(path: Path) -> NDArray[np.uint8]:
+def _read_npz(path: Path) -> NDArray[Any]:
     # The file is opened here, since numpy does not close a file that it cannot read as an archive.
     with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
         names = archive.files
@@ -191,59 +199,16 @@ def _read_npz(path: Path) -> NDArray[np.uint8]:
         return as_images(archive[name], f"{path}[{name}]")
 
 
-def _read_pngs(folder: Path) -> NDArray[np.uint8]:
-    with _reading(folder):
-        paths = sorted((each for each in folder.iterdir() if not each.name.startswith(".")), key=_natural)
-    for path in paths:
-        if path.suffix.lower() != ".png" or not path.is_file():
-            raise DataError(f"{folder} holds {path.name}, which is no PNG: move it out, since it would be lost")
-    if not paths:
-        raise DataError(f"{folder} holds no PNGs: give {_FORMATS}")
-    first, first_mode = _read_png(paths[0])
-    images = np.empty((len(paths), *first.shape), np.uint8)
+def _read_folder(folder: Path) -> NDArray[Any]:
+    paths = picture_paths(folder)
+    first, first_kind = read_picture(paths[0])
+    images = np.empty((len(paths), *first.shape), first.dtype)
     for i, path in enumerate(paths):
-        image, mode = _read_png(path)
-        if (image.shape, mode) != (first.shape, first_mode):
+        image, kind = read_picture(path)
+        if (image.shape, kind) != (first.shape, first_kind):
             raise DataError(
-                f"{path} has shape {image.shape} in mode {mode}, but {paths[0].name} {first.shape} in mode "
-                f"{first_mode}: keep PNGs of one kind in a folder"
+                f"{path} is {kind} of shape {image.shape}, but {paths[0].name} {first_kind} of {first.shape}: "
+                "keep pictures of one size and kind in a folder"
             )
         images[i] = image
     return images
-
-
-def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
-    """What names are sorted by, so that "scan 9" comes before "scan 10"."""
-    parts = re.split(r"([0-9]+)", path.name)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path.name
-
-
-def _read_png(path: Path) -> tuple[NDArray[Any], str]:
-    with _reading(path), open(path, "rb") as file:
-        try:
-            depth_and_colour = check_png(file)
-        except DataError as error:
-            raise DataError(f"{path} is damaged: {error}") from None
-        file.seek(0)
-        with Image.open(file, formats=["PNG"]) as image:
-            mode = _PNG_MODES.get(depth_and_colour)
-            if mode is None or "transparency" in image.info or getattr(image, "n_frames", 1) > 1:
-                raise DataError(
-                    f"{path} has a palette, transparency, 16 bits or several frames: use 1-bit, grey or RGB"
-                )
-            return np.asarray(image), mode
-
-
-def _check_pngs(images: NDArray[np.uint8]) -> None:
-    shape = images.shape[1:]
-    if images.size == 0 or not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 3)):
-        raise DataError(f"images of shape {images.shape} cannot be stored as PNGs: write to .npy instead")
-
-
-def _write_pngs(folder: Path, images: NDArray[np.uint8]) -> None:
-    folder.mkdir()
-    bilevel = images.ndim == 3 and images.max() <= 1
-    digits = len(str(len(images) - 1))
-    for i, image in enumerate(images):
-        pixels = np.ascontiguousarray(image)
-        Image.fromarray(pixels.view(bool) if bilevel else pixels).save(folder / f"{i:0{digits}d}.png")

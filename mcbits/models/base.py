@@ -1,8 +1,11 @@
 """A model is a torch network that draws particles z ~ q(z|x), computes p(x, z) for them, and can be frozen."""
 
+from __future__ import annotations
+
 import math
 from abc import abstractmethod
-from typing import Any, ClassVar, Self
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
@@ -11,7 +14,23 @@ from torch import Tensor, nn
 from mcbits.errors import ModelError
 from mcbits.latents.frozen import FrozenModel
 from mcbits.observations.base import ObservationModel
+from mcbits.plugins.options import Options
 from mcbits.plugins.registry import registry
+
+if TYPE_CHECKING:
+    from mcbits.bounds.base import Bound
+
+
+class TrainingSet(Protocol):
+    """What a model is trained on, as it takes it: `len` is the number of images."""
+
+    def __len__(self) -> int: ...
+
+    def num_batches(self, batch_size: int) -> int:
+        """Return the number of batches of one pass."""
+
+    def batches(self, batch_size: int) -> Iterator[Any]:
+        """Yield the batches of one pass in a random order; each may overwrite the one before it."""
 
 
 class Model(nn.Module):
@@ -26,6 +45,14 @@ class Model(nn.Module):
 
     Then the first size of `shape` is the number of frames of the longest sequence.
     """
+    any_size: ClassVar[bool] = False
+    """Whether images may have any size, each its own; `shape` has 0 for their sizes then."""
+    options: ClassVar[type[Options]] = Options
+    """The options of the model besides shape and latent_dim: fields made with `mcbits.plugins.options.option`.
+
+    Their values are arguments of the constructor."""
+    defaults: ClassVar[dict[str, Any]] = {}
+    """Keys of a training's config that have another default for this model."""
 
     def __init__(self, *, shape: tuple[int, ...], latent_dim: int, observation: ObservationModel) -> None:
         super().__init__()
@@ -42,11 +69,24 @@ class Model(nn.Module):
         """Return the model of a published `model.pt`. Raises ModelError if its tensors are of another architecture."""
         raise ModelError(f"there are no published checkpoints of {cls.name}; train one with mcbits train")
 
-    def initialise_from_data(self, images: Tensor, levels: int) -> None:
+    def initialise_from_data(self, images: Any, levels: int) -> None:
         """Set parameters from the training data before training. By default, do nothing.
 
-        images: uint8 (n, prod(shape)). levels: the value in `images` that means 1.
+        images: uint8 tensor (n, prod(shape)); if sizes are free, as in `training_set`. levels: the value in `images`
+        that means 1.
         """
+
+    def training_set(self, images: Any, levels: int | None, device: torch.device) -> TrainingSet:
+        """Return images as they are trained on.
+
+        images: uint8 tensor (n, prod(shape)); if sizes are free, the array or the list of arrays of a dataset.
+        levels: their white if each is to be binarised anew in each pass, None if they are symbols.
+        """
+        return ImageSet(images.to(device), levels)
+
+    def loss(self, batch: Any, bound: Bound, num_particles: int) -> Tensor:
+        """Return the mean loss of a batch of `training_set` in nats, differentiable."""
+        return -bound(self, batch, num_particles).mean()
 
     @abstractmethod
     def particles(self, x: Tensor, num_particles: int, coupled: bool = False) -> tuple[Tensor, Tensor]:
@@ -72,6 +112,35 @@ class Model(nn.Module):
     def units(self, images: Tensor) -> np.ndarray:
         """Return the number of units (n,) of each of the images (n, *shape): dims, or frames if x is a sequence."""
         return np.full(len(images), math.prod(self.shape))
+
+
+class ImageSet:
+    """Whole images, uint8 (n, D), of which each pass takes all. Batches x are float32 (B, D) on the images' device.
+
+    If `levels` is given, they are grey values 0..levels, and each x_d is 1 with probability grey / levels: a new
+    binarisation in each pass. If `levels` is None, they are symbols and do not change.
+    """
+
+    def __init__(self, images: Tensor, levels: int | None) -> None:
+        self._images, self._levels = images, levels
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def num_batches(self, batch_size: int) -> int:
+        return -(-len(self) // batch_size)
+
+    def batches(self, batch_size: int) -> Iterator[Tensor]:
+        images, levels = self._images, self._levels
+        buffer = torch.empty(batch_size, images.shape[1], device=images.device)
+        noise = torch.empty_like(buffer)
+        for indices in torch.randperm(len(images), device=images.device).split(batch_size):
+            grey, x = images.index_select(0, indices), buffer[: len(indices)]
+            if levels is None:
+                x.copy_(grey)
+            else:
+                torch.lt(noise[: len(indices)].uniform_(0, levels), grey, out=x)
+            yield x
 
 
 def standard_normal_log_prob(z: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ def mcbits_models() -> list[Lazy]:
     return [
         Lazy("mcbits.models.binary_vae:BinaryVAE", "BinaryVAE"),
         Lazy("mcbits.models.conv_vae:ConvVAE", "ConvVAE"),
+        Lazy("mcbits.models.pixels:PixelModel", "PixelModel"),
     ]
 
 

@@ -118,6 +118,10 @@ class Registry:
             raise PluginError(f"{kind} {name!r} is claimed by two plugins, {plugins}: uninstall one of them")
         return claimants[0].resolve()
 
+    def has(self, kind: Kind, name: str) -> bool:
+        """Whether some plugin claims that name of a kind, in any case; imports nothing."""
+        return name.lower() in self._claims(kind)
+
     def labels(self, kind: Kind) -> list[str]:
         """Everything of a kind as "Name (short form, alias)"; imports nothing."""
         return [entry.label for entry in self._entries(kind)]

@@ -45,12 +45,13 @@ class Baseline:
 
 
 def baselines(images: NDArray[Any]) -> list[Baseline]:
-    """Compress uint8 or bool images (n, *shape) with every installed compressor, as one archive and one by one.
+    """Compress bool, uint8 or uint16 images (n, *shape) with every installed compressor, as one archive and one by one.
 
     gzip, bz2, xz and zstd get raw bytes. If all values are 0 or 1, they also get packed bits, with and without padding
-    of rows to whole bytes. PNG (1-bit for 0/1), lossless WebP and JPEG XL get the images of a file tiled in one
-    picture: about a square, and as wide as the format allows. The smallest result counts. `left_out` returns which
-    compressors are missing and why. Raises DataError for other types and if there are no images.
+    of rows to whole bytes. PNG (1-bit for 0/1), lossless WebP and JPEG XL get the images of a file, unless they are
+    uint16, tiled in one picture: about a square, and as wide as the format allows. The smallest result counts.
+    `left_out` returns which compressors are missing and why. Raises DataError for other types and if there are no
+    images.
     """
     images = as_images(images)
     if not images.size:
@@ -78,7 +79,7 @@ def left_out(results: list[Baseline]) -> dict[str, str]:
     if find_spec("pillow_jxl") is None:
         reasons["JPEG XL lossless"] = extra
     for name in ("PNG", "WebP lossless", "JPEG XL lossless"):
-        reasons.setdefault(name, "the images are not (h, w) or (h, w, 3) of a size that it takes")
+        reasons.setdefault(name, "the images are not 8-bit (h, w) or (h, w, 3) of a size that it takes")
     found = {result.name for result in results}
     return {name: why for name, why in reasons.items() if name not in found}
 
@@ -86,7 +87,7 @@ def left_out(results: list[Baseline]) -> dict[str, str]:
 def _compressors(images: _Images, images_per_file: int) -> Iterator[_Compressor]:
     """Yield the name of each compressor, its function, and {layout: function from a file's images to its input}."""
     binary = bool(images.max() <= 1)
-    arrays: dict[str, Callable[[_Images], Any]] = {"bytes": np.ascontiguousarray}
+    arrays: dict[str, Callable[[_Images], Any]] = {"bytes": _bytes}
     if binary:
         arrays["bits"] = np.packbits
         arrays["bits, rows padded"] = partial(np.packbits, axis=-1)
@@ -99,7 +100,7 @@ def _compressors(images: _Images, images_per_file: int) -> Iterator[_Compressor]
         pass
     else:
         yield "zstd -22", zstandard.ZstdCompressor(level=22).compress, arrays
-    if images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3):
+    if images.itemsize == 1 and (images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)):
         to_picture = partial(_picture, binary=binary and images.ndim == 3)
         formats = [("PNG", _png, _PNG_MAX_SIDE), ("WebP lossless", _webp, _WEBP_MAX_SIDE)]
         with suppress(ImportError):
@@ -115,6 +116,10 @@ def _compressors(images: _Images, images_per_file: int) -> Iterator[_Compressor]
                     for columns in _tilings(images.shape, images_per_file, side)
                 },
             )
+
+
+def _bytes(images: _Images) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(images).view(np.uint8)
 
 
 def _xz(data: NDArray[np.uint8]) -> bytes:

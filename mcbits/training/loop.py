@@ -29,12 +29,13 @@ from torch import Tensor
 
 from mcbits.archive.models import CODEC, keep, load_id
 from mcbits.bounds.base import find_bound
-from mcbits.datasets.base import Dataset, find_dataset
+from mcbits.datasets.base import Dataset, Images, find_dataset
 from mcbits.datasets.binarize import binarize
 from mcbits.errors import DataError, McbitsError, ModelError, UsageError
 from mcbits.files import remove_drafts, write, writing
 from mcbits.latents.sequences import symbols
 from mcbits.models.base import find_model
+from mcbits.plugins.options import declared
 from mcbits.plugins.registry import registry
 from mcbits.training.checkpoint import dump_float, dump_tensors, load_float, read_tensors
 from mcbits.training.evaluation import choose_device, ideal_rates
@@ -42,7 +43,7 @@ from mcbits.training.evaluation import choose_device, ideal_rates
 if TYPE_CHECKING:
     from mcbits.bounds.base import Bound
     from mcbits.config import TrainConfig
-    from mcbits.models.base import Model
+    from mcbits.models.base import Model, TrainingSet
 
 # These keys say where the files are, how many workers there are and how long the run is. All other keys decide what
 # the next epoch computes.
@@ -73,21 +74,25 @@ def train(config: TrainConfig) -> Path:
     run = Path(config.logdir) / config.exp_name
     with torch.random.fork_rng([device] if device.type == "cuda" else []), _single_threaded():
         torch.manual_seed(config.seed)
-        model = model_class(shape=dataset.train.shape[1:], latent_dim=config.latent_dim)
+        model = model_class(shape=_shape(dataset, config), latent_dim=config.latent_dim, **_options(dataset, config))
         _check_symbols(dataset, model, config)
-        model.freeze()  # so that a layer without an exact form is refused now, not after the last epoch
         levels = dataset.levels if config.binarize else None
-        images = torch.tensor(dataset.train).flatten(1)
-        model.initialise_from_data(images, levels or 1)
         held_out = dataset.test if dataset.valid is None else dataset.valid
         test = binarize(held_out, dataset.levels, config.seed) if config.binarize else held_out
+        images = dataset.train
+        if not model.any_size:
+            images, test = torch.tensor(images).flatten(1), torch.tensor(test).to(device)
+        model.freeze()  # so that a layer without an exact form is refused now, not after the last epoch
+        model.initialise_from_data(images, levels or 1)
 
         run.mkdir(parents=True, exist_ok=True)
         with _locked(run):
             state = _State(run, config, model.to(device))
             write(run / "train_config.yml", config.to_yaml().encode())
+            train_set = model.training_set(images, levels, device)
+            tested = _tester(config, model, bound, test, device)
             with _loss(config, bound, state) as loss_of:
-                _fit(config, state, bound, loss_of, images.to(device), levels, torch.tensor(test).to(device))
+                _fit(config, state, loss_of, train_set, tested)
             frozen = load_float(run).freeze()
             if not (run / CODEC).exists() or load_id(run / CODEC) != frozen.model_id:
                 keep(run)
@@ -95,36 +100,21 @@ def train(config: TrainConfig) -> Path:
     return run
 
 
-def learning_rate(config: TrainConfig, epoch: int) -> float:
-    """Return the learning rate of an epoch, counted from 1.
+def learning_rate(config: TrainConfig, epoch: int, part: float = 0.0) -> float:
+    """Return the learning rate of an epoch, counted from 1, of which `part` (0 to 1) is over.
 
-    It is constant, or it is lr * 10^(-i/7) for 3^i epochs, i = 0..7. The second schedule is that of Burda et al. 2016.
-    It has 3,280 epochs; any later epoch keeps the last rate.
+    It is constant; or it is lr * 10^(-i/7) for 3^i epochs, i = 0..7, the schedule of Burda et al. 2016, which has 3,280
+    epochs, and any later epoch keeps the last rate; or it falls to lr / 1000 over all epochs as a cosine does.
     """
     if config.scheduler == "constant":
         return config.lr
+    if config.scheduler == "cosine":
+        over = (epoch - 1 + part) / config.epochs
+        return config.lr * (0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * over)))
     i = 0
     while i < 7 and epoch > (3 ** (i + 1) - 1) // 2:
         i += 1
     return config.lr * 10 ** (-i / 7)
-
-
-def batches(images: Tensor, levels: int | None, batch_size: int) -> Iterator[Tensor]:
-    """Yield the batches x of one epoch, float32 (B, D) on the images' device, in a random order.
-
-    images: uint8 (n, D). If `levels` is given, they are grey values 0..levels, and each x_d is 1 with probability
-    grey / levels: a new binarisation in each epoch. If `levels` is None, they are symbols and do not change.
-    Each batch overwrites the one before it.
-    """
-    buffer = torch.empty(batch_size, images.shape[1], device=images.device)
-    noise = torch.empty_like(buffer)
-    for indices in torch.randperm(len(images), device=images.device).split(batch_size):
-        grey, x = images.index_select(0, indices), buffer[: len(indices)]
-        if levels is None:
-            x.copy_(grey)
-        else:
-            torch.lt(noise[: len(indices)].uniform_(0, levels), grey, out=x)
-        yield x
 
 
 class _State:
@@ -132,7 +122,7 @@ class _State:
 
     def __init__(self, run: Path, config: TrainConfig, model: Model) -> None:
         self.run = run
-        self.config = config.model_dump(mode="json", exclude=_MAY_DIFFER)
+        self.config = config.model_dump(mode="json", exclude=_MAY_DIFFER) | config.model_options
         self.model = model
         self.optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, eps=config.eps, fused=True)
         self.device = next(model.parameters()).device
@@ -202,11 +192,9 @@ class _State:
 def _fit(
     config: TrainConfig,
     state: _State,
-    bound: Bound,
-    loss_of: Callable[[Tensor], Tensor],
-    images: Tensor,
-    levels: int | None,
-    test: Tensor,
+    loss_of: Callable[[Any], Tensor],
+    images: TrainingSet,
+    tested: Callable[[], float],
 ) -> None:
     hook = registry().hook
     metrics_path = state.run / "metrics.jsonl"
@@ -215,10 +203,8 @@ def _fit(
     metrics: dict[str, float] = {"epoch": state.epoch}
     while state.epoch < config.epochs:
         epoch = state.epoch + 1
-        lr = state.optimizer.param_groups[0]["lr"] = learning_rate(config, epoch)
-        loss = _train_epoch(config, state, loss_of, images, levels)
-        rates, units = ideal_rates(state.model, test, bound, config.num_particles, seed=config.seed)
-        metrics = {"epoch": epoch, "lr": lr, "loss": loss, "test": float(np.average(rates, weights=units))}
+        loss = _train_epoch(config, state, loss_of, images)
+        metrics = {"epoch": epoch, "lr": learning_rate(config, epoch), "loss": loss, "test": tested()}
         if not (math.isfinite(loss) and math.isfinite(metrics["test"])):
             raise McbitsError(f"the loss is no longer finite in epoch {epoch}: give a smaller lr")
         # The state comes last: a kill before it repeats this epoch, to the same bits.
@@ -238,14 +224,14 @@ def _fit(
 
 
 @contextmanager
-def _loss(config: TrainConfig, bound: Bound, state: _State) -> Iterator[Callable[[Tensor], Tensor]]:
-    """Yield the function x (B, D) -> mean loss of its images in nats, differentiable. Compile it if the config says so.
+def _loss(config: TrainConfig, bound: Bound, state: _State) -> Iterator[Callable[[Any], Tensor]]:
+    """Yield the function from a batch to its mean loss in nats, differentiable. Compile it if the config says so.
 
     Raises UsageError if it cannot be compiled.
     """
 
-    def loss_of(x: Tensor) -> Tensor:
-        return -bound(state.model, x, config.num_particles).mean()
+    def loss_of(batch: Any) -> Tensor:
+        return state.model.loss(batch, bound, config.num_particles)
 
     if not config.compile:
         yield loss_of
@@ -269,42 +255,80 @@ def _loss(config: TrainConfig, bound: Bound, state: _State) -> Iterator[Callable
 
 
 def _train_epoch(
-    config: TrainConfig, state: _State, loss_of: Callable[[Tensor], Tensor], images: Tensor, levels: int | None
+    config: TrainConfig, state: _State, loss_of: Callable[[Any], Tensor], images: TrainingSet
 ) -> float:
-    """Make one pass over the images and return the mean loss in nats per image."""
-    optimizer = state.optimizer
+    """Make one pass over the images and return the mean loss of its batches in nats."""
+    optimizer, epoch = state.optimizer, state.epoch + 1
     state.model.train()
-    total = torch.zeros((), dtype=torch.float64, device=images.device)
-    seen, reported = 0, time.monotonic()
-    for x in batches(images, levels, config.batch_size):
+    total = torch.zeros((), dtype=torch.float64, device=state.device)
+    weight, reported, steps = 0, time.monotonic(), images.num_batches(config.batch_size)
+    for step, batch in enumerate(images.batches(config.batch_size)):
+        optimizer.param_groups[0]["lr"] = learning_rate(config, epoch, step / steps)
         optimizer.zero_grad()  # before the loss, since a CUDA graph may reuse the memory of the last step's gradients
-        loss = loss_of(x)
+        loss = loss_of(batch)
         loss.backward()
         with _subnormals_are_zero():
             optimizer.step()
-        total.add_(loss.detach(), alpha=len(x))
-        seen += len(x)
+        size = len(batch) if isinstance(batch, Tensor) else config.batch_size
+        total.add_(loss.detach(), alpha=size)
+        weight += size
         # Reading the loss waits for the device, so it is done rarely and not in every step.
         if time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
             registry().hook.mcbits_advanced(
                 job="train",
-                done=state.epoch * len(images) + seen,
-                metrics={"epoch": state.epoch + 1, "loss": total.item() / seen},
+                done=state.epoch * len(images) + len(images) * (step + 1) // steps,
+                metrics={"epoch": epoch, "loss": total.item() / weight},
             )
             reported = time.monotonic()
-    return total.item() / seen
+    return total.item() / weight
+
+
+def _tester(
+    config: TrainConfig, model: Model, bound: Bound, test: Any, device: torch.device
+) -> Callable[[], float]:
+    """Return the function that gives the ideal rate of the held-out images, in bits per unit."""
+    if model.any_size:
+        held_out = model.training_set(test, None, device)
+        return lambda: model.test_rate(held_out)
+
+    def tested() -> float:
+        rates, units = ideal_rates(model, test, bound, config.num_particles, seed=config.seed)
+        return float(np.average(rates, weights=units))
+
+    return tested
+
+
+def _shape(dataset: Dataset, config: TrainConfig) -> tuple[int, ...]:
+    """Return the shape of an image, with 0 for sizes that differ."""
+    if isinstance(dataset.train, np.ndarray):
+        return dataset.train.shape[1:]
+    if not find_model(config.model).any_size:
+        raise DataError(f"{config.dataset} has pictures of several sizes, but {config.model} codes one: see PixelModel")
+    return (0, 0, *dataset.train[0].shape[2:])
+
+
+def _options(dataset: Dataset, config: TrainConfig) -> dict[str, Any]:
+    """Return the options of the model, with the number of symbols of the data if they leave it open."""
+    options = dict(config.model_options)
+    if "symbols" in declared(find_model(config.model).options) and not options.get("symbols"):
+        options["symbols"] = 2 if config.binarize else dataset.levels + 1
+    return options
 
 
 def _check_symbols(dataset: Dataset, model: Model, config: TrainConfig) -> None:
     num_symbols = model.observation.num_symbols
     parts = [part for part in (dataset.train, dataset.valid, dataset.test) if part is not None]
-    largest = max(int(symbols(part, model.sequences).max()) for part in parts)
+    largest = max(int(symbols(image, model.sequences).max()) for part in parts for image in _arrays(part))
     if model.sequences and config.binarize:
         raise UsageError(f"{config.model} is for sequences of symbols: set binarize false")
     if not config.binarize and largest >= num_symbols:
         raise DataError(
             f"{config.dataset} has values beyond 0..{num_symbols - 1}, the symbols of {config.model}: set binarize true"
         )
+
+
+def _arrays(images: Images) -> list[np.ndarray]:
+    return [images] if isinstance(images, np.ndarray) else images
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
