@@ -194,9 +194,10 @@ static inline void neighbours_intervals(void *shared, ptrdiff_t first, ptrdiff_t
                 for (ptrdiff_t i = 0; i < count; i++) {
                     const int32_t base = neighbours_base(job, scratch->predictions + i * C, at + i * C, c);
                     const ptrdiff_t k = at[i * C + c], s = (r * job->w + x0 + i) * C + c;
+                    int32_t stop;
                     family_pixel(&job->family, scratch->head[c].parameters + i * P, base, &pixel);
-                    job->starts[s] = family_cdf(&job->family, &pixel, k);
-                    job->freqs[s] = family_cdf(&job->family, &pixel, k + 1) - job->starts[s];
+                    family_pair(&job->family, &pixel, mixture_pair_plain, k, job->starts + s, &stop);
+                    job->freqs[s] = stop - job->starts[s];
                 }
             }
         }
@@ -275,7 +276,7 @@ static inline void neighbours_pop(void *shared, ptrdiff_t first, ptrdiff_t end, 
                     const int32_t q = (int32_t)rans_peek(lane->head, job->bits);
                     int32_t start, stop;
                     family_pixel(&job->family, scratch->head[c].parameters + (i - j) * P, base, &pixel);
-                    at[c] = (uint16_t)family_search(&job->family, &pixel, q, &start, &stop);
+                    at[c] = (uint16_t)family_search(&job->family, &pixel, mixture_pair_plain, mixture_guess_plain, q, &start, &stop);
                     lane->head = rans_pop(lane, lane->head, (uint64_t)start, (uint64_t)(stop - start), job->bits);
                     if (c + 1 < C)
                         neighbours_tell(job, scratch->rows + i * job->stride, base, c, at[c]);
