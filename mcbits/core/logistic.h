@@ -5,7 +5,8 @@
 #include "clamp.h"
 
 enum {
-    LOGISTIC_STEPS = 64, /* points to the unit; a power of two, so that a product with it is exact */
+    LOGISTIC_LOG2_STEPS = 6,
+    LOGISTIC_STEPS = 1 << LOGISTIC_LOG2_STEPS, /* points to the unit; a power of two, so that a product with it is exact */
     LOGISTIC_SPAN = 16,  /* it is 0 below -LOGISTIC_SPAN and 1 above LOGISTIC_SPAN */
     LOGISTIC_SIZE = 2 * LOGISTIC_SPAN * LOGISTIC_STEPS
 };

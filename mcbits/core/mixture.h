@@ -29,7 +29,7 @@ typedef struct {
     int32_t whole;         /* 2^r */
     double spare;          /* 2^r - K */
     const double *logistic; /* see logistic_line */
-    const double *power;   /* 2^(i / 256), 0 <= i < 256 */
+    const double *power;   /* 2^(i / 256), 0 <= i <= 256 */
     int wide;              /* see simd.pyx */
 } FamilySpec;
 
@@ -70,7 +70,16 @@ RANS_INLINE double mixture_tree(const double *t)
     return ((t[0] + t[4]) + (t[1] + t[5])) + ((t[2] + t[6]) + (t[3] + t[7]));
 }
 
-static inline void mixture_pixel(const FamilySpec *f, const int32_t *parameters, int32_t base, Pixel *pixel)
+/* Where the searches of a mixture begin whose heaviest logistic is this one. */
+RANS_INLINE void mixture_begin(const FamilySpec *f, double mean, int32_t log_scale, Pixel *pixel)
+{
+    const int32_t shift = f->unit * (1 << PARAMETER_BITS);
+    const int32_t s = clamp_int32(log_scale, -shift, LOG2_SCALE_MOST - shift) + shift;
+    pixel->step = (ptrdiff_t)1 << (s >> PARAMETER_BITS);
+    pixel->guess = (ptrdiff_t)clamp_double(mean + 0.5, 0.0, f->K - 1);
+}
+
+RANS_INLINE void mixture_pixel(const FamilySpec *f, const int32_t *parameters, int32_t base, Pixel *pixel)
 {
     const int32_t *logit = parameters, *mean = parameters + f->M, *log_scale = mean + f->M;
     const int32_t shift = f->unit * (1 << PARAMETER_BITS);
@@ -94,9 +103,7 @@ static inline void mixture_pixel(const FamilySpec *f, const int32_t *parameters,
     }
     if (f->M % 2)
         pixel->weight[f->M] = pixel->slope[f->M] = pixel->offset[f->M] = 0.0;
-    const int32_t s = clamp_int32(log_scale[best], -shift, LOG2_SCALE_MOST - shift) + shift;
-    pixel->step = (ptrdiff_t)1 << (s >> PARAMETER_BITS);
-    pixel->guess = (ptrdiff_t)clamp_double(base + mean[best] * unit + 0.5, 0.0, f->K - 1);
+    mixture_begin(f, base + mean[best] * unit, log_scale[best], pixel);
 }
 
 static inline void bernoulli_pixel(const FamilySpec *f, const int32_t *parameters, Pixel *pixel)
@@ -122,10 +129,13 @@ static inline void categorical_pixel(const FamilySpec *f, const int32_t *paramet
         pixel->below[k] = pixel->below[k] / sum * f->spare;
 }
 
-static inline void family_pixel(const FamilySpec *f, const int32_t *parameters, int32_t base, Pixel *pixel)
+/* The distribution that parameters describe. */
+typedef void (*FamilyPixel)(const FamilySpec *f, const int32_t *parameters, int32_t base, Pixel *pixel);
+
+RANS_INLINE void family_pixel(const FamilySpec *f, FamilyPixel mixture, const int32_t *parameters, int32_t base, Pixel *pixel)
 {
     if (f->family == FAMILY_LOGISTIC)
-        mixture_pixel(f, parameters, base, pixel);
+        mixture(f, parameters, base, pixel);
     else if (f->family == FAMILY_BERNOULLI)
         bernoulli_pixel(f, parameters, pixel);
     else
@@ -222,7 +232,7 @@ static inline void family_interval(const FamilySpec *f, const int32_t *parameter
 {
     int32_t stop;
     Pixel pixel;
-    family_pixel(f, parameters, base, &pixel);
+    family_pixel(f, mixture_pixel, parameters, base, &pixel);
     family_pair(f, &pixel, mixture_pair_plain, k, start, &stop);
     *freq = stop - *start;
 }
@@ -231,7 +241,7 @@ static inline ptrdiff_t family_find(const FamilySpec *f, const int32_t *paramete
 {
     int32_t start, stop;
     Pixel pixel;
-    family_pixel(f, parameters, base, &pixel);
+    family_pixel(f, mixture_pixel, parameters, base, &pixel);
     return family_search(f, &pixel, mixture_pair_plain, mixture_guess_plain, q, &start, &stop);
 }
 
@@ -249,7 +259,7 @@ RANS_INLINE uint64_t family_pop_step(const void *own, ptrdiff_t i, ptrdiff_t t, 
     int32_t start, stop;
     Pixel pixel;
     (void)faults;
-    family_pixel(&job->family, job->parameters + t * family_parameters(&job->family), job->base, &pixel);
+    family_pixel(&job->family, mixture_pixel, job->parameters + t * family_parameters(&job->family), job->base, &pixel);
     job->out[i] = (int32_t)family_search(&job->family, &pixel, mixture_pair_plain, mixture_guess_plain,
                                                (int32_t)rans_peek(head, job->common.bits), &start, &stop);
     return rans_pop(lane, head, (uint64_t)start, (uint64_t)(stop - start), job->common.bits);

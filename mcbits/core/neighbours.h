@@ -11,9 +11,11 @@
 #include "../_rans.h"
 #include "dense.h"
 #include "mixture.h"
+#include "mixture_wide.h"
 
 enum {
     NEIGHBOURS_CHUNK = 56,   /* pixels that go through the network together: their values stay in the nearest caches */
+    NEIGHBOURS_READY = 8,    /* of which distributions are made ready together: a wide load must not wait for narrow stores */
     NEIGHBOURS_CHANNELS = 4  /* most of a pixel */
 };
 
@@ -171,13 +173,120 @@ static inline void neighbours_run(const NeighboursJob *job, const NeighboursHead
     dense_run(head->stages, head->count, head->values, strides, 0, count, job->wide);
 }
 
+/* Intervals of channel c of `count` pixels that lie side by side, the first at `at`, sample s of the pictures. */
+RANS_INLINE void neighbours_measure(const NeighboursJob *job, FamilyPixel mixture, FamilyPair pair,
+                                    const NeighboursScratch *scratch, const uint16_t *at, ptrdiff_t s, int c, ptrdiff_t count)
+{
+    const FamilySpec family = job->family;
+    const ptrdiff_t P = family_parameters(&family), C = job->C;
+    int32_t *const starts = job->starts + s + c, *const freqs = job->freqs + s + c;
+    Pixel pixels[NEIGHBOURS_READY];
+    for (ptrdiff_t i0 = 0; i0 < count; i0 += NEIGHBOURS_READY) {
+        const ptrdiff_t end = count - i0 < NEIGHBOURS_READY ? count : i0 + NEIGHBOURS_READY;
+        for (ptrdiff_t i = i0; i < end; i++) {
+            const int32_t base = neighbours_base(job, scratch->predictions + i * C, at + i * C, c);
+            family_pixel(&family, mixture, scratch->head[c].parameters + i * P, base, pixels + (i - i0));
+        }
+        for (ptrdiff_t i = i0; i < end; i++) {
+            int32_t start, stop;
+            family_pair(&family, pixels + (i - i0), pair, at[i * C + c], &start, &stop);
+            starts[i * C] = start, freqs[i * C] = stop - start;
+        }
+    }
+}
+
+/* Pops channel c of the pixels first ... first + count - 1 of a front. */
+RANS_INLINE void neighbours_decode(const NeighboursJob *job, FamilyPixel mixture, FamilyPair pair, FamilyGuess guess,
+                                   const NeighboursScratch *scratch, ptrdiff_t first, int c, ptrdiff_t count)
+{
+    const FamilySpec family = job->family;
+    const RansBits bits = job->bits;
+    const ptrdiff_t P = family_parameters(&family), C = job->C;
+    Pixel pixels[NEIGHBOURS_READY];
+    for (ptrdiff_t i0 = first; i0 < first + count; i0 += NEIGHBOURS_READY) {
+        const ptrdiff_t end = first + count - i0 < NEIGHBOURS_READY ? first + count : i0 + NEIGHBOURS_READY;
+        int32_t base[NEIGHBOURS_READY];
+        for (ptrdiff_t i = i0; i < end; i++) {
+            base[i - i0] = neighbours_base(job, scratch->predictions + i * C, scratch->at[i], c);
+            family_pixel(&family, mixture, scratch->head[c].parameters + (i - first) * P, base[i - i0], pixels + (i - i0));
+        }
+        for (ptrdiff_t i = i0; i < end; i++) {
+            Lane *const lane = scratch->lane[i];
+            const int32_t q = (int32_t)rans_peek(lane->head, bits);
+            int32_t start, stop;
+            const ptrdiff_t k = family_search(&family, pixels + (i - i0), pair, guess, q, &start, &stop);
+            lane->head = rans_pop(lane, lane->head, (uint64_t)start, (uint64_t)(stop - start), bits);
+            scratch->at[i][c] = (uint16_t)k;
+            if (c + 1 < C)
+                neighbours_tell(job, scratch->rows + i * job->stride, base[i - i0], c, (int32_t)k);
+        }
+    }
+}
+
+static void neighbours_measure_plain(const NeighboursJob *job, const NeighboursScratch *scratch, const uint16_t *at, ptrdiff_t s,
+                                     int c, ptrdiff_t count)
+{
+    neighbours_measure(job, mixture_pixel, mixture_pair_plain, scratch, at, s, c, count);
+}
+
+static void neighbours_decode_plain(const NeighboursJob *job, const NeighboursScratch *scratch, ptrdiff_t first, int c,
+                                    ptrdiff_t count)
+{
+    neighbours_decode(job, mixture_pixel, mixture_pair_plain, mixture_guess_plain, scratch, first, c, count);
+}
+
+#ifdef SIMD_X86
+static SIMD_AVX2 void neighbours_measure_avx2(const NeighboursJob *job, const NeighboursScratch *scratch, const uint16_t *at,
+                                              ptrdiff_t s, int c, ptrdiff_t count)
+{
+    neighbours_measure(job, mixture_pixel_avx2, mixture_pair_avx2, scratch, at, s, c, count);
+}
+
+static SIMD_AVX2 void neighbours_decode_avx2(const NeighboursJob *job, const NeighboursScratch *scratch, ptrdiff_t first, int c,
+                                             ptrdiff_t count)
+{
+    neighbours_decode(job, mixture_pixel_avx2, mixture_pair_avx2, mixture_guess_plain, scratch, first, c, count);
+}
+
+static SIMD_AVX512 void neighbours_decode_avx512(const NeighboursJob *job, const NeighboursScratch *scratch, ptrdiff_t first, int c,
+                                                 ptrdiff_t count)
+{
+    neighbours_decode(job, mixture_pixel_avx2, mixture_pair_avx2, mixture_guess_avx512, scratch, first, c, count);
+}
+#endif
+
+typedef void (*NeighboursMeasure)(const NeighboursJob *job, const NeighboursScratch *scratch, const uint16_t *at, ptrdiff_t s, int c,
+                                  ptrdiff_t count);
+typedef void (*NeighboursDecode)(const NeighboursJob *job, const NeighboursScratch *scratch, ptrdiff_t first, int c,
+                                 ptrdiff_t count);
+
+static inline NeighboursMeasure neighbours_measurer(int wide)
+{
+#ifdef SIMD_X86
+    if (wide)
+        return neighbours_measure_avx2;
+#endif
+    (void)wide;
+    return neighbours_measure_plain;
+}
+
+static inline NeighboursDecode neighbours_decoder(int wide)
+{
+#ifdef SIMD_X86
+    if (wide)
+        return wide == 2 ? neighbours_decode_avx512 : neighbours_decode_avx2;
+#endif
+    (void)wide;
+    return neighbours_decode_plain;
+}
+
 /* Intervals of the rows first ... end - 1 of all pictures, whose samples are known. */
 static inline void neighbours_intervals(void *shared, ptrdiff_t first, ptrdiff_t end, int thread)
 {
     const NeighboursJob own = *(const NeighboursJob *)shared, *const job = &own;
     NeighboursScratch *const scratch = job->scratch + thread;
-    const int C = job->C, P = family_parameters(&job->family);
-    Pixel pixel;
+    const NeighboursMeasure measure = neighbours_measurer(job->wide);
+    const int C = job->C;
     for (ptrdiff_t r = first; r < end; r++)
         for (ptrdiff_t x0 = 0; x0 < job->w; x0 += NEIGHBOURS_CHUNK) {
             const ptrdiff_t count = job->w - x0 < NEIGHBOURS_CHUNK ? job->w - x0 : NEIGHBOURS_CHUNK;
@@ -191,14 +300,7 @@ static inline void neighbours_intervals(void *shared, ptrdiff_t first, ptrdiff_t
             }
             for (int c = 0; c < C; c++) {
                 neighbours_run(job, scratch->head + c, scratch->rows, count);
-                for (ptrdiff_t i = 0; i < count; i++) {
-                    const int32_t base = neighbours_base(job, scratch->predictions + i * C, at + i * C, c);
-                    const ptrdiff_t k = at[i * C + c], s = (r * job->w + x0 + i) * C + c;
-                    int32_t stop;
-                    family_pixel(&job->family, scratch->head[c].parameters + i * P, base, &pixel);
-                    family_pair(&job->family, &pixel, mixture_pair_plain, k, job->starts + s, &stop);
-                    job->freqs[s] = stop - job->starts[s];
-                }
+                measure(job, scratch, at, (r * job->w + x0) * C, c, count);
             }
         }
 }
@@ -249,8 +351,8 @@ static inline void neighbours_pop(void *shared, ptrdiff_t first, ptrdiff_t end, 
 {
     const NeighboursJob own = *(const NeighboursJob *)shared, *const job = &own;
     NeighboursScratch *const scratch = job->scratch + thread;
-    const int C = job->C, P = family_parameters(&job->family);
-    Pixel pixel;
+    const NeighboursDecode decode = neighbours_decoder(job->wide);
+    const int C = job->C;
     for (ptrdiff_t t = 0; t < neighbours_times(job); t++) {
         const ptrdiff_t top = neighbours_first_row(job, t), bottom = neighbours_last_row(job, t);
         ptrdiff_t count = 0;
@@ -269,18 +371,7 @@ static inline void neighbours_pop(void *shared, ptrdiff_t first, ptrdiff_t end, 
             for (ptrdiff_t j = 0; j < count; j += NEIGHBOURS_CHUNK) {
                 const ptrdiff_t part = count - j < NEIGHBOURS_CHUNK ? count - j : NEIGHBOURS_CHUNK;
                 neighbours_run(job, scratch->head + c, scratch->rows + j * job->stride, part);
-                for (ptrdiff_t i = j; i < j + part; i++) {
-                    Lane *const lane = scratch->lane[i];
-                    uint16_t *const at = scratch->at[i];
-                    const int32_t base = neighbours_base(job, scratch->predictions + i * C, at, c);
-                    const int32_t q = (int32_t)rans_peek(lane->head, job->bits);
-                    int32_t start, stop;
-                    family_pixel(&job->family, scratch->head[c].parameters + (i - j) * P, base, &pixel);
-                    at[c] = (uint16_t)family_search(&job->family, &pixel, mixture_pair_plain, mixture_guess_plain, q, &start, &stop);
-                    lane->head = rans_pop(lane, lane->head, (uint64_t)start, (uint64_t)(stop - start), job->bits);
-                    if (c + 1 < C)
-                        neighbours_tell(job, scratch->rows + i * job->stride, base, c, at[c]);
-                }
+                decode(job, scratch, j, c, part);
             }
         for (ptrdiff_t i = 0; i < job->n; i++)
             if (i % job->L >= first && i % job->L < end) {

@@ -20,7 +20,7 @@ cdef extern from "logistic.h" nogil:
 
 cdef double[PHI_SIZE + 1][2] PHI  # the table of phi_line
 cdef double[LOGISTIC_SIZE + 2] LOGISTIC  # and that of logistic_line
-cdef double[256] POWER  # 2^(i / 256)
+cdef double[257] POWER  # 2^(i / 256)
 
 cdef enum:
     LOG2_INDEX = 11       # bits of the mantissa that choose an entry of LOG2

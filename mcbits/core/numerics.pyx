@@ -176,7 +176,7 @@ cdef void _fill_tables() noexcept nogil:
         PHI[k][1] = (PHI[k + 1][0] if k < PHI_SIZE else 1.0) - PHI[k][0]
     for k in range(LOGISTIC_SIZE + 2):
         LOGISTIC[k] = _point(_logistic, k, LOGISTIC_SPAN, LOGISTIC_STEPS)
-    for k in range(256):
+    for k in range(257):
         POWER[k] = exp(k / 256.0 * (LN2_HI + LN2_LO))
     for k in range((1 << LOG2_INDEX) + 1):
         LOG2[k] = <int64_t>(log2(1.0 + k / <double>(1 << LOG2_INDEX)) * <double>(<int64_t>1 << 32) + 0.5)
