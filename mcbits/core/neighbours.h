@@ -16,6 +16,7 @@
 enum {
     NEIGHBOURS_CHUNK = 56,   /* pixels that go through the network together: their values stay in the nearest caches */
     NEIGHBOURS_READY = 8,    /* of which distributions are made ready together: a wide load must not wait for narrow stores */
+    NEIGHBOURS_TOGETHER = 4, /* lanes that take turns in a front, since no lane waits for another */
     NEIGHBOURS_CHANNELS = 4  /* most of a pixel */
 };
 
@@ -44,8 +45,10 @@ typedef struct {
     int neighbours;             /* pixels of a context */
     const ptrdiff_t *offsets;   /* of each, from the pixel, in samples */
     const int16_t *inputs;      /* what a head reads for a difference d: entry d + K - 1; (K + 1, E) for symbols, if E */
+    int shift, most;            /* where that is d >> shift, rounded, and clamped to +-most; else shift is -1 */
     const int16_t *levels;      /* what it reads for a prediction; without E */
     int E;                      /* numbers that stand for a symbol; 0 where differences stand for it */
+    const int16_t *down, *across; /* what it reads for a row and a column */
     const int16_t *features;    /* (n, h, w, F), or NULL */
     int F;
     ptrdiff_t shared, stride;   /* inputs that all channels read, and the distance of rows of inputs */
@@ -107,6 +110,54 @@ RANS_INLINE int16_t neighbours_activity(const uint16_t *at, ptrdiff_t C, ptrdiff
     return (int16_t)neighbours_quarters((uint32_t)sum + 1);
 }
 
+static int16_t *neighbours_differences(const NeighboursJob *job, const uint16_t *at, const int32_t *prediction, int16_t *row)
+{
+    const int16_t *table[NEIGHBOURS_CHANNELS];
+    for (int c = 0; c < job->C; c++)
+        table[c] = job->inputs + (job->family.K - 1) - prediction[c];
+    for (int k = 0; k < job->neighbours; k++) {
+        const uint16_t *from = at + job->offsets[k];
+        for (int c = 0; c < job->C; c++)
+            *row++ = table[c][from[c]];
+    }
+    return row;
+}
+
+#ifdef SIMD_X86
+/* The same where shift is known. Neighbours in one row lie side by side. Both ends are read and written up to 7 numbers too far:
+   what is written there is written again later. */
+static SIMD_AVX2 int16_t *neighbours_differences_avx2(const NeighboursJob *job, const uint16_t *at, const int32_t *prediction,
+                                                      int16_t *row)
+{
+    static const int32_t turns[NEIGHBOURS_CHANNELS][24] = { /* the channel of each sample, if the first is of channel 0 */
+        {0},
+        {0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1},
+        {0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2},
+        {0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3}};
+    const int C = job->C, R = job->R;
+    const int32_t half = 1 << job->shift >> 1;
+    const __m256i each = _mm256_castsi128_si256(_mm_setr_epi32(prediction[0] - half, C > 1 ? prediction[1] - half : 0,
+                                                               C > 2 ? prediction[2] - half : 0, C > 3 ? prediction[3] - half : 0));
+    const __m128i shift = _mm_cvtsi32_si128(job->shift), most = _mm_set1_epi16((int16_t)job->most);
+    const __m128i least = _mm_sub_epi16(_mm_setzero_si128(), most);
+    __m256i minus[3];
+    for (int j = 0; j < 3; j++)
+        minus[j] = _mm256_permutevar8x32_epi32(each, _mm256_loadu_si256((const __m256i *)turns[C - 1] + j));
+    for (int y = -R; y <= 0; y++) {
+        const uint16_t *const from = at + y * job->pitch - R * C;
+        const int count = (y < 0 ? 2 * R + 1 : R) * C;
+        for (int i = 0, j = 0; i < count; i += 8, j = j < 2 ? j + 1 : 0) {
+            __m256i d = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(from + i)));
+            d = _mm256_sra_epi32(_mm256_sub_epi32(d, minus[j]), shift);
+            const __m128i narrow = _mm_packs_epi32(_mm256_castsi256_si128(d), _mm256_extracti128_si256(d, 1));
+            _mm_storeu_si128((__m128i *)(row + i), _mm_max_epi16(_mm_min_epi16(narrow, most), least));
+        }
+        row += count;
+    }
+    return row;
+}
+#endif
+
 /* What all channels of a pixel read: its neighbours, as differences to the predictions or as what stands for a symbol; the
    predictions and the activity; where the pixel is; features. What a channel reads of those before it comes last. */
 static inline void neighbours_gather(const NeighboursJob *job, ptrdiff_t i, ptrdiff_t y, ptrdiff_t x, int16_t *row,
@@ -122,23 +173,21 @@ static inline void neighbours_gather(const NeighboursJob *job, ptrdiff_t i, ptrd
                     *row++ = job->inputs[from[c] * job->E + e];
         }
     else {
-        const int16_t *table[NEIGHBOURS_CHANNELS];
-        for (int c = 0; c < C; c++) {
+        for (int c = 0; c < C; c++)
             prediction[c] = neighbours_predict(at[c - C], at[c - job->pitch], at[c - job->pitch - C]);
-            table[c] = job->inputs + (job->family.K - 1) - prediction[c];
-        }
-        for (int k = 0; k < job->neighbours; k++) {
-            const uint16_t *from = at + job->offsets[k];
-            for (int c = 0; c < C; c++)
-                *row++ = table[c][from[c]];
-        }
+#ifdef SIMD_X86
+        if (job->wide && job->shift >= 0)
+            row = neighbours_differences_avx2(job, at, prediction, row);
+        else
+#endif
+            row = neighbours_differences(job, at, prediction, row);
         for (int c = 0; c < C; c++) {
             *row++ = job->levels[prediction[c]];
             *row++ = neighbours_activity(at + c, C, job->pitch);
         }
     }
-    *row++ = (int16_t)((2 * y + 1) * 32 / job->h - 32);
-    *row++ = (int16_t)((2 * x + 1) * 32 / job->w - 32);
+    *row++ = job->down[y];
+    *row++ = job->across[x];
     if (job->F)
         memcpy(row, job->features + ((i * job->h + y) * job->w + x) * job->F, job->F * sizeof *row);
 }
@@ -346,40 +395,61 @@ static inline void neighbours_push(void *shared, ptrdiff_t first, ptrdiff_t end,
     }
 }
 
+/* The pictures that lie in one lane after another: of the lanes l, l + 1, ... before `end`, those beside picture i of lane l. */
+RANS_INLINE ptrdiff_t neighbours_beside(const NeighboursJob *job, ptrdiff_t l, ptrdiff_t end, ptrdiff_t i)
+{
+    ptrdiff_t count = end - l < NEIGHBOURS_TOGETHER ? end - l : NEIGHBOURS_TOGETHER;
+    return count < job->n - i ? count : job->n - i;
+}
+
+/* Gathers the front of time t, in an order that is each lane's own, and returns its pixels. */
+static ptrdiff_t neighbours_front(const NeighboursJob *job, NeighboursScratch *scratch, ptrdiff_t first, ptrdiff_t end, ptrdiff_t t)
+{
+    const ptrdiff_t top = neighbours_first_row(job, t), bottom = neighbours_last_row(job, t);
+    ptrdiff_t count = 0;
+    for (ptrdiff_t l = first; l < end; l += NEIGHBOURS_TOGETHER)
+        for (ptrdiff_t i = l; i < job->n; i += job->L) {
+            const ptrdiff_t beside = neighbours_beside(job, l, end, i);
+            for (ptrdiff_t y = top; y <= bottom; y++)
+                for (ptrdiff_t g = 0; g < beside; g++, count++) {
+                    const ptrdiff_t x = t - (job->R + 1) * y;
+                    scratch->at[count] = neighbours_at(job, i + g, y, x), scratch->lane[count] = job->lanes + l + g;
+                    neighbours_gather(job, i + g, y, x, scratch->rows + count * job->stride,
+                                      scratch->predictions + count * job->C);
+                }
+        }
+    return count;
+}
+
+/* What a front tells of what is beyond the edges. */
+static void neighbours_edges(const NeighboursJob *job, ptrdiff_t first, ptrdiff_t end, ptrdiff_t t)
+{
+    const ptrdiff_t top = neighbours_first_row(job, t), bottom = neighbours_last_row(job, t), step = job->R + 1;
+    const int begins = t == step * bottom, ends = top <= bottom && t - step * top == job->w - 1;
+    for (ptrdiff_t l = first; (begins || ends) && l < end; l++)
+        for (ptrdiff_t i = l; i < job->n; i += job->L) {
+            if (begins)
+                neighbours_edge(job, i, bottom, 0);
+            if (ends)
+                neighbours_edge(job, i, top, job->w - 1);
+        }
+}
+
 /* Pop all pictures of the lanes first ... end - 1. */
 static inline void neighbours_pop(void *shared, ptrdiff_t first, ptrdiff_t end, int thread)
 {
     const NeighboursJob own = *(const NeighboursJob *)shared, *const job = &own;
     NeighboursScratch *const scratch = job->scratch + thread;
     const NeighboursDecode decode = neighbours_decoder(job->wide);
-    const int C = job->C;
     for (ptrdiff_t t = 0; t < neighbours_times(job); t++) {
-        const ptrdiff_t top = neighbours_first_row(job, t), bottom = neighbours_last_row(job, t);
-        ptrdiff_t count = 0;
-        for (ptrdiff_t i = 0; i < job->n; i++) {
-            const ptrdiff_t l = i % job->L;
-            if (l < first || l >= end)
-                continue;
-            for (ptrdiff_t y = top; y <= bottom; y++, count++) {
-                const ptrdiff_t x = t - (job->R + 1) * y;
-                uint16_t *const at = neighbours_at(job, i, y, x);
-                scratch->at[count] = at, scratch->lane[count] = job->lanes + l;
-                neighbours_gather(job, i, y, x, scratch->rows + count * job->stride, scratch->predictions + count * C);
-            }
-        }
-        for (int c = 0; c < C; c++)
+        const ptrdiff_t count = neighbours_front(job, scratch, first, end, t);
+        for (int c = 0; c < job->C; c++)
             for (ptrdiff_t j = 0; j < count; j += NEIGHBOURS_CHUNK) {
                 const ptrdiff_t part = count - j < NEIGHBOURS_CHUNK ? count - j : NEIGHBOURS_CHUNK;
                 neighbours_run(job, scratch->head + c, scratch->rows + j * job->stride, part);
                 decode(job, scratch, j, c, part);
             }
-        for (ptrdiff_t i = 0; i < job->n; i++)
-            if (i % job->L >= first && i % job->L < end) {
-                if (t % (job->R + 1) == 0 && bottom == t / (job->R + 1))
-                    neighbours_edge(job, i, bottom, 0);
-                if (top <= bottom && t - (job->R + 1) * top == job->w - 1)
-                    neighbours_edge(job, i, top, job->w - 1);
-            }
+        neighbours_edges(job, first, end, t);
     }
 }
 
