@@ -24,14 +24,21 @@ POINTS = _logistic_points()
 POWERS = [float(exp_array(i / 256.0 * (6.93147180369123816490e-01 + 1.90821492927058770002e-10))) for i in range(256)]
 
 
-def logistic(scaled: float) -> float:
-    u = min(max(scaled + SPAN * STEPS, 0.0), 2.0 * SPAN * STEPS)
+def logistic(u: float) -> float:
+    """Of (u - SPAN STEPS) / STEPS."""
+    u = min(max(u, 0.0), 2.0 * SPAN * STEPS)
     i = floor(u)
     return POINTS[i] + (u - i) * (POINTS[i + 1] - POINTS[i])
 
 
 def power(x: int) -> float:
     return POWERS[x & 255] * 2.0 ** (x >> 8)
+
+
+def tree(terms: list[float]) -> float:
+    """The sum of at most eight terms, those that are absent being 0."""
+    t = terms + [0.0] * (8 - len(terms))
+    return ((t[0] + t[4]) + (t[1] + t[5])) + ((t[2] + t[6]) + (t[3] + t[7]))
 
 
 def mixture_cdf(parameters: list[int], base: int, unit: int, K: int, precision: int, k: int) -> int:
@@ -41,17 +48,13 @@ def mixture_cdf(parameters: list[int], base: int, unit: int, K: int, precision: 
     M, spare = len(parameters) // 3, (1 << precision) - K
     logits, means, scales = parameters[:M], parameters[M : 2 * M], parameters[2 * M :]
     weights = [0.0 if logit - max(logits) < -64 * 256 else power(logit - max(logits)) for logit in logits]
-    whole = 0.0
-    for weight in weights:
-        whole += weight
-    terms = [0.0] * 8
+    share, terms = spare / tree(weights), []
     for m in range(M):
         scale = min(max(scales[m] + 256 * unit, -6 * 256), 17 * 256)
-        mean = base + means[m] * (2.0**unit / 256)
-        terms[m] = weights[m] / whole * spare * logistic((k - 0.5 - mean) * (power(-scale) * STEPS))
-    a = [terms[i] + terms[i + 4] for i in range(4)]
-    total = (a[0] + a[2]) + (a[1] + a[3])
-    return k + floor(min(total, float(spare)))
+        mean, slope = base + means[m] * (2.0**unit / 256), power(-scale) * STEPS
+        offset = SPAN * STEPS - (mean + 0.5) * slope
+        terms.append(weights[m] * share * logistic(k * slope + offset))
+    return k + floor(min(tree(terms), float(spare)))
 
 
 class PixelOracle:

@@ -3,10 +3,10 @@ from libc.stdint cimport int32_t
 
 cdef extern from "core/mixture.h" nogil:
     ctypedef struct FamilySpec:
-        int family, M, K, unit
+        int family, M, K, unit, wide
         int32_t whole
         double spare
-        const double (*logistic)[2]
+        const double *logistic
         const double *power
     int family_parameters(const FamilySpec *f)
 

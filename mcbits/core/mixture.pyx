@@ -10,6 +10,7 @@ import numpy as np
 from mcbits._rans cimport Lane, RansBits, Stack
 from mcbits.core.lanes cimport LanesJob, begin, each_lane
 from mcbits.core.numerics cimport LOGISTIC, POWER
+from mcbits.core.simd cimport wide
 from mcbits.errors import DataError
 
 cdef extern from "core/mixture.h" nogil:
@@ -51,7 +52,7 @@ cdef class Family:
         cdef FamilySpec spec = self.spec
         if not (1 <= precision <= 30 and spec.K <= 1 << precision):
             raise DataError(f"{spec.K} symbols do not fit in precision {precision}")
-        spec.whole, spec.spare = 1 << precision, (1 << precision) - spec.K
+        spec.wide, spec.whole, spec.spare = wide, 1 << precision, (1 << precision) - spec.K
         return spec
 
     @property

@@ -11,9 +11,12 @@
 #include "../_rans.h"
 #include "dense.h"
 #include "mixture.h"
+#include "mixture_wide.h"
 
 enum {
     NEIGHBOURS_CHUNK = 56,   /* pixels that go through the network together: their values stay in the nearest caches */
+    NEIGHBOURS_READY = 8,    /* of which distributions are made ready together: a wide load must not wait for narrow stores */
+    NEIGHBOURS_TOGETHER = 4, /* lanes that take turns in a front, since no lane waits for another */
     NEIGHBOURS_CHANNELS = 4  /* most of a pixel */
 };
 
@@ -42,8 +45,10 @@ typedef struct {
     int neighbours;             /* pixels of a context */
     const ptrdiff_t *offsets;   /* of each, from the pixel, in samples */
     const int16_t *inputs;      /* what a head reads for a difference d: entry d + K - 1; (K + 1, E) for symbols, if E */
+    int shift, most;            /* where that is d >> shift, rounded, and clamped to +-most; else shift is -1 */
     const int16_t *levels;      /* what it reads for a prediction; without E */
     int E;                      /* numbers that stand for a symbol; 0 where differences stand for it */
+    const int16_t *down, *across; /* what it reads for a row and a column */
     const int16_t *features;    /* (n, h, w, F), or NULL */
     int F;
     ptrdiff_t shared, stride;   /* inputs that all channels read, and the distance of rows of inputs */
@@ -105,6 +110,54 @@ RANS_INLINE int16_t neighbours_activity(const uint16_t *at, ptrdiff_t C, ptrdiff
     return (int16_t)neighbours_quarters((uint32_t)sum + 1);
 }
 
+static int16_t *neighbours_differences(const NeighboursJob *job, const uint16_t *at, const int32_t *prediction, int16_t *row)
+{
+    const int16_t *table[NEIGHBOURS_CHANNELS];
+    for (int c = 0; c < job->C; c++)
+        table[c] = job->inputs + (job->family.K - 1) - prediction[c];
+    for (int k = 0; k < job->neighbours; k++) {
+        const uint16_t *from = at + job->offsets[k];
+        for (int c = 0; c < job->C; c++)
+            *row++ = table[c][from[c]];
+    }
+    return row;
+}
+
+#ifdef SIMD_X86
+/* The same where shift is known. Neighbours in one row lie side by side. Both ends are read and written up to 7 numbers too far:
+   what is written there is written again later. */
+static SIMD_AVX2 int16_t *neighbours_differences_avx2(const NeighboursJob *job, const uint16_t *at, const int32_t *prediction,
+                                                      int16_t *row)
+{
+    static const int32_t turns[NEIGHBOURS_CHANNELS][24] = { /* the channel of each sample, if the first is of channel 0 */
+        {0},
+        {0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1},
+        {0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2},
+        {0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3}};
+    const int C = job->C, R = job->R;
+    const int32_t half = 1 << job->shift >> 1;
+    const __m256i each = _mm256_castsi128_si256(_mm_setr_epi32(prediction[0] - half, C > 1 ? prediction[1] - half : 0,
+                                                               C > 2 ? prediction[2] - half : 0, C > 3 ? prediction[3] - half : 0));
+    const __m128i shift = _mm_cvtsi32_si128(job->shift), most = _mm_set1_epi16((int16_t)job->most);
+    const __m128i least = _mm_sub_epi16(_mm_setzero_si128(), most);
+    __m256i minus[3];
+    for (int j = 0; j < 3; j++)
+        minus[j] = _mm256_permutevar8x32_epi32(each, _mm256_loadu_si256((const __m256i *)turns[C - 1] + j));
+    for (int y = -R; y <= 0; y++) {
+        const uint16_t *const from = at + y * job->pitch - R * C;
+        const int count = (y < 0 ? 2 * R + 1 : R) * C;
+        for (int i = 0, j = 0; i < count; i += 8, j = j < 2 ? j + 1 : 0) {
+            __m256i d = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(from + i)));
+            d = _mm256_sra_epi32(_mm256_sub_epi32(d, minus[j]), shift);
+            const __m128i narrow = _mm_packs_epi32(_mm256_castsi256_si128(d), _mm256_extracti128_si256(d, 1));
+            _mm_storeu_si128((__m128i *)(row + i), _mm_max_epi16(_mm_min_epi16(narrow, most), least));
+        }
+        row += count;
+    }
+    return row;
+}
+#endif
+
 /* What all channels of a pixel read: its neighbours, as differences to the predictions or as what stands for a symbol; the
    predictions and the activity; where the pixel is; features. What a channel reads of those before it comes last. */
 static inline void neighbours_gather(const NeighboursJob *job, ptrdiff_t i, ptrdiff_t y, ptrdiff_t x, int16_t *row,
@@ -120,23 +173,21 @@ static inline void neighbours_gather(const NeighboursJob *job, ptrdiff_t i, ptrd
                     *row++ = job->inputs[from[c] * job->E + e];
         }
     else {
-        const int16_t *table[NEIGHBOURS_CHANNELS];
-        for (int c = 0; c < C; c++) {
+        for (int c = 0; c < C; c++)
             prediction[c] = neighbours_predict(at[c - C], at[c - job->pitch], at[c - job->pitch - C]);
-            table[c] = job->inputs + (job->family.K - 1) - prediction[c];
-        }
-        for (int k = 0; k < job->neighbours; k++) {
-            const uint16_t *from = at + job->offsets[k];
-            for (int c = 0; c < C; c++)
-                *row++ = table[c][from[c]];
-        }
+#ifdef SIMD_X86
+        if (job->wide && job->shift >= 0)
+            row = neighbours_differences_avx2(job, at, prediction, row);
+        else
+#endif
+            row = neighbours_differences(job, at, prediction, row);
         for (int c = 0; c < C; c++) {
             *row++ = job->levels[prediction[c]];
             *row++ = neighbours_activity(at + c, C, job->pitch);
         }
     }
-    *row++ = (int16_t)((2 * y + 1) * 32 / job->h - 32);
-    *row++ = (int16_t)((2 * x + 1) * 32 / job->w - 32);
+    *row++ = job->down[y];
+    *row++ = job->across[x];
     if (job->F)
         memcpy(row, job->features + ((i * job->h + y) * job->w + x) * job->F, job->F * sizeof *row);
 }
@@ -171,13 +222,120 @@ static inline void neighbours_run(const NeighboursJob *job, const NeighboursHead
     dense_run(head->stages, head->count, head->values, strides, 0, count, job->wide);
 }
 
+/* Intervals of channel c of `count` pixels that lie side by side, the first at `at`, sample s of the pictures. */
+RANS_INLINE void neighbours_measure(const NeighboursJob *job, FamilyPixel mixture, FamilyPair pair,
+                                    const NeighboursScratch *scratch, const uint16_t *at, ptrdiff_t s, int c, ptrdiff_t count)
+{
+    const FamilySpec family = job->family;
+    const ptrdiff_t P = family_parameters(&family), C = job->C;
+    int32_t *const starts = job->starts + s + c, *const freqs = job->freqs + s + c;
+    Pixel pixels[NEIGHBOURS_READY];
+    for (ptrdiff_t i0 = 0; i0 < count; i0 += NEIGHBOURS_READY) {
+        const ptrdiff_t end = count - i0 < NEIGHBOURS_READY ? count : i0 + NEIGHBOURS_READY;
+        for (ptrdiff_t i = i0; i < end; i++) {
+            const int32_t base = neighbours_base(job, scratch->predictions + i * C, at + i * C, c);
+            family_pixel(&family, mixture, scratch->head[c].parameters + i * P, base, pixels + (i - i0));
+        }
+        for (ptrdiff_t i = i0; i < end; i++) {
+            int32_t start, stop;
+            family_pair(&family, pixels + (i - i0), pair, at[i * C + c], &start, &stop);
+            starts[i * C] = start, freqs[i * C] = stop - start;
+        }
+    }
+}
+
+/* Pops channel c of the pixels first ... first + count - 1 of a front. */
+RANS_INLINE void neighbours_decode(const NeighboursJob *job, FamilyPixel mixture, FamilyPair pair, FamilyGuess guess,
+                                   const NeighboursScratch *scratch, ptrdiff_t first, int c, ptrdiff_t count)
+{
+    const FamilySpec family = job->family;
+    const RansBits bits = job->bits;
+    const ptrdiff_t P = family_parameters(&family), C = job->C;
+    Pixel pixels[NEIGHBOURS_READY];
+    for (ptrdiff_t i0 = first; i0 < first + count; i0 += NEIGHBOURS_READY) {
+        const ptrdiff_t end = first + count - i0 < NEIGHBOURS_READY ? first + count : i0 + NEIGHBOURS_READY;
+        int32_t base[NEIGHBOURS_READY];
+        for (ptrdiff_t i = i0; i < end; i++) {
+            base[i - i0] = neighbours_base(job, scratch->predictions + i * C, scratch->at[i], c);
+            family_pixel(&family, mixture, scratch->head[c].parameters + (i - first) * P, base[i - i0], pixels + (i - i0));
+        }
+        for (ptrdiff_t i = i0; i < end; i++) {
+            Lane *const lane = scratch->lane[i];
+            const int32_t q = (int32_t)rans_peek(lane->head, bits);
+            int32_t start, stop;
+            const ptrdiff_t k = family_search(&family, pixels + (i - i0), pair, guess, q, &start, &stop);
+            lane->head = rans_pop(lane, lane->head, (uint64_t)start, (uint64_t)(stop - start), bits);
+            scratch->at[i][c] = (uint16_t)k;
+            if (c + 1 < C)
+                neighbours_tell(job, scratch->rows + i * job->stride, base[i - i0], c, (int32_t)k);
+        }
+    }
+}
+
+static void neighbours_measure_plain(const NeighboursJob *job, const NeighboursScratch *scratch, const uint16_t *at, ptrdiff_t s,
+                                     int c, ptrdiff_t count)
+{
+    neighbours_measure(job, mixture_pixel, mixture_pair_plain, scratch, at, s, c, count);
+}
+
+static void neighbours_decode_plain(const NeighboursJob *job, const NeighboursScratch *scratch, ptrdiff_t first, int c,
+                                    ptrdiff_t count)
+{
+    neighbours_decode(job, mixture_pixel, mixture_pair_plain, mixture_guess_plain, scratch, first, c, count);
+}
+
+#ifdef SIMD_X86
+static SIMD_AVX2 void neighbours_measure_avx2(const NeighboursJob *job, const NeighboursScratch *scratch, const uint16_t *at,
+                                              ptrdiff_t s, int c, ptrdiff_t count)
+{
+    neighbours_measure(job, mixture_pixel_avx2, mixture_pair_avx2, scratch, at, s, c, count);
+}
+
+static SIMD_AVX2 void neighbours_decode_avx2(const NeighboursJob *job, const NeighboursScratch *scratch, ptrdiff_t first, int c,
+                                             ptrdiff_t count)
+{
+    neighbours_decode(job, mixture_pixel_avx2, mixture_pair_avx2, mixture_guess_plain, scratch, first, c, count);
+}
+
+static SIMD_AVX512 void neighbours_decode_avx512(const NeighboursJob *job, const NeighboursScratch *scratch, ptrdiff_t first, int c,
+                                                 ptrdiff_t count)
+{
+    neighbours_decode(job, mixture_pixel_avx2, mixture_pair_avx2, mixture_guess_avx512, scratch, first, c, count);
+}
+#endif
+
+typedef void (*NeighboursMeasure)(const NeighboursJob *job, const NeighboursScratch *scratch, const uint16_t *at, ptrdiff_t s, int c,
+                                  ptrdiff_t count);
+typedef void (*NeighboursDecode)(const NeighboursJob *job, const NeighboursScratch *scratch, ptrdiff_t first, int c,
+                                 ptrdiff_t count);
+
+static inline NeighboursMeasure neighbours_measurer(int wide)
+{
+#ifdef SIMD_X86
+    if (wide)
+        return neighbours_measure_avx2;
+#endif
+    (void)wide;
+    return neighbours_measure_plain;
+}
+
+static inline NeighboursDecode neighbours_decoder(int wide)
+{
+#ifdef SIMD_X86
+    if (wide)
+        return wide == 2 ? neighbours_decode_avx512 : neighbours_decode_avx2;
+#endif
+    (void)wide;
+    return neighbours_decode_plain;
+}
+
 /* Intervals of the rows first ... end - 1 of all pictures, whose samples are known. */
 static inline void neighbours_intervals(void *shared, ptrdiff_t first, ptrdiff_t end, int thread)
 {
     const NeighboursJob own = *(const NeighboursJob *)shared, *const job = &own;
     NeighboursScratch *const scratch = job->scratch + thread;
-    const int C = job->C, P = family_parameters(&job->family);
-    Pixel pixel;
+    const NeighboursMeasure measure = neighbours_measurer(job->wide);
+    const int C = job->C;
     for (ptrdiff_t r = first; r < end; r++)
         for (ptrdiff_t x0 = 0; x0 < job->w; x0 += NEIGHBOURS_CHUNK) {
             const ptrdiff_t count = job->w - x0 < NEIGHBOURS_CHUNK ? job->w - x0 : NEIGHBOURS_CHUNK;
@@ -191,13 +349,7 @@ static inline void neighbours_intervals(void *shared, ptrdiff_t first, ptrdiff_t
             }
             for (int c = 0; c < C; c++) {
                 neighbours_run(job, scratch->head + c, scratch->rows, count);
-                for (ptrdiff_t i = 0; i < count; i++) {
-                    const int32_t base = neighbours_base(job, scratch->predictions + i * C, at + i * C, c);
-                    const ptrdiff_t k = at[i * C + c], s = (r * job->w + x0 + i) * C + c;
-                    family_pixel(&job->family, scratch->head[c].parameters + i * P, base, &pixel);
-                    job->starts[s] = family_cdf(&job->family, &pixel, k);
-                    job->freqs[s] = family_cdf(&job->family, &pixel, k + 1) - job->starts[s];
-                }
+                measure(job, scratch, at, (r * job->w + x0) * C, c, count);
             }
         }
 }
@@ -243,51 +395,61 @@ static inline void neighbours_push(void *shared, ptrdiff_t first, ptrdiff_t end,
     }
 }
 
+/* The pictures that lie in one lane after another: of the lanes l, l + 1, ... before `end`, those beside picture i of lane l. */
+RANS_INLINE ptrdiff_t neighbours_beside(const NeighboursJob *job, ptrdiff_t l, ptrdiff_t end, ptrdiff_t i)
+{
+    ptrdiff_t count = end - l < NEIGHBOURS_TOGETHER ? end - l : NEIGHBOURS_TOGETHER;
+    return count < job->n - i ? count : job->n - i;
+}
+
+/* Gathers the front of time t, in an order that is each lane's own, and returns its pixels. */
+static ptrdiff_t neighbours_front(const NeighboursJob *job, NeighboursScratch *scratch, ptrdiff_t first, ptrdiff_t end, ptrdiff_t t)
+{
+    const ptrdiff_t top = neighbours_first_row(job, t), bottom = neighbours_last_row(job, t);
+    ptrdiff_t count = 0;
+    for (ptrdiff_t l = first; l < end; l += NEIGHBOURS_TOGETHER)
+        for (ptrdiff_t i = l; i < job->n; i += job->L) {
+            const ptrdiff_t beside = neighbours_beside(job, l, end, i);
+            for (ptrdiff_t y = top; y <= bottom; y++)
+                for (ptrdiff_t g = 0; g < beside; g++, count++) {
+                    const ptrdiff_t x = t - (job->R + 1) * y;
+                    scratch->at[count] = neighbours_at(job, i + g, y, x), scratch->lane[count] = job->lanes + l + g;
+                    neighbours_gather(job, i + g, y, x, scratch->rows + count * job->stride,
+                                      scratch->predictions + count * job->C);
+                }
+        }
+    return count;
+}
+
+/* What a front tells of what is beyond the edges. */
+static void neighbours_edges(const NeighboursJob *job, ptrdiff_t first, ptrdiff_t end, ptrdiff_t t)
+{
+    const ptrdiff_t top = neighbours_first_row(job, t), bottom = neighbours_last_row(job, t), step = job->R + 1;
+    const int begins = t == step * bottom, ends = top <= bottom && t - step * top == job->w - 1;
+    for (ptrdiff_t l = first; (begins || ends) && l < end; l++)
+        for (ptrdiff_t i = l; i < job->n; i += job->L) {
+            if (begins)
+                neighbours_edge(job, i, bottom, 0);
+            if (ends)
+                neighbours_edge(job, i, top, job->w - 1);
+        }
+}
+
 /* Pop all pictures of the lanes first ... end - 1. */
 static inline void neighbours_pop(void *shared, ptrdiff_t first, ptrdiff_t end, int thread)
 {
     const NeighboursJob own = *(const NeighboursJob *)shared, *const job = &own;
     NeighboursScratch *const scratch = job->scratch + thread;
-    const int C = job->C, P = family_parameters(&job->family);
-    Pixel pixel;
+    const NeighboursDecode decode = neighbours_decoder(job->wide);
     for (ptrdiff_t t = 0; t < neighbours_times(job); t++) {
-        const ptrdiff_t top = neighbours_first_row(job, t), bottom = neighbours_last_row(job, t);
-        ptrdiff_t count = 0;
-        for (ptrdiff_t i = 0; i < job->n; i++) {
-            const ptrdiff_t l = i % job->L;
-            if (l < first || l >= end)
-                continue;
-            for (ptrdiff_t y = top; y <= bottom; y++, count++) {
-                const ptrdiff_t x = t - (job->R + 1) * y;
-                uint16_t *const at = neighbours_at(job, i, y, x);
-                scratch->at[count] = at, scratch->lane[count] = job->lanes + l;
-                neighbours_gather(job, i, y, x, scratch->rows + count * job->stride, scratch->predictions + count * C);
-            }
-        }
-        for (int c = 0; c < C; c++)
+        const ptrdiff_t count = neighbours_front(job, scratch, first, end, t);
+        for (int c = 0; c < job->C; c++)
             for (ptrdiff_t j = 0; j < count; j += NEIGHBOURS_CHUNK) {
                 const ptrdiff_t part = count - j < NEIGHBOURS_CHUNK ? count - j : NEIGHBOURS_CHUNK;
                 neighbours_run(job, scratch->head + c, scratch->rows + j * job->stride, part);
-                for (ptrdiff_t i = j; i < j + part; i++) {
-                    Lane *const lane = scratch->lane[i];
-                    uint16_t *const at = scratch->at[i];
-                    const int32_t base = neighbours_base(job, scratch->predictions + i * C, at, c);
-                    const int32_t q = (int32_t)rans_peek(lane->head, job->bits);
-                    int32_t start, stop;
-                    family_pixel(&job->family, scratch->head[c].parameters + (i - j) * P, base, &pixel);
-                    at[c] = (uint16_t)family_search(&job->family, &pixel, q, &start, &stop);
-                    lane->head = rans_pop(lane, lane->head, (uint64_t)start, (uint64_t)(stop - start), job->bits);
-                    if (c + 1 < C)
-                        neighbours_tell(job, scratch->rows + i * job->stride, base, c, at[c]);
-                }
+                decode(job, scratch, j, c, part);
             }
-        for (ptrdiff_t i = 0; i < job->n; i++)
-            if (i % job->L >= first && i % job->L < end) {
-                if (t % (job->R + 1) == 0 && bottom == t / (job->R + 1))
-                    neighbours_edge(job, i, bottom, 0);
-                if (top <= bottom && t - (job->R + 1) * top == job->w - 1)
-                    neighbours_edge(job, i, top, job->w - 1);
-            }
+        neighbours_edges(job, first, end, t);
     }
 }
 

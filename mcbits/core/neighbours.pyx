@@ -38,8 +38,11 @@ cdef extern from "neighbours.h" nogil:
         int C, R, neighbours
         const Py_ssize_t *offsets
         const int16_t *inputs
+        int shift, most
         const int16_t *levels
         int E
+        const int16_t *down
+        const int16_t *across
         const int16_t *features
         int F
         Py_ssize_t shared, stride
@@ -75,6 +78,15 @@ cdef class Memory:
             free(<void *><size_t>block)
 
 
+def _shift_of(inputs, most):
+    """The shift of which inputs (2 K - 1, 1) are rounded differences, clamped to +-most; -1 where there is none."""
+    d = np.arange(-(len(inputs) // 2), len(inputs) // 2 + 1)
+    for shift in range(16):
+        if np.array_equal(inputs[:, 0], np.clip((d + (1 << shift >> 1)) >> shift, -most, most)):
+            return shift
+    return -1
+
+
 cdef class Neighbours:
     """Neighbours(family, radius, heads, inputs, levels, num_features): see neighbours.pyi."""
 
@@ -96,6 +108,8 @@ cdef class Neighbours:
             raise ValueError(f"the tables of inputs do not fit {K} symbols")
         self._job.inputs = &table[0, 0]
         self._job.levels = &level[0] if level.shape[0] else NULL
+        self._job.most = np.max(inputs)
+        self._job.shift = -1 if self._job.E else _shift_of(inputs, self._job.most)
         self._check_heads()
 
     cdef _check_heads(self):
@@ -187,7 +201,8 @@ cdef class Neighbours:
         job.family = self._family.at(precision)
         job.pitch = (w + 2 * R) * C
         job.area = (h + R) * job.pitch
-        padded = n * job.area
+        job.down, job.across = _places(memory, h), _places(memory, w)
+        padded = n * job.area + 8  # a wide load reads too far
         job.pixels = <uint16_t *>memory.take(padded * sizeof(uint16_t))
         if job.E:
             for i in range(padded):
@@ -223,6 +238,15 @@ cdef class Neighbours:
                 head.values[i + 1] = <int16_t *>memory.take(NEIGHBOURS_CHUNK * dense._strides[i + 1] * sizeof(int16_t))
             head.parameters = <int32_t *>memory.take(NEIGHBOURS_CHUNK * family_parameters(&job.family) * sizeof(int32_t))
             head.stages[dense._count - 1].out = head.parameters
+
+
+cdef int16_t *_places(Memory memory, Py_ssize_t count) except NULL:
+    """What heads read for each of `count` rows or columns: -32 at one edge, nearly 32 at the other."""
+    cdef int16_t *places = <int16_t *>memory.take(count * sizeof(int16_t))
+    cdef Py_ssize_t i
+    for i in range(count):
+        places[i] = <int16_t>((2 * i + 1) * 32 // count - 32)
+    return places
 
 
 def codelength_of(const int32_t[:, ::1] freqs, int precision):

@@ -20,8 +20,8 @@ cdef extern from "logistic.h" nogil:
         LOGISTIC_SIZE
 
 cdef double[PHI_SIZE + 1][2] PHI  # the table of phi_line
-cdef double[LOGISTIC_SIZE + 1][2] LOGISTIC  # and that of logistic_line
-cdef double[256] POWER  # 2^(i / 256)
+cdef double[LOGISTIC_SIZE + 2] LOGISTIC  # and that of logistic_line
+cdef double[257] POWER  # 2^(i / 256)
 
 cdef enum:
     LOG2_INDEX = 11       # bits of the mantissa that choose an entry of LOG2

@@ -167,24 +167,25 @@ cdef double _logistic(double x) noexcept nogil:
     return 1.0 / (1.0 + exp(-x))
 
 
-cdef void _fill_lines(double (*table)[2], _Function f, int span, int steps) noexcept nogil:
-    cdef int k, size = 2 * span * steps
+cdef double _point(_Function f, int k, int span, int steps) noexcept nogil:
+    """f at point k of 0 ... 2 span steps, a multiple of 2^-48: 0 at the first point, 1 from the last one on."""
     cdef double scale = <double>(<int64_t>1 << 48)
-    cdef double left = 0.0, right
-    for k in range(size + 1):
-        right = <double>(<int64_t>(f((k + 1 - span * steps) / <double>steps) * scale)) / scale
-        if k >= size - 1:
-            right = 1.0
-        table[k][0] = left
-        table[k][1] = right - left
-        left = right
+    if k <= 0:
+        return 0.0
+    if k >= 2 * span * steps:
+        return 1.0
+    return <double>(<int64_t>(f((k - span * steps) / <double>steps) * scale)) / scale
 
 
 cdef void _fill_tables() noexcept nogil:
     cdef int k
-    _fill_lines(PHI, ndtr, PHI_SPAN, PHI_STEPS)
-    _fill_lines(LOGISTIC, _logistic, LOGISTIC_SPAN, LOGISTIC_STEPS)
-    for k in range(256):
+    for k in range(PHI_SIZE + 1):
+        PHI[k][0] = _point(ndtr, k, PHI_SPAN, PHI_STEPS)
+    for k in range(PHI_SIZE + 1):
+        PHI[k][1] = (PHI[k + 1][0] if k < PHI_SIZE else 1.0) - PHI[k][0]
+    for k in range(LOGISTIC_SIZE + 2):
+        LOGISTIC[k] = _point(_logistic, k, LOGISTIC_SPAN, LOGISTIC_STEPS)
+    for k in range(257):
         POWER[k] = exp(k / 256.0 * (LN2_HI + LN2_LO))
     for k in range((1 << LOG2_INDEX) + 1):
         LOG2[k] = <int64_t>(log2(1.0 + k / <double>(1 << LOG2_INDEX)) * <double>(<int64_t>1 << 32) + 0.5)
