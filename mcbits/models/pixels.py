@@ -79,8 +79,8 @@ class PixelHead(nn.Module):
             mask[c, self.shared + c :] = 0
         self.register_buffer("mask", mask, persistent=False)
         self.register_buffer("spread", torch.ones(channels))
-        self.register_buffer("reach", torch.zeros(depth, channels, width))
-        self.register_buffer("input_scale", torch.ones(sizes[0]), persistent=False)
+        self.register_buffer("reach", torch.ones(depth, channels, width))
+        self.register_buffer("input_scale", torch.ones(sizes[0]))
         self.rescale()
 
     def rescale(self) -> None:
