@@ -41,10 +41,10 @@ def pixel_heads(channels: int, radius: int, *, M: int = 3, features: int = 0, se
     torch.manual_seed(seed)
     shared, heads = 2 * radius * (radius + 1) * channels + 2 * channels + 2 + features, []
     for c in range(channels):
-        last = nn.Linear(8, 3 * M)
-        net = nn.Sequential(nn.Linear(shared + c, 8), nn.Hardtanh(0.0, 8.0), last)
+        first, last = nn.Linear(shared + c, 8), nn.Linear(8, 3 * M)
+        net = nn.Sequential(first, nn.Hardtanh(0.0, 8.0), last)
         with torch.no_grad():
-            net[0].weight.mul_(0.02)
+            first.weight.mul_(0.02)
             last.bias[2 * M :].add_(2.0)
         heads.append(freeze(net, [FixedPoint(shape=(shared + c,), frac=0, bound=1023)], [8]))
     return heads

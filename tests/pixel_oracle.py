@@ -111,7 +111,13 @@ class PixelOracle:
         ]
         for channel in range(C):
             row.append((predicted(channel) - self.K // 2) >> max(0, (self.K - 1).bit_length() - 8))
-            pairs = [((0, -1), (-1, -1)), ((-1, 0), (-1, -1)), ((-1, 0), (-1, 1)), ((0, -1), (0, -2)), ((-1, 0), (-2, 0))]
+            pairs = [
+                ((0, -1), (-1, -1)),
+                ((-1, 0), (-1, -1)),
+                ((-1, 0), (-1, 1)),
+                ((0, -1), (0, -2)),
+                ((-1, 0), (-2, 0)),
+            ]
             v = 1 + sum(abs(sample(*a, channel) - sample(*b, channel)) for a, b in pairs)
             e = v.bit_length() - 1
             row.append(4 * e + ((v * 4 >> e) & 3))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcbits.cli import COMMANDS, main
+from mcbits.cli import COMMANDS, _load, main
 from mcbits.cli.progress import Bars
 from mcbits.config import CompressConfig, EvaluateConfig, TrainConfig
 
@@ -113,6 +113,11 @@ def test_every_command_has_help_and_every_config_key_is_in_it(run, monkeypatch):
         for key, info in cls.model_fields.items():
             assert info.exclude or re.search(rf"--{key}\b.*\w", shown), key
     assert re.search(r"--num_particles\b.*bb-is, bb-cis", shown)
+
+
+def test_the_list_of_commands_says_of_each_what_its_own_help_says() -> None:
+    for name, text in COMMANDS.items():
+        assert (_load(name).__doc__ or "").split("\n\n")[0].strip() == text
 
 
 def test_no_command_shows_the_help_and_nothing_else(run):

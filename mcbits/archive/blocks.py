@@ -53,8 +53,8 @@ class BlockCodec:
     def of(cls, header: Header, frozen: FrozenModel) -> "BlockCodec":
         """Return the codec for a header and a frozen model.
 
-        Raises UsageError or DataError if the model or the coder cannot do what the header says, UnknownNameError for the
-        coder.
+        Raises UsageError or DataError if the model or the coder cannot do what the header says; UnknownNameError for
+        the coder.
         """
         coder = make_coder(header.coder, header.options)
         if header.sequences != frozen.sequences:

@@ -46,7 +46,7 @@ def baselines(
     *,
     flags: Flags,
 ) -> None:
-    """Measure gzip, bz2, xz, zstd, PNG, WebP and JPEG XL, on all images in one file and on a file for each."""
+    """Measure gzip, bz2, xz, zstd, PNG, WebP and JPEG XL, on all images in one file and one by one."""
     from mcbits.studies.baselines import baselines, left_out
 
     of_dataset = {"dataset": dataset, "split": split, "datadir": datadir, "num_compress": num_compress}

@@ -26,7 +26,7 @@ def report(
     *,
     flags: Flags,
 ) -> None:
-    """Draw rates, training, reconstructions, samples, bits per pixel and initial bits on one self-contained page."""
+    """Draw rates, training, reconstructions, samples, bits per pixel and initial bits on one page."""
     from mcbits.studies.report import write_report
 
     with progress(flags.quiet):

@@ -42,7 +42,7 @@ def reproduce(
     *,
     flags: Flags,
 ) -> None:
-    """Measure a table of the paper: evaluate, compress, decode and compare every cell; continue where it stopped."""
+    """Measure a table of the paper: compress, decode and compare every cell; continue where it stopped."""
     from mcbits.studies.reproduce import reproduce
 
     paths = find_tables(table)

@@ -1,10 +1,14 @@
+from typing import Self
+
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 from mcbits._rans import Stack
 
+@disjoint_base
 class Family:
-    def __init__(self, name: str, K: int, M: int = 1, unit: int = 0) -> None: ...
+    def __new__(cls, name: str, K: int, M: int = 1, unit: int = 0) -> Self: ...
     @property
     def num_symbols(self) -> int: ...
     @property

@@ -2,11 +2,16 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 from mcbits._rans import Stack
 from mcbits.core.dense import Dense
 from mcbits.core.mixture import Family
 
+@disjoint_base
+class Memory: ...
+
+@disjoint_base
 class Neighbours:
     """The distributions of pixels given their neighbours, for pictures of any size.
 

@@ -1,4 +1,4 @@
-"""A distribution over many symbols whose cdf is evaluated where it is asked for: mixtures of logistics, categoricals."""
+"""A distribution over many symbols evaluates its cdf where it is asked for: mixtures of logistics, categoricals."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,7 +30,9 @@ class FamilyDistribution(Repeatable):
 
     def pop_draws(self, stack: Stack, draws: int) -> NDArray[np.int32]:
         lanes, dims = self.shape
-        popped = self._family.pop(stack, self._repeated(draws).reshape(lanes, draws * dims, -1), self._base, self.precision)
+        popped = self._family.pop(
+            stack, self._repeated(draws).reshape(lanes, draws * dims, -1), self._base, self.precision
+        )
         return popped.reshape(lanes, draws, dims)
 
     def intervals(self, symbols: ArrayLike) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:

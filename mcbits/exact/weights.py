@@ -101,9 +101,10 @@ def narrow_product(floats: Floats, x: FixedPoint, index: int) -> tuple[AnyProduc
         raise ModelError("its weights or biases are NaN or infinite: train the model again")
     probe = floats.layer(inputs=(index,), frac=0, **floats.fields)
     for frac in range(MAX_FRAC["float32"] - x.frac, -1, -1):
-        if max(np.abs(floats.weight).max() * 2.0**frac, np.abs(floats.bias).max() * 2.0 ** (frac + x.frac - 16)) >= (
-            1 << ROW_BITS
-        ) - 1:
+        if (
+            max(np.abs(floats.weight).max() * 2.0**frac, np.abs(floats.bias).max() * 2.0 ** (frac + x.frac - 16))
+            >= (1 << ROW_BITS) - 1
+        ):
             continue
         tensors = floats.rounded(x, frac)
         if max(probe.bounds(x, tensors)[1]) < 1 << NARROW_SUM_BITS:

@@ -91,7 +91,10 @@ class Likelihood(Protocol):
     def total_codelength(self, symbols: NDArray[np.integer], /) -> NDArray[np.int64]:
         """Return -log2 p(x|z) of x (lanes, dims), (lanes,) or (lanes, particles), in units of 2^-16 bits."""
 
-    def particle(self, j: NDArray[np.integer], /) -> Distribution:
+    def codelength(self, symbols: NDArray[np.integer], /) -> NDArray[np.int64]:
+        """Return -log2 p(x_d|z) of each dim, (lanes, dims), in units of 2^-16 bits; z must be one a lane."""
+
+    def particle(self, j: NDArray[np.integer], /) -> Likelihood:
         """Return p(x|z) at the one particle j (lanes,) of each lane; UsageError where z is one a lane."""
 
     def push(self, stack: Stack, symbols: NDArray[np.integer], /) -> None:

@@ -28,7 +28,10 @@ class Precisions(Options):
     prior_mprec: int = option(8, help="precision of the prior p(z), bits", minimum=1, maximum=MAX_PRECISION)
     prop_mprec: int = option(16, help="precision of the proposal q(z|x), bits", minimum=1, maximum=MAX_PRECISION)
     cond_mprec: int = option(
-        0, help="precision of the likelihood p(x|z), bits; 0: what the observation model wants", maximum=MAX_PRECISION, minimum=0
+        0,
+        help="precision of the likelihood p(x|z), bits; 0: what the observation model wants",
+        maximum=MAX_PRECISION,
+        minimum=0,
     )
     index_mprec: int = option(
         24, help="precision of the particle weights Cat(w), bits", minimum=1, maximum=MAX_PRECISION
@@ -46,7 +49,6 @@ class Precisions(Options):
                 f"log_num_bucket {self.log_num_bucket} must be at most prior_mprec {self.prior_mprec} "
                 f"and prop_mprec {self.prop_mprec}"
             )
-
 
     def of(self, observation: ObservationModel) -> Precisions:
         """Return the same precisions, with the `cond_mprec` that the observation model wants if it is 0."""

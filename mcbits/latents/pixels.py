@@ -66,6 +66,11 @@ class PixelLikelihood:
         particles = self._features.shape[:-3]
         return codelength_of(freqs.reshape(len(freqs), -1), self._precision).reshape(particles)
 
+    def codelength(self, symbols: NDArray[np.integer], /) -> NDArray[np.int64]:
+        """Return -log2 p(x_d|z) of each sample of x (n, dims), (n, dims), in units of 2^-16 bits."""
+        freqs = self._intervals(symbols)[1]
+        return self._in_order(codelength_of(freqs.reshape(-1, 1), self._precision).reshape(freqs.shape))
+
     def particle(self, j: NDArray[np.integer], /) -> PixelLikelihood:
         """Return p(x|z) at the one particle j (n,) of each picture."""
         if self._features.ndim == 4:
@@ -80,20 +85,21 @@ class PixelLikelihood:
     def pop(self, stack: Stack, /) -> NDArray[np.int32]:
         """Pop and return x (n, dims)."""
         n, h, w = self._features.shape[:3]
-        coded = self._neighbours.pop(stack, (n, h, w), self._features, self._precision)
-        x = np.empty(coded.shape, np.int32)
-        x[..., self._order] = coded
-        return x.reshape(n, -1)
+        return self._in_order(self._neighbours.pop(stack, (n, h, w), self._features, self._precision).astype(np.int32))
+
+    def _in_order(self, coded: NDArray[Any]) -> NDArray[Any]:
+        """Return what belongs to samples (n, h, w, channels), channels in the order of coding, as (n, dims)."""
+        samples = np.empty_like(coded)
+        samples[..., self._order] = coded
+        return samples.reshape(len(samples), -1)
 
     def _intervals(self, symbols: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         # Coders ask for the codelength of what they push: the networks run once.
-        if self._known is None or self._known[0] is not symbols:
-            x = np.reshape(symbols, (len(symbols), *self._shape[:2], -1))[..., self._order]
-            if self._features.ndim == 5:
-                x = np.repeat(x, self._features.shape[1], axis=0)
-            features = self._features.reshape(len(x), *self._features.shape[-3:])
-            x = np.ascontiguousarray(x, np.uint16)
-            self._known = symbols, *self._neighbours.intervals(x, features, self._precision)
+        x = np.reshape(symbols, (len(symbols), *self._shape[:2], -1))[..., self._order].astype(np.uint16)
+        if self._known is None or not np.array_equal(self._known[0], x):
+            every = np.repeat(x, self._features.shape[1], axis=0) if self._features.ndim == 5 else x
+            features = self._features.reshape(len(every), *self._features.shape[-3:])
+            self._known = x, *self._neighbours.intervals(np.ascontiguousarray(every), features, self._precision)
         return self._known[1:]
 
 
@@ -149,7 +155,7 @@ class LatentPixels(LatentModel):
 
 
 class FrozenPixelVAE(FrozenVAE):
-    """A frozen VAE whose decoder gives F features for each pixel, (F, h, w), which the heads read besides neighbours."""
+    """A frozen VAE whose decoder gives F features a pixel, (F, h, w), which the heads read besides neighbours."""
 
     name = "pixel VAE"
 

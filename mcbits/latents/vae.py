@@ -1,16 +1,17 @@
 """A frozen VAE computes prior, posterior and likelihood from integers, with the same bits on every platform."""
 
 from collections.abc import Iterator
+from copy import copy
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mcbits.distributions import Distribution, GaussianBuckets, uniform
+from mcbits.distributions import GaussianBuckets, uniform
 from mcbits.distributions.gaussian import LOG_SCALE_FRAC, MEAN_FRAC, equal_mass_centres
 from mcbits.distributions.uniform import Uniform
-from mcbits.latents.base import LatentModel
+from mcbits.latents.base import LatentModel, Likelihood
 from mcbits.latents.frozen import FrozenModel
 from mcbits.latents.options import Precisions, Refinement
 from mcbits.latents.refinement import Refiner
@@ -47,6 +48,7 @@ class LatentVAE(LatentModel):
         self.vae, self.precisions = vae, precisions
         self._refiner = Refiner(vae.decoder, vae.latent_dim, vae.observation, refinement) if refinement else None
         self.index_precision = precisions.index_mprec
+        self._known: tuple[NDArray[Any], GaussianBuckets] | None = None
         self._centres = equal_mass_centres(1 << precisions.log_num_bucket)
 
     def prior(self, lanes: int) -> Uniform:
@@ -55,6 +57,8 @@ class LatentVAE(LatentModel):
 
     def posterior(self, x: NDArray[np.integer]) -> GaussianBuckets:
         """Return q(z|x) for x (lanes, dims), shape (lanes, latent_dim)."""
+        if self._known and x is self._known[0]:
+            return self._known[1]
         return self._gaussian(*self._posterior_parameters(x))
 
     def steps(self, x: NDArray[Any], lanes: int) -> Iterator[tuple[NDArray[Any], LatentModel]]:
@@ -62,9 +66,11 @@ class LatentVAE(LatentModel):
         q = self.posterior(x)
         for first in range(0, len(x), lanes):
             part = x[first : first + lanes]
-            yield part, _KnownPosterior(self, part, q.rows(first, first + len(part)))
+            step = copy(self)
+            step._known = part, q.rows(first, first + len(part))
+            yield part, step
 
-    def likelihood(self, z: NDArray[np.integer]) -> Distribution:
+    def likelihood(self, z: NDArray[np.integer]) -> Likelihood:
         """Return p(x|z) for z (lanes, latent_dim) or (lanes, particles, latent_dim), with one run of the network."""
         rows = self._centres.take(z.reshape(-1, *self.vae.decoder.inputs[0].shape))
         (parameters,) = self.vae.decoder.run(rows)
@@ -78,14 +84,3 @@ class LatentVAE(LatentModel):
 
     def _gaussian(self, mean: NDArray[np.int32], log_scale: NDArray[np.int32]) -> GaussianBuckets:
         return GaussianBuckets(mean, log_scale, self.precisions.log_num_bucket, self.precisions.prop_mprec, leaky=False)
-
-
-class _KnownPosterior(LatentVAE):
-    """The LatentModel of one step, for which q(z|x) of the step's x is already computed."""
-
-    def __init__(self, model: LatentVAE, x: NDArray[np.integer], q: GaussianBuckets):
-        vars(self).update(vars(model))
-        self._x, self._q = x, q
-
-    def posterior(self, x: NDArray[np.integer]) -> GaussianBuckets:
-        return self._q if x is self._x else super().posterior(x)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import torch
@@ -17,8 +17,8 @@ from mcbits.observations.base import ObservationModel
 from mcbits.plugins.options import Options
 from mcbits.plugins.registry import registry
 
-if TYPE_CHECKING:
-    from mcbits.bounds.base import Bound
+BoundOf = Callable[["Model", Tensor, int], Tensor]
+"""A bound: from a model, x (B, ...) and the number of particles to nats per image (B,). See `mcbits.bounds.base`."""
 
 
 class TrainingSet(Protocol):
@@ -84,9 +84,13 @@ class Model(nn.Module):
         """
         return ImageSet(images.to(device), levels)
 
-    def loss(self, batch: Any, bound: Bound, num_particles: int) -> Tensor:
+    def loss(self, batch: Any, bound: BoundOf, num_particles: int) -> Tensor:
         """Return the mean loss of a batch of `training_set` in nats, differentiable."""
         return -bound(self, batch, num_particles).mean()
+
+    def test_rate(self, test: TrainingSet) -> float:
+        """Return the ideal rate of held-out images in bits per unit; only of a model for any size."""
+        raise NotImplementedError
 
     @abstractmethod
     def particles(self, x: Tensor, num_particles: int, coupled: bool = False) -> tuple[Tensor, Tensor]:

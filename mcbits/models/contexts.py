@@ -86,10 +86,12 @@ class Contexts:
 
 def _groups(pictures: Pictures) -> Iterator[Tensor]:
     """Yield tensors (n, h, w, C) of a type that holds their samples, channels in the order of coding."""
-    for x in [pictures] if hasattr(pictures, "shape") else [x[None] for x in pictures]:
-        if isinstance(x, np.ndarray):
-            wide = x.dtype.itemsize > 1
-            x = torch.from_numpy(np.ascontiguousarray(x, np.int32 if wide else np.int16))
+    for group in [pictures] if isinstance(pictures, np.ndarray | Tensor) else [x[None] for x in pictures]:
+        if isinstance(group, Tensor):
+            x = group
+        else:
+            wide = group.dtype.itemsize > 1
+            x = torch.from_numpy(np.ascontiguousarray(group, np.int32 if wide else np.int16))
         if x.ndim not in (3, 4) or 0 in x.shape:
             raise DataError(f"expected pictures (h, w) or (h, w, channels), got {tuple(x.shape[1:])}")
         x = x.to(torch.int16 if x.dtype in (torch.uint8, torch.bool, torch.int16) else torch.int32)

@@ -19,7 +19,7 @@ def mixture_log_prob(
 
     logits, log2_scales (to base 2) and means (in symbols): (C, M, B). x: (C, B). precision: r, a symbol's leak is 2^-r.
     """
-    result: Tensor = _MixtureLogProb.apply(logits, means, log2_scales, x, num_symbols, precision)
+    result: Tensor = _MixtureLogProb.apply(logits, means, log2_scales, x, num_symbols, precision)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -57,7 +57,7 @@ class _MixtureLogProb(torch.autograd.Function):
         return torch.log(q.squeeze(1))
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         grad = grad.unsqueeze(1)
         return (*(grad * each for each in ctx.saved_tensors), None, None, None)

@@ -1,4 +1,4 @@
-"""A pixel model is one small network a channel, that reads a pixel's neighbours: trained on integers, as it is coded."""
+"""A pixel model is one small network a channel that reads a pixel's neighbours: trained on what coding reads."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class PixelOptions(Options):
     width: int = option(32, help="hidden units of a layer", minimum=1, maximum=512)
     depth: int = option(2, help="hidden layers", minimum=1, maximum=8)
     symbols: int = option(0, help="number of symbols; 0: as the data has", minimum=0, maximum=1 << 16)
-    unit: int = option(-1, help="means and scales are in units of 2^unit symbols; -1: as the data", minimum=-1, maximum=16)
+    unit: int = option(-1, help="means and scales are in units of 2^unit symbols; -1: as data", minimum=-1, maximum=16)
 
 
 class PixelHead(nn.Module):
@@ -58,7 +58,9 @@ class PixelHead(nn.Module):
     input_scale: Tensor
     mask: Tensor
 
-    def __init__(self, channels: int, observation: LogisticMixture, *, R: int, width: int, depth: int, features: int = 0):
+    def __init__(
+        self, channels: int, observation: LogisticMixture, *, R: int, width: int, depth: int, features: int = 0
+    ):
         super().__init__()
         self.channels, self.observation, self.features = channels, observation, features
         self.R, self.width, self.depth = R, width, depth
@@ -180,7 +182,7 @@ class PixelHead(nn.Module):
 
 
 def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    layer = nn.Linear(*weight.shape, dtype=torch.float64)
+    layer = nn.Linear(weight.shape[0], weight.shape[1], dtype=torch.float64)
     layer.weight.copy_(weight.T)
     layer.bias.copy_(bias)
     return layer
@@ -210,9 +212,7 @@ class PixelModel(Model):
         free = (0, 0, *shape[2:]) if len(shape) == 3 else (0, 0)
         super().__init__(shape=free, latent_dim=0, observation=observation)
         self.chosen = chosen
-        self.head = PixelHead(
-            channels_of(free), observation, R=chosen.R, width=chosen.width, depth=chosen.depth
-        )
+        self.head = PixelHead(channels_of(free), observation, R=chosen.R, width=chosen.width, depth=chosen.depth)
 
     def get_config(self) -> dict[str, Any]:
         unit = {"symbols": self.observation.symbols, "unit": self.observation.unit}
@@ -237,10 +237,11 @@ class PixelModel(Model):
 
     def loss(self, batch: Context, bound: Any, num_particles: int) -> Tensor:
         """Return the mean of -log p of a sample, in nats."""
-        return -self.head(batch).mean()
+        log_p: Tensor = self.head(batch)
+        return -log_p.mean()
 
     def test_rate(self, test: TrainingSet) -> float:
-        """Return the rate on at most TEST_PIXELS pixels of a set, in bits a sample, and see how far hidden values go."""
+        """Return the rate on at most TEST_PIXELS pixels of a set, in bits a sample; see how far hidden values go."""
         assert isinstance(test, PixelSet)
         self.eval()
         self.head.reach.zero_()

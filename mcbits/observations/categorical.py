@@ -1,4 +1,4 @@
-"""The categorical observation model is p(x_d = k) proportional to 2^logit_k: symbols without an order, as of a palette."""
+"""The categorical observation model is p(x_d = k) proportional to 2^logit_k: symbols without an order, as palettes'."""
 
 from __future__ import annotations
 

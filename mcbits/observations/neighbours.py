@@ -36,7 +36,8 @@ def difference_table(num_symbols: int, unit: int) -> NDArray[np.int16]:
     """
     d = np.arange(-(num_symbols - 1), num_symbols)
     shift = max(0, unit - _FINE)
-    return np.clip((d + (1 << shift >> 1)) >> shift, -MOST, MOST).astype(np.int16)[:, None]
+    table: NDArray[np.int16] = np.clip((d + (1 << shift >> 1)) >> shift, -MOST, MOST).astype(np.int16)
+    return table[:, None]
 
 
 def level_table(num_symbols: int) -> NDArray[np.int16]:

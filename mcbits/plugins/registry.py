@@ -24,7 +24,10 @@ KINDS: dict[Kind, tuple[str, tuple[str, ...]]] = {
     "bound": ("mcbits_bounds", ("coupled",)),
     "model": ("mcbits_models", ()),
     "frozen model": ("mcbits_frozen_models", ("latent_model",)),
-    "observation": ("mcbits_observation_models", ("num_symbols", "log_prob", "distribution")),
+    "observation": (
+        "mcbits_observation_models",
+        ("num_symbols", "precision", "get_config", "log_prob", "distribution"),
+    ),
     "dataset": ("mcbits_datasets", ("load",)),
 }
 

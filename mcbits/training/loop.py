@@ -254,9 +254,7 @@ def _loss(config: TrainConfig, bound: Bound, state: _State) -> Iterator[Callable
         raise UsageError(f"the training step cannot be compiled ({reason}): {hint}") from error
 
 
-def _train_epoch(
-    config: TrainConfig, state: _State, loss_of: Callable[[Any], Tensor], images: TrainingSet
-) -> float:
+def _train_epoch(config: TrainConfig, state: _State, loss_of: Callable[[Any], Tensor], images: TrainingSet) -> float:
     """Make one pass over the images and return the mean loss of its batches in nats."""
     optimizer, epoch = state.optimizer, state.epoch + 1
     state.model.train()
@@ -283,9 +281,7 @@ def _train_epoch(
     return total.item() / weight
 
 
-def _tester(
-    config: TrainConfig, model: Model, bound: Bound, test: Any, device: torch.device
-) -> Callable[[], float]:
+def _tester(config: TrainConfig, model: Model, bound: Bound, test: Any, device: torch.device) -> Callable[[], float]:
     """Return the function that gives the ideal rate of the held-out images, in bits per unit."""
     if model.any_size:
         held_out = model.training_set(test, None, device)
@@ -301,7 +297,7 @@ def _tester(
 def _shape(dataset: Dataset, config: TrainConfig) -> tuple[int, ...]:
     """Return the shape of an image, with 0 for sizes that differ."""
     if isinstance(dataset.train, np.ndarray):
-        return dataset.train.shape[1:]
+        return tuple(map(int, dataset.train.shape[1:]))
     if not find_model(config.model).any_size:
         raise DataError(f"{config.dataset} has pictures of several sizes, but {config.model} codes one: see PixelModel")
     return (0, 0, *dataset.train[0].shape[2:])

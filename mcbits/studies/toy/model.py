@@ -101,6 +101,10 @@ class ParticleLikelihood:
         total: NDArray[np.int64] = self._emission.codelengths[self._z, x[:, None]].sum(-1)
         return total
 
+    def codelength(self, symbols: NDArray[np.integer]) -> NDArray[np.int64]:
+        """UsageError, as for `push`."""
+        raise UsageError("x is coded given one particle: choose it with particle(j)")
+
     def particle(self, j: NDArray[np.integer]) -> Categorical:
         """Return p(x|z_j) for j (lanes,), shape (lanes, T)."""
         return self._emission.given(self._z[np.arange(len(j)), j])
