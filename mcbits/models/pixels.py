@@ -1,4 +1,4 @@
-"""A pixel model is one small network a channel that reads a pixel's neighbours: trained on what coding reads."""
+"""Pixels that see their neighbours: a model of pictures of any size, and a VAE whose decoder adds what they cannot see."""
 
 from __future__ import annotations
 
@@ -11,22 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mcbits.distributions.gaussian import CENTRE_FRAC, LOG_SCALE_FRAC, MEAN_FRAC
+from mcbits.errors import UsageError
 from mcbits.exact.fixed import FixedPoint
 from mcbits.exact.freeze import freeze
-from mcbits.exact.network import FrozenNetwork
-from mcbits.latents.pixels import FrozenPixels, channels_of
-from mcbits.models.base import Model, TrainingSet
+from mcbits.latents.pixels import FrozenPixels, FrozenPixelVAE, channels_of
+from mcbits.models.base import BoundOf, Model, TrainingSet, standard_normal_log_prob
 from mcbits.models.contexts import Context, Contexts, Pictures
-from mcbits.models.mixtures import mixture_log_prob
-from mcbits.observations.logistic import LOG2_SCALES, LogisticMixture
-from mcbits.observations.neighbours import MOST, difference_table, first_colour, num_neighbours
-from mcbits.plugins.options import Options, option
-
-CLIP = 127.0
-"""Most of a hidden value that the frozen head keeps, as 16 bits of which 8 are fractional."""
-
-MARGIN = 1.5
-"""How far beyond the largest value that was seen a hidden value may go before it is clipped."""
+from mcbits.models.heads import HeadOptions, LogisticHead, SymbolHead, make_head
+from mcbits.models.vae import VAE
+from mcbits.observations.neighbours import FEATURE_FRAC
+from mcbits.plugins.options import option
 
 TEST_PIXELS = 1 << 17
 """Pixels on which an epoch is tested."""
@@ -34,165 +29,11 @@ TEST_PIXELS = 1 << 17
 _CHUNK = 1 << 14
 
 
-@dataclass(frozen=True)
-class PixelOptions(Options):
-    """The options of a model whose pixels see their neighbours."""
-
-    M: int = option(5, help="logistics of a pixel's mixture", minimum=1, maximum=8)
-    R: int = option(3, help="radius of the context: rows above, and columns to each side", minimum=2, maximum=16)
-    width: int = option(32, help="hidden units of a layer", minimum=1, maximum=512)
-    depth: int = option(2, help="hidden layers", minimum=1, maximum=8)
-    symbols: int = option(0, help="number of symbols; 0: as the data has", minimum=0, maximum=1 << 16)
-    unit: int = option(-1, help="means and scales are in units of 2^unit symbols; -1: as data", minimum=-1, maximum=16)
-
-
-class PixelHead(nn.Module):
-    """The networks of all channels, run together: from what is known of pixels to the parameters of their samples.
-
-    `spread` (C,): the usual error of a prediction, in symbols; it only scales inputs and outputs.
-    `reach` (depth, C, width): the largest value of each hidden unit that was seen.
-    """
-
-    spread: Tensor
-    reach: Tensor
-    input_scale: Tensor
-    mask: Tensor
-
-    def __init__(
-        self, channels: int, observation: LogisticMixture, *, R: int, width: int, depth: int, features: int = 0
-    ):
-        super().__init__()
-        self.channels, self.observation, self.features = channels, observation, features
-        self.R, self.width, self.depth = R, width, depth
-        self.shared = num_neighbours(R) * channels + 2 * channels + 2 + features
-        sizes = [self.shared + channels - 1] + [width] * depth
-        self.weights = nn.ParameterList(
-            torch.randn(channels, n, width) * (1.4 if i else 1.0) / math.sqrt(n) for i, n in enumerate(sizes[:-1])
-        )
-        self.biases = nn.ParameterList(torch.zeros(channels, 1, width) for _ in range(depth))
-        M = observation.M
-        self.last = nn.Parameter(torch.randn(channels, 3 * M, width) * 0.1 / math.sqrt(width))
-        spread = torch.linspace(-1.0, 1.0, M) if M > 1 else torch.zeros(1)
-        start = torch.cat([torch.zeros(M), spread * 0.5, spread * 1.8 - 0.4])
-        self.last_bias = nn.Parameter(start.repeat(channels, 1).unsqueeze(2))
-        # A channel does not see those after it.
-        mask = torch.ones(channels, sizes[0], 1)
-        for c in range(channels):
-            mask[c, self.shared + c :] = 0
-        self.register_buffer("mask", mask, persistent=False)
-        self.register_buffer("spread", torch.ones(channels))
-        self.register_buffer("reach", torch.ones(depth, channels, width))
-        self.register_buffer("input_scale", torch.ones(sizes[0]))
-        self.rescale()
-
-    def rescale(self) -> None:
-        """Set the scale of inputs by `spread`. To be called when that has changed."""
-        C, k = self.channels, num_neighbours(self.R)
-        difference = 2.0 ** max(0, self.observation.unit - 3) / (4 * self.spread.clamp(min=0.25))
-        parts = [difference.repeat(k), torch.tensor([1 / 128, 1 / 16]).repeat(C), torch.full((2,), 1 / 32)]
-        parts += [torch.full((self.features,), 1 / 128), difference[: C - 1]]
-        self.input_scale.copy_(torch.cat([part.to(self.spread) for part in parts]))
-
-    def inputs(self, known: Context, features: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the integers that the last channel's head reads, float (B, inputs), and what means are relative to.
-
-        features: integers (B, F) as float. The second result is (B, C). See neighbours_gather of neighbours.h.
-        """
-        neighbours, samples, position = known
-        C, R, K = self.channels, self.R, self.observation.symbols
-
-        def at(dy: int, dx: int) -> Tensor:
-            return neighbours[:, (dy + R) * (2 * R + 1) + dx + R]
-
-        west, north, corner = at(0, -1), at(-1, 0), at(-1, -1)
-        low, high = torch.minimum(west, north), torch.maximum(west, north)
-        prediction = torch.minimum(torch.maximum(west + north - corner, low), high)
-        level = torch.floor((prediction - K // 2) / (1 << max(0, (K - 1).bit_length() - 8)))
-        total = 1 + (west - corner).abs() + (north - corner).abs() + (north - at(-1, 1)).abs()
-        total += (west - at(0, -2)).abs() + (north - at(-2, 0)).abs()
-        mantissa, exponent = torch.frexp(total)
-        activity = 4 * (exponent - 1) + torch.floor((2 * mantissa - 1) * 4)
-        base, first = prediction.clone(), first_colour(C)
-        if C > first + 1:
-            base[:, first + 1 :] += (samples - prediction)[:, first : first + 1]
-        parts = [
-            self._read(neighbours - prediction.unsqueeze(1)).flatten(1),
-            torch.stack([level, activity], 2).flatten(1),
-            position,
-            *([features] if features is not None else []),
-            self._read((samples - base).clamp(1 - K, K - 1))[:, : C - 1],
-        ]
-        return torch.cat(parts, 1), base
-
-    def _read(self, differences: Tensor) -> Tensor:
-        shift = max(0, self.observation.unit - 3)
-        if shift:
-            differences = torch.floor((differences + (1 << shift >> 1)) / (1 << shift))
-        return differences.clamp(-MOST, MOST) if self.observation.symbols > MOST else differences
-
-    def forward(self, known: Context, features: Tensor | None = None) -> Tensor:
-        """Return log p of each sample in nats, (C, B)."""
-        integers, base = self.inputs(known, features)
-        x = integers * self.input_scale
-        first = (self.weights[0] * self.mask).transpose(0, 1).flatten(1)
-        hidden = torch.addmm(self.biases[0].flatten(), x, first).unflatten(1, (self.channels, -1)).transpose(0, 1)
-        hidden = self._hidden(0, hidden)
-        for i in range(1, self.depth):
-            hidden = self._hidden(i, torch.baddbmm(self.biases[i], hidden, self.weights[i]))
-        out = torch.baddbmm(self.last_bias, self.last, hidden.transpose(1, 2)).unflatten(1, (3, -1))
-        spread = self.spread[:, None, None]
-        means = base.T.unsqueeze(1) + out[:, 1] * spread
-        scales = (out[:, 2] + torch.log2(spread)).clamp(*LOG2_SCALES)
-        observation = self.observation
-        return mixture_log_prob(
-            out[:, 0] * 2, means, scales, known.samples.T.contiguous(), observation.symbols, observation.precision
-        )
-
-    def _hidden(self, layer: int, sums: Tensor) -> Tensor:
-        values = torch.relu(sums)
-        if not self.training:
-            self.reach[layer] = torch.maximum(self.reach[layer], values.detach().amax(1))
-        return values
-
-    def freeze(self) -> dict[str, FrozenNetwork]:
-        """Return the networks in integers, by name: head0, head1, ..."""
-        bound = int(np.abs(difference_table(self.observation.symbols, self.observation.unit)).max())
-        bound = max(bound, MOST if self.features else 128)
-        return {f"head{c}": self._freeze_channel(c, bound) for c in range(self.channels)}
-
-    @torch.no_grad()
-    def _freeze_channel(self, c: int, bound: int) -> FrozenNetwork:
-        inputs, M, spread = self.shared + c, self.observation.M, self.spread[c].double()
-        # Each hidden unit is scaled so that its largest value fills the 16 bits: a clipped ReLU of a multiple is a
-        # multiple of a clipped ReLU.
-        scales = CLIP / (MARGIN * self.reach[:, c].double().clamp(min=1e-3))
-        weight = (self.weights[0] * self.mask)[c, :inputs].double() * self.input_scale[:inputs, None].double()
-        layers: list[nn.Module] = []
-        for i in range(self.depth):
-            if i:
-                weight = self.weights[i][c].double() / scales[i - 1][:, None]
-            layers += [_linear(weight * scales[i], self.biases[i][c, 0].double() * scales[i]), nn.Hardtanh(0.0, CLIP)]
-        unit = 2.0**self.observation.unit
-        rows = torch.tensor([2.0, float(spread) / unit, 1.0], dtype=torch.float64).repeat_interleave(M)
-        offset = torch.tensor([0.0, 0.0, math.log2(float(spread) / unit)], dtype=torch.float64).repeat_interleave(M)
-        weight = self.last[c].double() * rows[:, None] / scales[-1]
-        layers.append(_linear(weight.T, self.last_bias[c, :, 0].double() * rows + offset))
-        x = FixedPoint(shape=(inputs,), frac=0, bound=bound)
-        return freeze(nn.Sequential(*layers), [x], [self.observation.frac_bits], name=f"head{c}", narrow=True)
-
-
-def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    layer = nn.Linear(weight.shape[0], weight.shape[1], dtype=torch.float64)
-    layer.weight.copy_(weight.T)
-    layer.bias.copy_(bias)
-    return layer
-
-
 class PixelModel(Model):
     """A model without latents, of pictures of any size: p(x) is the product of p(sample | neighbours before it)."""
 
     name = "PixelModel"
-    options = PixelOptions
+    options = HeadOptions
     any_size = True
     defaults: ClassVar[dict[str, Any]] = {
         "binarize": False,
@@ -204,39 +45,27 @@ class PixelModel(Model):
         "bound": "ELBO",
     }
 
-    observation: LogisticMixture
-
     def __init__(self, *, shape: tuple[int, ...], latent_dim: int = 0, **options: Any) -> None:
-        chosen = PixelOptions(**options)
-        observation = LogisticMixture(chosen.symbols or 256, chosen.M, max(chosen.unit, 0))
-        free = (0, 0, *shape[2:]) if len(shape) == 3 else (0, 0)
-        super().__init__(shape=free, latent_dim=0, observation=observation)
-        self.chosen = chosen
-        self.head = PixelHead(channels_of(free), observation, R=chosen.R, width=chosen.width, depth=chosen.depth)
+        self.chosen = HeadOptions(**options)
+        free = (0, 0, *shape[2:])
+        head = make_head(channels_of(free), self.chosen)
+        super().__init__(shape=free, latent_dim=0, observation=head.observation)
+        self.head = head
 
     def get_config(self) -> dict[str, Any]:
-        unit = {"symbols": self.observation.symbols, "unit": self.observation.unit}
-        return {**super().get_config(), **self.chosen.get_config(), **unit}
+        return {**super().get_config(), **_config(self.chosen, self.head)}
 
     def training_set(self, images: Pictures, levels: int | None, device: torch.device) -> TrainingSet:
-        return PixelSet(Contexts(images, self.head.R, device=device))
+        return PixelSet(images, self.head, levels, device)
 
-    @torch.no_grad()
     def initialise_from_data(self, images: Pictures, levels: int) -> None:
-        """Set the scales of inputs and outputs, and the unit if it is -1, by the usual error of the prediction."""
-        contexts = Contexts(images, self.head.R)
-        known = contexts.take(contexts.spread(TEST_PIXELS))
-        _, base = self.head.inputs(known)
-        self.head.spread.copy_((known.samples - base).abs().mean(0).clamp(min=0.3))
-        if self.chosen.unit < 0:
-            unit = max(0, math.floor(math.log2(float(self.head.spread.max()))) - 2)
-            self.observation = self.head.observation = replace(self.observation, unit=unit)
-        self.head.rescale()
-        self.eval()
-        self.head(known)
+        """Set the scales of inputs and outputs, and the unit if it is left open, by the usual error of a prediction."""
+        contexts = Contexts(images, self.head.R, beyond=self.head.beyond)
+        self.head.begin(contexts.take(contexts.spread(TEST_PIXELS)))
+        self.observation = self.head.observation
 
-    def loss(self, batch: Context, bound: Any, num_particles: int) -> Tensor:
-        """Return the mean of -log p of a sample, in nats."""
+    def loss(self, batch: Context, bound: BoundOf, num_particles: int) -> Tensor:
+        """Return the mean of -log p of a sample, in nats. There are no latents, so all bounds are the same."""
         log_p: Tensor = self.head(batch)
         return -log_p.mean()
 
@@ -244,44 +73,220 @@ class PixelModel(Model):
         """Return the rate on at most TEST_PIXELS pixels of a set, in bits a sample; see how far hidden values go."""
         assert isinstance(test, PixelSet)
         self.eval()
-        self.head.reach.zero_()
-        pixels, total = test.contexts.spread(TEST_PIXELS), 0.0
+        contexts = test.contexts()
+        pixels, total = contexts.spread(TEST_PIXELS), 0.0
         with torch.no_grad():
             for part in pixels.split(_CHUNK):
-                total -= float(self.head(test.contexts.take(part)).double().sum())
+                total -= float(self.head(contexts.take(part)).double().sum())
         return total / (len(pixels) * self.head.channels * math.log(2))
 
     def particles(self, x: Tensor, num_particles: int, coupled: bool = False) -> tuple[Tensor, Tensor]:
         """Return log p(x) and 0 = log q, each (B, N): there is nothing to draw. x: (B, h, w) or (B, h, w, C)."""
-        log_p = torch.stack([self._log_prob(each) for each in x])
+        log_p = torch.stack([_log_prob(self.head, each[None], None) for each in x]).flatten().to(torch.float32)
         return log_p.unsqueeze(1).expand(-1, num_particles), torch.zeros(len(x), num_particles, device=x.device)
-
-    def _log_prob(self, picture: Tensor) -> Tensor:
-        contexts = Contexts(picture[None], self.head.R, device=picture.device)
-        parts = torch.arange(contexts.num_pixels, device=picture.device).split(_CHUNK)
-        return torch.stack([self.head(contexts.take(part)).double().sum() for part in parts]).sum()
 
     def freeze(self, backend: str = "numpy") -> FrozenPixels:
         return FrozenPixels.pack(
-            self.head.freeze(), observation=self.observation, shape=self.shape, backend=backend, radius=self.head.R
+            self.head.freeze(), observation=self.observation, shape=self.shape, backend=backend, **_meta(self.head)
         )
 
-    def units(self, images: Any) -> np.ndarray:
-        return np.array([each.numel() if isinstance(each, Tensor) else each.size for each in images])
+    def units(self, images: Tensor) -> np.ndarray:
+        return np.full(len(images), math.prod(images.shape[1:]))
 
 
 class PixelSet:
-    """The pixels of some pictures, of which a batch is a random choice. One pass takes as many as there are."""
+    """The pixels of some pictures, of which a batch is a random choice. One pass takes as many as there are.
 
-    def __init__(self, contexts: Contexts) -> None:
-        self.contexts = contexts
+    If `levels` is given, pictures are grey values 0..levels, and each pass draws every pixel as 0 or 1 anew.
+    """
+
+    def __init__(
+        self, pictures: Pictures, head: LogisticHead | SymbolHead, levels: int | None, device: torch.device
+    ) -> None:
+        self._head, self._levels, self._device = head, levels, device
+        self._pictures = [torch.as_tensor(np.asarray(x), device=device) for x in pictures] if levels else []
+        self._fixed = None if levels else self._contexts(pictures)
+        self._num_images, self._num_pixels = len(pictures), sum(math.prod(x.shape[:2]) for x in pictures)
 
     def __len__(self) -> int:
-        return self.contexts.num_images
+        return self._num_images
 
     def num_batches(self, batch_size: int) -> int:
-        return max(1, -(-self.contexts.num_pixels // batch_size))
+        return max(1, -(-self._num_pixels // batch_size))
 
     def batches(self, batch_size: int) -> Iterator[Context]:
+        contexts = self.contexts()
         for _ in range(self.num_batches(batch_size)):
-            yield self.contexts.take(self.contexts.random(batch_size))
+            yield contexts.take(contexts.random(batch_size))
+
+    def contexts(self) -> Contexts:
+        """Return all pixels with their contexts, drawn anew where they are to be drawn."""
+        if self._fixed:
+            return self._fixed
+        drawn = [torch.rand(x.shape, device=self._device) * self._levels < x for x in self._pictures]
+        return self._contexts([x.to(torch.uint8).cpu().numpy() for x in drawn])
+
+    def _contexts(self, pictures: Pictures) -> Contexts:
+        return Contexts(pictures, self._head.R, beyond=self._head.beyond, device=self._device)
+
+
+@dataclass(frozen=True)
+class PixelVAEOptions(HeadOptions):
+    """The options of a VAE whose pixels see their neighbours."""
+
+    features: int = option(4, help="numbers that the decoder gives each pixel's head", minimum=1, maximum=64)
+    channels: int = option(8, help="channels of the first convolution, half of the second's", minimum=1, maximum=256)
+
+
+class PixelVAE(VAE):
+    """A VAE whose decoder gives F features for each pixel, which its head reads beside the pixel's neighbours.
+
+    Encoder and decoder have two strided convolutions, or one hidden layer if a side has fewer than four pixels
+    (Gulrajani et al. 2017, PixelVAE). All pictures have one size.
+    """
+
+    name = "PixelVAE"
+    options = PixelVAEOptions
+    defaults: ClassVar[dict[str, Any]] = {
+        "binarize": False,
+        "lr": 3e-3,
+        "eps": 1e-8,
+        "scheduler": "cosine",
+        "batch_size": 16,
+        "epochs": 20,
+        "bound": "ELBO",
+        "latent_dim": 8,
+    }
+
+    def __init__(self, *, shape: tuple[int, ...], latent_dim: int = 8, **options: Any) -> None:
+        self.chosen = chosen = PixelVAEOptions(**options)
+        if not 2 <= len(shape) <= 3:
+            raise UsageError(f"PixelVAE takes pictures (h, w) or (h, w, channels), not {shape}")
+        channels = channels_of(shape)
+        head = make_head(channels, chosen, chosen.features)
+        super().__init__(
+            _PictureEncoder(shape, chosen.channels, latent_dim, head.observation.num_symbols),
+            _PictureDecoder(shape, chosen.channels, latent_dim, chosen.features),
+            shape=shape,
+            latent_dim=latent_dim,
+            observation=head.observation,
+        )
+        self.head = head
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **_config(self.chosen, self.head)}
+
+    def initialise_from_data(self, images: Tensor, levels: int) -> None:
+        """Set the scales of the head, as PixelModel does."""
+        contexts = Contexts(images.reshape(-1, *self.shape), self.head.R, beyond=self.head.beyond)
+        self.head.begin(contexts.take(contexts.spread(TEST_PIXELS)))
+        self.observation = self.head.observation
+
+    def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return log p(x, z) in nats, (B, N), for x (B, *shape) and z (B, N, latent_dim). Calls the decoder once."""
+        features = self.decoder(z.flatten(0, 1)).unflatten(0, z.shape[:2]) * 2.0**FEATURE_FRAC
+        pictures = x.reshape(len(x), *self.shape)
+        each = [_log_prob(self.head, pictures, features[:, n]) for n in range(z.shape[1])]
+        return torch.stack(each, 1) + standard_normal_log_prob(z)
+
+    def freeze(self, backend: str = "numpy") -> FrozenPixelVAE:
+        x = FixedPoint(shape=(math.prod(self.shape),), frac=0, bound=self.observation.num_symbols - 1)
+        z = FixedPoint(shape=(self.latent_dim,), frac=CENTRE_FRAC, bound=1024)
+        networks = {
+            "encoder": freeze(self.encoder, [x], [MEAN_FRAC, LOG_SCALE_FRAC], name="encoder"),
+            "decoder": freeze(self.decoder, [z], [FEATURE_FRAC], name="decoder"),
+        }
+        return FrozenPixelVAE.pack(
+            networks | self.head.freeze(),
+            observation=self.observation,
+            shape=self.shape,
+            backend=backend,
+            **_meta(self.head),
+        )
+
+
+class _PictureEncoder(nn.Module):
+    """x (B, dims) of symbols -> mean and log scale of q(z|x), each (B, latent_dim)."""
+
+    def __init__(self, shape: tuple[int, ...], channels: int, latent_dim: int, num_symbols: int) -> None:
+        super().__init__()
+        self.trunk, size = _trunk(shape, channels)
+        self.mean, self.log_scale = nn.Linear(size, latent_dim), nn.Linear(size, latent_dim)
+        with torch.no_grad():
+            first = next(layer for layer in self.trunk if isinstance(layer, nn.Conv2d | nn.Linear))
+            first.weight /= num_symbols / 2  # so that inputs count as 0 to 2
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        h = self.trunk(x)
+        return self.mean(h), self.log_scale(h)
+
+
+class _PictureDecoder(nn.Module):
+    """z (B, latent_dim) -> F features of each pixel, (B, F, h, w), between -8 and 8."""
+
+    def __init__(self, shape: tuple[int, ...], channels: int, latent_dim: int, features: int) -> None:
+        super().__init__()
+        h, w = shape[:2]
+        if min(h, w) < 4:
+            hidden = 8 * channels
+            layers = [nn.Linear(latent_dim, hidden), nn.ReLU6(), nn.Linear(hidden, features * h * w)]
+            layers.append(nn.Unflatten(1, (features, h, w)))
+        else:
+            small = (2 * channels, h // 4, w // 4)
+            # A side that halving rounded down gets its last pixel back.
+            half, whole = (h // 2 % 2, w // 2 % 2), (h % 2, w % 2)
+            layers = [
+                nn.Linear(latent_dim, math.prod(small)),
+                nn.ReLU6(),
+                nn.Unflatten(1, small),
+                nn.ConvTranspose2d(2 * channels, channels, 4, stride=2, padding=1, output_padding=half),
+                nn.ReLU6(),
+                nn.ConvTranspose2d(channels, features, 4, stride=2, padding=1, output_padding=whole),
+            ]
+        self.layers = nn.Sequential(*layers, nn.Hardtanh(-8.0, 8.0))
+
+    def forward(self, z: Tensor) -> Tensor:
+        features: Tensor = self.layers(z)
+        return features
+
+
+def _trunk(shape: tuple[int, ...], channels: int) -> tuple[nn.Sequential, int]:
+    """Return the layers from x (B, dims) to what mean and scale of q(z|x) are read from, and its size."""
+    h, w, C = *shape[:2], channels_of(shape)
+    if min(h, w) < 4:
+        return nn.Sequential(nn.Linear(h * w * C, 8 * channels), nn.ReLU6()), 8 * channels
+    # The channels of a pixel lie side by side, so a kernel over them is that much wider.
+    layers = nn.Sequential(
+        nn.Unflatten(1, (1, h, w * C)),
+        nn.Conv2d(1, channels, (4, 4 * C), stride=(2, 2 * C), padding=(1, C)),
+        nn.ReLU6(),
+        nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1),
+        nn.ReLU6(),
+        nn.Flatten(),
+    )
+    return layers, 2 * channels * (h // 4) * (w // 4)
+
+
+def _log_prob(head: LogisticHead | SymbolHead, pictures: Tensor, features: Tensor | None) -> Tensor:
+    """Return log p of each picture in nats, (B,), from pictures (B, h, w) or (B, h, w, C) and features (B, F, h, w)."""
+    contexts = Contexts(pictures.to(torch.int32), head.R, beyond=head.beyond, device=pictures.device)
+    last = None if features is None else features.permute(0, 2, 3, 1).flatten(0, 2)
+    total = []
+    for pixels in torch.arange(contexts.num_pixels, device=pictures.device).split(_CHUNK):
+        log_p: Tensor = head(contexts.take(pixels), None if last is None else last[pixels])
+        total.append(log_p.sum(0))
+    return torch.cat(total).reshape(len(pictures), -1).sum(1)
+
+
+def _config(chosen: HeadOptions, head: LogisticHead | SymbolHead) -> dict[str, Any]:
+    """Return the options as they turned out: what was left open is as it was found in the data."""
+    found = replace(chosen, pixels=head.observation.name, symbols=head.observation.num_symbols)
+    if isinstance(head, LogisticHead):
+        found = replace(found, unit=head.observation.unit)
+    return found.get_config()
+
+
+def _meta(head: LogisticHead | SymbolHead) -> dict[str, Any]:
+    """Return what a frozen model says of its heads beside their networks."""
+    inputs = {} if isinstance(head, LogisticHead) else {"inputs": head.table().tolist()}
+    return {"radius": head.R, **inputs}

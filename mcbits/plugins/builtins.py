@@ -30,6 +30,7 @@ def mcbits_models() -> list[Lazy]:
         Lazy("mcbits.models.binary_vae:BinaryVAE", "BinaryVAE"),
         Lazy("mcbits.models.conv_vae:ConvVAE", "ConvVAE"),
         Lazy("mcbits.models.pixels:PixelModel", "PixelModel"),
+        Lazy("mcbits.models.pixels:PixelVAE", "PixelVAE"),
     ]
 
 

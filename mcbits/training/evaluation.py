@@ -113,7 +113,12 @@ def ideal_rates(
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.inference_mode():
         torch.manual_seed(seed)
         for x in images.split(batch_size or max(1, MAX_ROWS // num_particles)):
-            nats = bound(model, x.flatten(1).float(), num_particles).double().cpu().numpy()
+            nats = (
+                bound(model, x.float() if model.any_size else x.flatten(1).float(), num_particles)
+                .double()
+                .cpu()
+                .numpy()
+            )
             rates[done : done + len(x)] = nats / (-math.log(2) * units[done : done + len(x)])
             done += len(x)
             advanced(done, np.average(rates[:done], weights=units[:done]))
@@ -126,7 +131,8 @@ def check_images(images: np.ndarray, model: Model) -> None:
     Raises DataError otherwise.
     """
     shape, num_symbols = tuple(images.shape[1:]), model.observation.num_symbols
-    if shape != model.shape or not len(images):
+    needed_shape = (*shape[:2], *model.shape[2:]) if model.any_size else model.shape
+    if shape != needed_shape or not len(images):
         needed = f"(n, {', '.join(map(str, model.shape))})"
         raise DataError(f"the images are {tuple(images.shape)}, but the model needs {needed}")
     coded = symbols(images, model.sequences)
