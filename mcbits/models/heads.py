@@ -1,4 +1,4 @@
-"""A head is one small network a channel that reads a pixel's neighbours: it trains on the integers that coding reads."""
+"""A head is one small network a channel that reads a pixel's neighbours; it trains on the integers coding reads."""
 
 from __future__ import annotations
 
@@ -176,16 +176,10 @@ class LogisticHead(Head):
         spread = torch.linspace(-1.0, 1.0, M) if M > 1 else torch.zeros(1)
         start = torch.cat([torch.zeros(M), spread * 0.5, spread * 1.8 - 0.4])
         with torch.no_grad():
-            self.last_bias += start[:, None]
+            self.last_bias.add_(start[:, None])
         self.register_buffer("spread", torch.ones(channels))
 
     @torch.no_grad()
-    def train(self, mode: bool = True) -> Self:
-        """Change the mode, as any module does. What was seen before more training no longer counts."""
-        if mode:
-            self.reach.zero_()
-        return super().train(mode)
-
     def begin(self, known: Context) -> None:
         nothing = known.position.new_zeros(len(known.position), self.features)
         _, base = self.inputs(known, nothing if self.features else None)
@@ -256,6 +250,8 @@ class SymbolHead(Head):
     given, those of more are learned.
     """
 
+    codes: Tensor
+
     def __init__(self, channels: int, observation: BernoulliObservation | CategoricalObservation, chosen: HeadOptions,
                  features: int) -> None:  # fmt: skip
         K = observation.num_symbols
@@ -263,8 +259,10 @@ class SymbolHead(Head):
         shared = num_neighbours(chosen.R) * channels * E + 2 + features
         super().__init__(channels, chosen, features, (shared, E, 1 if observation.name == "bernoulli" else K))
         self.observation, self.beyond = observation, K
-        codes = torch.tensor([[-1.0], [1.0], [0.0]]) if K == 2 else torch.randn(K + 1, E)
-        self.codes = nn.Parameter(codes, requires_grad=K > 2)
+        if K == 2:
+            self.register_buffer("codes", torch.tensor([[-1.0], [1.0], [0.0]]))
+        else:
+            self.codes = nn.Parameter(torch.randn(K + 1, E))
         with torch.no_grad():
             self.input_scale.fill_(2.0**-CODE_FRAC)
             self.input_scale[shared - features - 2 : shared - features] = 1 / 32
@@ -273,7 +271,8 @@ class SymbolHead(Head):
     def inputs(self, known: Context, features: Tensor | None) -> tuple[Tensor, Tensor]:
         # Codes train as they will be frozen, but for the rounding of their gradient.
         codes = (self.codes * 2.0**CODE_FRAC).clamp(-MOST, MOST)
-        codes = codes + (torch.round(codes) - codes).detach()
+        rounding = torch.sub(torch.round(codes), codes).detach()
+        codes = codes.add(rounding)
         told = codes[known.samples[:, : self.channels - 1].long()].flatten(1)
         parts = [codes[known.neighbours.long()].flatten(1), known.position, *self._features(features), told]
         return torch.cat(parts, 1), torch.zeros_like(known.samples)

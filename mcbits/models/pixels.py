@@ -1,4 +1,4 @@
-"""Pixels that see their neighbours: a model of pictures of any size, and a VAE whose decoder adds what they cannot see."""
+"""Pixels see their neighbours: in a model of pictures of any size, and in a VAE whose decoder adds the rest."""
 
 from __future__ import annotations
 
@@ -123,7 +123,8 @@ class PixelSet:
         """Return all pixels with their contexts, drawn anew where they are to be drawn."""
         if self._fixed:
             return self._fixed
-        drawn = [torch.rand(x.shape, device=self._device) * self._levels < x for x in self._pictures]
+        white = float(self._levels or 1)
+        drawn = [torch.rand(x.shape, device=self._device) * white < x for x in self._pictures]
         return self._contexts([x.to(torch.uint8).cpu().numpy() for x in drawn])
 
     def _contexts(self, pictures: Pictures) -> Contexts:
