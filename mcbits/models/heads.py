@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mcbits.errors import UsageError
-from mcbits.exact.fixed import FixedPoint
+from mcbits.exact.fixed import ACTIVATION_FRAC, FixedPoint
 from mcbits.exact.freeze import freeze
 from mcbits.exact.network import FrozenNetwork
 from mcbits.models.contexts import Context
@@ -27,6 +27,9 @@ from mcbits.plugins.options import Options, option
 
 CLIP = 127.0
 """Most of a hidden value that the frozen head keeps, as 16 bits of which 8 are fractional."""
+
+WEIGHT_FRAC = 12
+"""Fractional bits that the weights of a hidden layer keep: fewer cost bits by rounding weights, more by rounding units."""
 
 MARGIN = 1.5
 """How far beyond the largest value that was seen a hidden value may go before it is clipped."""
@@ -140,20 +143,21 @@ class Head(nn.Module):
     @torch.no_grad()
     def _freeze_channel(self, c: int, bound: int) -> FrozenNetwork:
         inputs = self.shared + self.told * c
-        # Each hidden unit is scaled so that its largest value fills the 16 bits: a clipped ReLU of a multiple is a
-        # multiple of a clipped ReLU.
+        x = FixedPoint(shape=(inputs,), frac=0, bound=bound)
         reach = self.reach[:, c].double()
-        scales = CLIP / (MARGIN * torch.where(reach > 0, reach, 1.0))
         weight = (self.weights[0] * self.mask)[c, :inputs].double() * self.input_scale[:inputs, None].double()
         layers: list[nn.Module] = []
         for i in range(self.depth):
-            if i:
-                weight = self.weights[i][c].double() / scales[i - 1][:, None]
-            layers += [_linear(weight * scales[i], self.biases[i][c, 0].double() * scales[i]), nn.Hardtanh(0.0, CLIP)]
+            bias = self.biases[i][c, 0].double()
+            # A clipped ReLU of a multiple is a multiple of a clipped ReLU. So each hidden unit is scaled until its
+            # largest value fills 16 bits, or until its weights do.
+            most = _largest_scale(weight, bias, CLIP if i else float(bound))
+            scale = torch.minimum(CLIP / (MARGIN * torch.where(reach[i] > 0, reach[i], 1.0)), most)
+            layers += [_linear(weight * scale, bias * scale), nn.Hardtanh(0.0, CLIP)]
+            weight = (self.weights[i + 1] if i + 1 < self.depth else self.last.transpose(1, 2))[c].double()
+            weight = weight / scale[:, None]
         factor, offset = self.outputs(c)
-        weight = self.last[c].double() * factor[:, None] / scales[-1]
-        layers.append(_linear(weight.T, self.last_bias[c, :, 0].double() * factor + offset))
-        x = FixedPoint(shape=(inputs,), frac=0, bound=bound)
+        layers.append(_linear(weight * factor, self.last_bias[c, :, 0].double() * factor + offset))
         return freeze(nn.Sequential(*layers), [x], [8], name=f"head{c}", narrow=True)
 
     def _features(self, features: Tensor | None) -> list[Tensor]:
@@ -302,6 +306,16 @@ def make_head(channels: int, chosen: HeadOptions, features: int = 0) -> Logistic
         raise UsageError(f"pixels bernoulli is for two symbols, not {K}: leave it out")
     observation = BernoulliObservation() if pixels == "bernoulli" else CategoricalObservation(min(K, 257))
     return SymbolHead(channels, observation, chosen, features)
+
+
+def _largest_scale(weight: Tensor, bias: Tensor, bound: float) -> Tensor:
+    """Return by what each column may be multiplied, (width,), for weights of WEIGHT_FRAC to have 16 bits, sums 32."""
+    sums = weight.abs().sum(0) * bound + bias.abs()
+    frac = 0 if bound > CLIP else ACTIVATION_FRAC
+    return torch.minimum(
+        (2.0**15 - 2) * 2.0**-WEIGHT_FRAC / weight.abs().amax(0),
+        (2.0**31 - 2.0**17) * 2.0 ** -(WEIGHT_FRAC + frac) / sums,
+    )
 
 
 def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
