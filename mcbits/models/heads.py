@@ -29,7 +29,7 @@ CLIP = 127.0
 """Most of a hidden value that the frozen head keeps, as 16 bits of which 8 are fractional."""
 
 WEIGHT_FRAC = 12
-"""Fractional bits that the weights of a hidden layer keep: fewer cost bits by rounding weights, more by rounding units."""
+"""Fractional bits of the weights of a hidden layer: with fewer, weights are coarse, with more, hidden units are."""
 
 MARGIN = 1.5
 """How far beyond the largest value that was seen a hidden value may go before it is clipped."""
