@@ -1,7 +1,7 @@
 """What every coder and every observation model promises, for the tests of whoever writes one."""
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mcbits._rans import Stack
 from mcbits.coders.base import Coder
@@ -37,19 +37,21 @@ def check_coder(coder: Coder, model: LatentModel, x: NDArray[np.int32], lanes: i
     assert np.abs(left).max() < 1e-6, f"{coder.short} leaves {left.sum():.1f} bits where there were none"
 
 
-def check_observation(observation: ObservationModel, num_dims: int = 5, max_parameter: float = 4.0) -> None:
+def check_observation(observation: ObservationModel, num_dims: int = 5, max_parameter: ArrayLike = 4.0) -> None:
     """AssertionError unless p(x|z) has the same probabilities for coding as for training, to 0.01 bits a dimension,
     whether particles come together or one by one, and pops what was pushed. Needs torch.
 
-    Parameters are drawn uniformly from +-`max_parameter`, which should leave no symbol less likely than 2^-12: rarer
-    ones may cost less when coded, since every symbol keeps a count of one.
+    Parameters are drawn uniformly from +-`max_parameter`, one number, or one for each of the parameters of `num_dims`
+    dimensions. It should leave no symbol less likely than 2^-12: rarer ones may cost less when coded, since every
+    symbol keeps a count of one.
     """
     import torch
 
     rng, lanes, N = np.random.default_rng(0), 3, 4
-    bound = int(max_parameter * 2**observation.frac_bits)
+    precision = max(20, observation.precision)
+    bound = np.rint(np.multiply(max_parameter, 2**observation.frac_bits)).astype(np.int32)
     parameters = rng.integers(-bound, bound + 1, (lanes, N, observation.num_parameters(num_dims)), np.int32)
-    together = observation.distribution(parameters, 20)
+    together = observation.distribution(parameters, precision)
     values = torch.tensor(parameters * 2.0**-observation.frac_bits)
     for _ in range(20):
         x = rng.integers(0, observation.num_symbols, (lanes, num_dims), np.int32)
@@ -58,7 +60,7 @@ def check_observation(observation: ObservationModel, num_dims: int = 5, max_para
         worst = np.abs(coded * CODELENGTH_UNIT - trained).max()
         assert worst <= 0.01 * num_dims, f"{observation.name} is coded with other probabilities than it is trained"
         j = rng.integers(0, N, lanes)
-        chosen, alone = together.particle(j), observation.distribution(parameters[np.arange(lanes), j], 20)
+        chosen, alone = together.particle(j), observation.distribution(parameters[np.arange(lanes), j], precision)
         for p in (chosen, alone):
             assert np.array_equal(p.total_codelength(x), coded[np.arange(lanes), j])
             stack = Stack(lanes)

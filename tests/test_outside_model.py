@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 import mcbits
 from mcbits.distributions import Bernoulli, Uniform, uniform
 from mcbits.distributions.base import Repeatable
+from mcbits.errors import ModelError
 from mcbits.exact.network import FrozenNetwork
 from mcbits.latents.base import LatentModel
 from mcbits.latents.frozen import FrozenModel
 from mcbits.latents.options import Precisions, Refinement
 from mcbits.observations.bernoulli import BernoulliObservation
+from mcbits.observations.categorical import CategoricalObservation
 from mcbits.plugins import hookimpl
 from mcbits.plugins.registry import registry
 
@@ -71,3 +73,13 @@ def test_a_model_of_nothing_but_the_abstract_methods_is_coded(
     blob = mcbits.compress(images, plain, coder, lanes=lanes, embed_model=True, **options)
     assert np.array_equal(mcbits.decompress(blob), images)
     assert np.array_equal(mcbits.decompress(blob, plain), images)
+
+
+class PlainSequences(PlainModel):
+    name, sequences = "plain sequences", True
+
+
+def test_sequences_have_no_symbol_that_stands_for_their_end() -> None:
+    networks: dict[str, FrozenNetwork] = {}
+    with pytest.raises(ModelError, match=r"symbols 0\.\.254, since 255"):
+        PlainSequences.pack(networks, observation=CategoricalObservation(256), shape=(DIMS,))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from mcbits.coders.bits_back import BitsBackCoder
@@ -10,6 +11,8 @@ from mcbits.coders.is_bits_back import ISBitsBackCoder
 from mcbits.coders.simple import SimpleCoder
 from mcbits.coders.stochastic import StochasticCoder
 from mcbits.observations.bernoulli import BernoulliObservation
+from mcbits.observations.categorical import CategoricalObservation
+from mcbits.observations.logistic import LogisticMixture
 from mcbits.studies.toy import hmm, mixture
 from mcbits.testing import check_coder, check_observation
 
@@ -56,5 +59,7 @@ class Halved(BernoulliObservation):
 def test_an_observation_model_is_coded_as_it_is_trained():
     pytest.importorskip("torch")
     check_observation(BernoulliObservation())
+    check_observation(CategoricalObservation(5))
+    check_observation(LogisticMixture(16, 2, 2), max_parameter=np.repeat([2.0, 2.0, 0.5], 2 * 5))
     with pytest.raises(AssertionError, match="other probabilities"):
         check_observation(Halved())

@@ -17,7 +17,7 @@ from mcbits.exact.network import FrozenNetwork
 from mcbits.files import write
 from mcbits.latents.base import LatentModel
 from mcbits.latents.options import Precisions, Refinement
-from mcbits.latents.sequences import lengths
+from mcbits.latents.sequences import PADDING, lengths
 from mcbits.observations.base import ObservationModel, make_observation
 from mcbits.plugins.registry import registry
 
@@ -65,6 +65,8 @@ class FrozenModel(ABC):
                 meta["observation"], meta.get("observation_options", {})
             )
             self.num_symbols: int = self.observation.num_symbols
+            if self.sequences and self.num_symbols > PADDING:
+                raise ModelError(f"sequences have the symbols 0..{PADDING - 1}, since {PADDING} stands for their end")
             fits = self.read(meta)
         except McbitsError:
             raise
