@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-TABLES := rates products symbols scaling memory workers startup training
+TABLES := rates products pixels symbols scaling memory workers startup training
 FLOOR := 97
 
 .PHONY: demo test test-debug test-slow test-portability coverage lint docs wheel bench clean

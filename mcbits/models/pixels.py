@@ -194,8 +194,8 @@ class PixelVAE(VAE):
         x = FixedPoint(shape=(math.prod(self.shape),), frac=0, bound=self.observation.num_symbols - 1)
         z = FixedPoint(shape=(self.latent_dim,), frac=CENTRE_FRAC, bound=1024)
         networks = {
-            "encoder": freeze(self.encoder, [x], [MEAN_FRAC, LOG_SCALE_FRAC], name="encoder"),
-            "decoder": freeze(self.decoder, [z], [FEATURE_FRAC], name="decoder"),
+            "encoder": freeze(self.encoder, [x], [MEAN_FRAC, LOG_SCALE_FRAC], name="encoder", narrow=True),
+            "decoder": freeze(self.decoder, [z], [FEATURE_FRAC], name="decoder", narrow=True),
         }
         return FrozenPixelVAE.pack(
             networks | self.head.freeze(),
