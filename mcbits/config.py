@@ -133,6 +133,12 @@ class TrainConfig(Config):
     batch_size: int = Field(default=20, ge=1, description="images per step; pixels, if the model has no latents")
     bound: str = Field(default="IWAE", description="bound on log p(x) to maximise: see `mcbits plugins`")
     num_particles: int = Field(default=1, ge=1, description="particles N of the bound")
+    kl_warmup: float = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="share of the training over which the weight of the KL term rises from 0 to 1",
+    )
     compile: bool = Field(default=False, description="compile the step with torch.compile; on a GPU into CUDA graphs")
     exp_name: _Name = Field(
         default_factory=lambda given: f"train_{_name_of_data(given)}_" + "{bound}_{num_particles}".format_map(given),

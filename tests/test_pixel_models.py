@@ -112,7 +112,7 @@ def job(logdir: Path, **changes: Any) -> TrainConfig:
 @pytest.mark.parametrize("changes", [{}, {"binarize": True}, {"model": "PixelVAE", "latent_dim": 2, "batch_size": 100}])
 def test_a_resumed_training_of_pixels_ends_in_the_same_bits(changes: dict[str, Any], tmp_path: Path) -> None:
     whole = train(job(tmp_path / "whole", **changes, epochs=2))
-    options = {**changes, "scheduler": "constant"}
+    options = {**changes, "scheduler": "constant", "kl_warmup": 0}  # else an epoch depends on how many there will be
     first = train(job(tmp_path / "a", **options, epochs=1))
     assert len((first / "metrics.jsonl").read_text().splitlines()) == 1
     resumed, straight = train(job(tmp_path / "a", **options)), train(job(tmp_path / "b", **options))

@@ -30,7 +30,7 @@ from mcbits.models.binary_vae import BinaryVAE
 from mcbits.plugins import hookimpl
 from mcbits.plugins.registry import registry
 from mcbits.training import loop as training
-from mcbits.training.checkpoint import load_float, read_tensors
+from mcbits.training.checkpoint import dump_tensors, load_float, read_tensors
 from mcbits.training.evaluation import ideal_rates
 from mcbits.training.loop import learning_rate, train
 
@@ -168,6 +168,16 @@ def test_a_full_disk_is_one_line_that_names_the_file(
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match=rf"cannot write .*/{name}: No space left on device"):
         train(config(tmp_path, epochs=1))
+
+
+def test_a_run_from_before_a_key_existed_goes_on(tmp_path: Path) -> None:
+    run = train(config(tmp_path, epochs=1))
+    tensors, meta = read_tensors(run / "resume.safetensors")
+    del meta["config"]["kl_warmup"]
+    (run / "resume.safetensors").write_bytes(dump_tensors(tensors, meta))
+    assert train(config(tmp_path)) == run
+    with pytest.raises(UsageError, match="was trained with kl_warmup 0.0, not 0.5"):
+        train(config(tmp_path, kl_warmup=0.5))
 
 
 def test_interrupting_leaves_the_last_epoch_intact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,8 @@ class Model(nn.Module):
         self.shape = tuple(shape)
         self.latent_dim = latent_dim
         self.observation = observation
+        self.kl_weight: Tensor | None = None
+        """In training, log p(z) - log q(z|x) counts so much; None: 1, as it is. A model without latents ignores it."""
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, JSON only: `cls(**model.get_config())` has the same architecture."""

@@ -157,6 +157,7 @@ class PixelVAE(VAE):
         "epochs": 20,
         "bound": "ELBO",
         "latent_dim": 8,
+        "kl_warmup": 0.3,  # else the head learns to do without latents before these mean anything
     }
 
     def __init__(self, *, shape: tuple[int, ...], latent_dim: int = 8, **options: Any) -> None:

@@ -49,7 +49,10 @@ class VAE(Model):
 
     def particles(self, x: Tensor, num_particles: int, coupled: bool = False) -> tuple[Tensor, Tensor]:
         z, log_q = self.posterior_particles(x, num_particles, coupled)
-        return self.log_joint(x, z), log_q
+        log_joint = self.log_joint(x, z)
+        if self.training and self.kl_weight is not None:
+            log_joint = log_joint - (1 - self.kl_weight) * (standard_normal_log_prob(z) - log_q)
+        return log_joint, log_q
 
     def freeze(self, backend: str = "numpy") -> FrozenVAE:
         x = FixedPoint(shape=(prod(self.shape),), frac=0, bound=self.observation.num_symbols - 1)

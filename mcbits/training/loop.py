@@ -84,6 +84,8 @@ def train(config: TrainConfig) -> Path:
             images, test = torch.tensor(images).flatten(1), torch.tensor(test).to(device)
         model.freeze()  # so that a layer without an exact form is refused now, not after the last epoch
         model.initialise_from_data(images, levels or 1)
+        if config.kl_warmup:
+            model.kl_weight = torch.ones((), device=device)
 
         run.mkdir(parents=True, exist_ok=True)
         with _locked(run):
@@ -123,6 +125,7 @@ class _State:
     def __init__(self, run: Path, config: TrainConfig, model: Model) -> None:
         self.run = run
         self.config = config.model_dump(mode="json", exclude=_MAY_DIFFER) | config.model_options
+        self.defaults = {key: field.default for key, field in type(config).model_fields.items()}
         self.model = model
         self.optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, eps=config.eps, fused=True)
         self.device = next(model.parameters()).device
@@ -175,7 +178,9 @@ class _State:
         self.epoch, self.best = meta["epoch"], meta["best"]
 
     def _check_same_run(self, meta: dict[str, Any], epochs: int) -> None:
-        before, now = meta["config"], self.config
+        # A run of an earlier version lacks the keys that are new since, and did what their defaults say.
+        new = self.defaults.keys() & self.config.keys() - meta["config"].keys()
+        before, now = {key: self.defaults[key] for key in new} | meta["config"], self.config
         for key in sorted(before.keys() | now.keys()):
             if before.get(key) != now.get(key):
                 raise UsageError(
@@ -256,12 +261,14 @@ def _loss(config: TrainConfig, bound: Bound, state: _State) -> Iterator[Callable
 
 def _train_epoch(config: TrainConfig, state: _State, loss_of: Callable[[Any], Tensor], images: TrainingSet) -> float:
     """Make one pass over the images and return the mean loss of its batches in nats."""
-    optimizer, epoch = state.optimizer, state.epoch + 1
-    state.model.train()
+    optimizer, epoch, model = state.optimizer, state.epoch + 1, state.model
+    model.train()
     total = torch.zeros((), dtype=torch.float64, device=state.device)
     weight, reported, steps = 0, time.monotonic(), images.num_batches(config.batch_size)
     for step, batch in enumerate(images.batches(config.batch_size)):
         optimizer.param_groups[0]["lr"] = learning_rate(config, epoch, step / steps)
+        if isinstance(model.kl_weight, Tensor):
+            model.kl_weight.fill_(min(1.0, (epoch - 1 + step / steps) / (config.epochs * config.kl_warmup)))
         optimizer.zero_grad()  # before the loss, since a CUDA graph may reuse the memory of the last step's gradients
         loss = loss_of(batch)
         loss.backward()
