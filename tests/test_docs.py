@@ -109,11 +109,25 @@ def test_the_tutorial_and_the_snippets_of_other_pages_run(tmp_path, monkeypatch)
         assert masked(output) == masked(said), f"{command} prints other words: python tests/test_docs.py writes them"
 
     (tmp_path / "scans").mkdir()
-    Image.fromarray(np.eye(8, dtype=bool)).save(tmp_path / "scans" / "a.tif")
+    Image.fromarray(255 * np.eye(8, dtype=np.uint8)).save(tmp_path / "scans" / "a.jpg")
     for page in (ROOT / "README.md", DOCS / "reference" / "index.md", *sorted(DOCS.glob("howto/*.md"))):
         for language, code in blocks(page):
             if language == "python":
                 snippet(code, dict(names))
+
+
+def test_the_readmes_commands_for_ones_own_images_do_what_it_says(tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 9, 7, 3), np.uint8)
+    for i, picture in enumerate(pictures):
+        Image.fromarray(picture).save(tmp_path / "scans" / f"{i}.png")
+    chapter = (ROOT / "README.md").read_text().partition("## Your own images")[2].partition("\n## ")[0]
+    commands = [line.partition("#")[0].split() for line in re.findall("^    (mcbits .*)$", chapter, re.MULTILINE)]
+    assert [command[1] for command in commands] == ["train", "compress", "decompress", "info", "verify"]
+    for command in commands:
+        subprocess.run([sys.executable, "-m", *command], cwd=tmp_path, check=True, capture_output=True)
+    for i, picture in enumerate(sorted((tmp_path / "restored").glob("*.png"))):
+        assert np.array_equal(np.asarray(Image.open(picture)), pictures[i])
 
 
 def examples() -> list[str]:

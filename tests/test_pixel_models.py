@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from builders import smooth_pictures
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 import mcbits
@@ -66,6 +68,28 @@ def test_a_frozen_pixel_model_codes_at_its_float_rate(
     exact = latent.likelihood(latent.prior(len(x)).pop(None)).total_codelength(x.reshape(len(x), -1)) / 65536
     np.testing.assert_allclose(exact / x[0].size, evaluate(model, x)["per_image"], atol=0.04)
     assert abs(exact.sum() / x.size - evaluate(model, x)["ideal"]) < 0.015
+
+
+SIZES = st.integers(-6, 6)
+
+
+@given(SIZES, SIZES, st.integers(-8, 8), st.integers(0, 3), st.sampled_from([2, 256, 1 << 16]))
+    st.integers(-6, 6), st.integers(-6, 6), st.integers(-8, 8), st.integers(0, 3), st.sampled_from([2, 256, 1 << 16])
+)
+@settings(max_examples=40, deadline=None)
+def test_heads_of_any_weights_are_chains_of_16_bit_products(
+    weights: int, biases: int, reach: int, seed: int, symbols: int
+) -> None:
+    torch.manual_seed(seed)
+    head = PixelModel(shape=(4, 4, 3), symbols=symbols, width=8).head
+    with torch.no_grad():
+        for layer in (*head.weights, head.last):
+            layer.mul_(2.0**weights)
+        for bias in (*head.biases, head.last_bias):
+            bias.add_(torch.randn(bias.shape) * 2.0**biases)
+        head.reach.copy_(torch.rand(head.reach.shape) * 2.0**reach)
+    for network in head.freeze().values():
+        network.dense()  # or it raises
 
 
 @pytest.mark.parametrize(

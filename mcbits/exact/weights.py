@@ -26,7 +26,7 @@ ROW_BITS, ROW_FRAC = 15, 24
 
 
 NARROW_SUM_BITS = 31
-"""Sums of products of 16-bit integers stay below 2^31, with room for what rounds them half up."""
+"""Sums of products of 16-bit integers, and what rounds them half up, stay below 2^31."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ def narrow_product(floats: Floats, x: FixedPoint, index: int) -> tuple[AnyProduc
         ):
             continue
         tensors = floats.rounded(x, frac)
-        if max(probe.bounds(x, tensors)[1]) < 1 << NARROW_SUM_BITS:
+        rounding = 1 << frac + x.frac >> 1  # what is added before a shift to `ACTIVATION_FRAC`, or more
+        if max(probe.bounds(x, tensors)[1]) + rounding < 1 << NARROW_SUM_BITS:
             return floats.layer(inputs=(index,), frac=frac, **floats.fields), tensors
     raise ModelError("its weights are too large for integers of 16 bits: put a clamp (nn.Hardtanh) before it")
 
