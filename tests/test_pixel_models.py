@@ -74,8 +74,6 @@ SIZES = st.integers(-6, 6)
 
 
 @given(SIZES, SIZES, st.integers(-8, 8), st.integers(0, 3), st.sampled_from([2, 256, 1 << 16]))
-    st.integers(-6, 6), st.integers(-6, 6), st.integers(-8, 8), st.integers(0, 3), st.sampled_from([2, 256, 1 << 16])
-)
 @settings(max_examples=40, deadline=None)
 def test_heads_of_any_weights_are_chains_of_16_bit_products(
     weights: int, biases: int, reach: int, seed: int, symbols: int
