@@ -11,10 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders import binary_images
 
+import mcbits
 from mcbits.cli import COMMANDS, _load, main
 from mcbits.cli.progress import Bars
 from mcbits.config import CompressConfig, EvaluateConfig, TrainConfig
+from mcbits.images.formats import write_images
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -225,7 +228,7 @@ def test_binary_input_is_kept_as_it_is_under_binarize(run, trained, source, imag
         (["train", "--config", "none.yml"], "none.yml does not exist"),
         (["compress"], "--model"),
         (["compress", "--model", "nowhere"], "--train_config"),
-        (["compress", "x.npy", "--model", "nowhere"], "-o"),
+        (["compress", "/", "--model", "nowhere"], "-o"),
         (["compress", "x.npy", "-o", "x.mcb", "--model", "nowhere"], "nowhere"),
         (["compress", "--coder", "bb-iss", "--model", "nowhere"], "bb-is"),
         (["compress", "--coder", "bb-elbo", "--num_particles", "3", "--model", "nowhere"], "num_particles"),
@@ -478,3 +481,54 @@ def test_decompress_replaces_no_file(fails, trained, coded, source):
     before = source.read_bytes()
     assert "choose another name" in fails("decompress", coded, "-o", source, "--model", trained)
     assert source.read_bytes() == before
+
+
+def test_info_and_verify_take_several_files_and_show_all_that_are_whole(run, tmp_path):
+    golden = Path(__file__).parent / "golden"
+    whole, damaged = golden / "bb-is-lanes1.mcb", tmp_path / "damaged.mcb"
+    damaged.write_bytes(whole.read_bytes()[:-1])
+    for command in ("info", "verify"):
+        code, out, err = run(command, damaged, whole)
+        assert code == 1 and str(whole) in out and "1 of 2 files" in err and str(damaged) in err
+        code, out, err = run(command, whole, damaged, "--json")
+        first, second = json.loads(out)
+        assert code == 1 and first["path"] == str(whole) and second.keys() == {"path", "error"}
+        assert isinstance(json.loads(run(command, whole, "--json")[1]), dict)
+
+
+def test_info_of_a_model_says_what_it_codes(run):
+    model = Path(__file__).parent / "golden" / "model.safetensors"
+    code, out, _ = run("info", model)
+    assert code == 0 and "8 x 8, symbols 0 to 1" in out and f"{model.stat().st_size:,} bytes" in out
+    assert json.loads(run("info", model, "--json")[1])["latent_dim"] == 6
+    assert max(map(len, out.splitlines()[1:])) < 80
+
+
+def test_habits_of_other_tools_work(run):
+    assert run("-h")[:2] == run("--help")[:2] == run("help")[:2]
+    assert run("info", "-h")[1] == run("help", "info")[1] == run("info", "--help")[1]
+    assert run("-V")[1] == run("--version")[1]
+    assert run("help", "no-command")[0] == 2
+    assert "<bool>" not in run("compress", "--help")[1]
+
+
+def test_an_error_is_json_where_json_is_asked_for(run):
+    code, out, err = run("info", "none.mcb", "--json")
+    assert code == 1 and "none.mcb" in json.loads(out)["error"] and json.loads(out)["error"] in err
+
+
+@pytest.mark.parametrize("name", ["scans.npy", "scans.idx.gz", "scans.npz"])
+def test_a_file_is_compressed_beside_itself_by_default(run, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    model = Path(__file__).parent / "golden" / "model.safetensors"
+    images = binary_images(5, (8, 8))
+    write_images(tmp_path / name, images)
+    assert run("compress", name, "--model", model)[0] == 0
+    assert np.array_equal(mcbits.decompress((tmp_path / "scans.mcb").read_bytes(), mcbits.load_model(model)), images)
+    (tmp_path / "pictures").mkdir()
+    write_images(f"{tmp_path}/pictures/day.one/", images)
+    assert run("compress", "pictures/day.one/", "--model", model)[0] == 0
+    assert (tmp_path / "pictures" / "day.one.mcb").exists()
+    code, _, err = run("compress", name, "--model", model)
+    assert code == 1 and "scans.mcb exists" in err
+    assert run("compress", "/", "--model", model)[0] == 2

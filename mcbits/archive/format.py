@@ -208,8 +208,8 @@ def claimed_by_block(payload: bytes) -> int:
 def info(source: str | Path) -> dict[str, Any]:
     """Return what a .mcb file says about itself. Checks all checksums but decodes nothing.
 
-    "file" is in bits per "unit"; sizes are in bytes. Raises FormatError for damage, DataError if the file cannot be
-    opened.
+    "file" is in bits per "unit"; sizes are in bytes, "raw_bytes" being that of the images in memory. Raises FormatError
+    for damage, DataError if the file cannot be opened.
     """
     with open_file(source) as file:
         header = read_header(file)
@@ -221,7 +221,8 @@ def info(source: str | Path) -> dict[str, Any]:
                 blocks += 1
                 frames += sum(_read_counts(BytesIO(piece), header)[1])
         size = file.seek(0, os.SEEK_END)
-    units = frames if header.sequences else end.num_images * prod(header.shape)
+    dims = end.num_images * prod(header.shape)
+    units = frames if header.sequences else dims
     return {
         "coder": header.coder,
         "options": header.options,
@@ -239,6 +240,7 @@ def info(source: str | Path) -> dict[str, Any]:
         "embedded_model_bytes": len(header.model),
         "sha256": end.digest.hex(),
         "file_bytes": size,
+        "raw_bytes": dims * header.itemsize,
         "header_bytes": start - len(header.model),
         "file": 8 * size / units if units else 0.0,
         "unit": "frame" if header.sequences else "dim",

@@ -1,6 +1,7 @@
 """A file names its model by id: a frozen model that has coded something stays where that id finds it."""
 
 from pathlib import Path
+from typing import Any
 
 from mcbits.errors import ModelError
 from mcbits.exact.model_io import ModelFile
@@ -40,6 +41,24 @@ def load_model(path: str | Path, backend: str = "numpy") -> FrozenModel:
         raise ModelError(f'{path} is not frozen yet, which needs torch: pip install "mcbits[train]"') from None
     model: FrozenModel = load_float(path).freeze(backend)
     return model
+
+
+def describe(path: str | Path) -> dict[str, Any]:
+    """Return what a model that `load_model` takes says about itself: id, class, what it codes, and its bytes.
+
+    In "shape", 0 stands for a size that is free. Raises what `load_model` raises.
+    """
+    model = load_model(path)
+    return {
+        "class": model.name,
+        "observation": model.observation.name,
+        "options": model.observation.get_config(),
+        "num_symbols": model.num_symbols,
+        "shape": list(model.shape),
+        "latent_dim": model.latent_dim,
+        "model_id": model.model_id,
+        "model_bytes": len(model.data),
+    }
 
 
 def loaded(model: Model, backend: str | None = None) -> FrozenModel:

@@ -16,8 +16,8 @@ import typer
 
 from mcbits import __doc__ as summary
 from mcbits import __version__
-from mcbits.cli.flags import OptionalBooleans, spelt
-from mcbits.cli.output import printable
+from mcbits.cli.flags import FLAG, Commands, OptionalBooleans, spelt
+from mcbits.cli.output import as_json, printable
 from mcbits.errors import McbitsError
 
 COMMANDS = {
@@ -25,8 +25,8 @@ COMMANDS = {
     "evaluate": "Estimate the ideal bitrate of a coder on test images, without coding.",
     "compress": "Compress INPUT, or test images of a dataset, into one file.",
     "decompress": "Restore the images of a .mcb file.",
-    "info": "Show what a .mcb file holds and what it needs.",
-    "verify": "Check every checksum of a .mcb file and, given the model, that it decodes to the original images.",
+    "info": "Show what .mcb files hold and what they need, or what a model codes.",
+    "verify": "Check every checksum of .mcb files and, given the model, that they decode to the original images.",
     "plugins": "List coders, bounds, models, observation models and datasets, by plugin.",
     "demo": "Train on scikit-learn's digits, compress held-out ones with every coder, restore and compare them.",
     "reproduce": "Measure a table of the paper: compress, decode and compare every cell; continue where it stopped.",
@@ -53,7 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except Exception as error:
         if "--debug" in args:
             traceback.print_exc()
-        if line := _line(error):  # empty if typer has printed the help instead
+        line = _line(error)
+        if line and "--json" in args:
+            print(as_json({"error": line}))
+        if line:  # empty if typer has printed the help instead
             print(f"mcbits: error: {line}", file=sys.stderr)
         sys.exit(getattr(error, "exit_code", 1))
 
@@ -76,11 +79,13 @@ def _terminable() -> Iterator[None]:
 
 
 def _run(args: list[str]) -> int:
+    if args[:1] == ["help"]:
+        args = [*args[1:], "--help"]
     first = next((arg for arg in args if arg != "--"), None)
     name = first if first in COMMANDS else None
-    app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-    app.callback(help=summary)(_options)
-    settings = {"token_normalize_func": spelt}
+    app = typer.Typer(cls=Commands, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+    app.callback(help=summary, context_settings={"help_option_names": ["-h", "--help"]})(_options)
+    settings = {"token_normalize_func": spelt, "help_option_names": ["-h", "--help"]}
     if name:
         app.command(name, cls=OptionalBooleans, context_settings=settings)(_load(name))
     else:
@@ -107,7 +112,9 @@ def _print_version(wanted: bool) -> None:
 def _options(
     version: Annotated[
         bool,
-        typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit."),
+        typer.Option(
+            "-V", "--version", is_eager=True, callback=_print_version, help="Print the version and exit.", metavar=FLAG
+        ),
     ] = False,
 ) -> None:
     pass

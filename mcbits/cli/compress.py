@@ -1,12 +1,13 @@
 """`mcbits compress` stores exactly the images that it is given, or refuses; grey becomes binary only on request."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from numpy.typing import NDArray
 
-from mcbits.cli.flags import ConfigFile, Flags, Replacing, with_flags, with_replacing
+from mcbits.cli.flags import FLAG, ConfigFile, Flags, Replacing, with_flags, with_replacing
 from mcbits.cli.options import config_options, tell_without_effect
 from mcbits.cli.output import as_json, show
 from mcbits.cli.progress import progress
@@ -25,9 +26,12 @@ Input = Annotated[
         help=".npy, .npz, IDX(.gz) or a folder of PNGs and TIFFs; by default the dataset's test images.",
     ),
 ]
-Output = Annotated[Path | None, typer.Option("-o", "--output", help="The .mcb file to write.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help="The .mcb file to write; by default of INPUT's name, and beside it."),
+]
 Model = Annotated[Path | None, typer.Option("--model", help="The model: a run directory or a frozen model file.")]
-NoVerify = Annotated[bool, typer.Option("--no_verify", help="Short for --decode_check false.")]
+NoVerify = Annotated[bool, typer.Option("--no_verify", help="Short for --decode_check false.", metavar=FLAG)]
 
 
 @config_options(CompressConfig)
@@ -52,9 +56,9 @@ def compress(
     checked = CompressConfig.load(config, overrides)
     path = model or checked.train_config
     if path is None or (input is None and checked.train_config is None):
-        raise UsageError("give INPUT -o OUT.mcb --model RUN, or --train_config RUN/train_config.yml for test images")
+        raise UsageError("give INPUT --model RUN, or --train_config RUN/train_config.yml for test images")
     if input is not None and output is None:
-        raise UsageError("there is no file to write: give -o OUT.mcb")
+        output = _beside(Path(input))
     if output is not None:
         check_target(output)
         replacing.check(output)
@@ -92,6 +96,17 @@ def compress(
         + (f"keep {needed} as well: the file cannot be decoded without it" if needed else "the model is in the file"),
         flags.json,
     )
+
+
+def _beside(path: Path) -> Path:
+    """Return where a file or folder is compressed to by default: scans.npy and scans/ to scans.mcb beside them."""
+    path = Path(os.path.abspath(path))
+    if not path.name:
+        raise UsageError(f"there is no name for the file to write: give -o OUT.mcb for {path}")
+    name = path.name
+    while path.is_file() and name.lower().endswith((".npy", ".npz", ".idx", ".gz")):
+        name = name[: name.rindex(".")]
+    return path.with_name(f"{name}.mcb")
 
 
 def _own_images(

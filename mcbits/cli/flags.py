@@ -10,16 +10,20 @@ from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from mcbits.archive.format import MAGIC
 from mcbits.errors import DataError
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file of options; the command line wins.")]
 File = Annotated[Path, typer.Argument(metavar="FILE.mcb", help="The compressed file.")]
+Files = Annotated[list[Path], typer.Argument(metavar="FILE.mcb ...", help="The compressed files.")]
 Model = Annotated[Path | None, typer.Option("--model", help="The model, unless the file embeds it.")]
 
 Command = Callable[..., Any]
+
+FLAG = " "
+"""The text that help shows for the value of an option that takes none."""
 
 BOOLEAN = "true|false"
 """The text that help shows for the value of a boolean option."""
@@ -66,7 +70,7 @@ def with_replacing(command: Command) -> Command:
             name,
             inspect.Parameter.KEYWORD_ONLY,
             default=False,
-            annotation=Annotated[bool, typer.Option(short, f"--{name}", help=text)],
+            annotation=Annotated[bool, typer.Option(short, f"--{name}", help=text, metavar=FLAG)],
         )
         for name, (short, text) in flags.items()
     ]
@@ -76,24 +80,44 @@ def with_replacing(command: Command) -> Command:
 def with_flags(command: Command) -> Command:
     """Give a command --json, --quiet and --debug. The first two become its argument `flags`."""
     flags = {
-        "json": "Print one JSON document.",
-        "quiet": "No progress and no notices.",
-        "debug": "Show the traceback of an error.",  # `main` reads it, since an error may come before any command runs
+        "json": (["--json"], "Print one JSON document, an error too."),
+        "quiet": (["-q", "--quiet"], "No progress and no notices."),
+        "debug": (
+            ["--debug"],
+            "Show the traceback of an error.",
+        ),  # `main` reads it: an error may come before a command
     }
     parameters = [
         inspect.Parameter(
             name,
             inspect.Parameter.KEYWORD_ONLY,
             default=False,
-            annotation=Annotated[bool, typer.Option(f"--{name}", help=text)],
+            annotation=Annotated[bool, typer.Option(*names, help=text, metavar=FLAG)],
         )
-        for name, text in flags.items()
+        for name, (names, text) in flags.items()
     ]
     return expanded(command, "flags", parameters, lambda given: Flags(given["json"], given["quiet"]))
 
 
+def _without_value(option: Any) -> Any:
+    """Return the option of help as one that takes no value, which it does not."""
+    if option is not None:
+        option.metavar = FLAG
+    return option
+
+
+class Commands(TyperGroup):
+    """The group of all commands."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        return _without_value(super().get_help_option(ctx))
+
+
 class OptionalBooleans(TyperCommand):
     """A command of typer whose boolean options take true or false; without a value they mean true."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        return _without_value(super().get_help_option(ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         booleans = {

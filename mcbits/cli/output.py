@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mcbits.errors import McbitsError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-def as_json(document: dict[str, Any]) -> str:
+def as_json(document: Any) -> str:
     """Return JSON text; numpy values become numbers and lists, paths become text."""
     return json.dumps(document, default=_plain, indent=2)
 
@@ -17,6 +24,39 @@ def as_json(document: dict[str, Any]) -> str:
 def show(document: dict[str, Any], text: str, json: bool) -> None:
     """Print `text`, or with `json` the document as JSON."""
     print(as_json(document) if json else text)
+
+
+def show_each(
+    paths: list[Path],
+    document_of: Callable[[Path], dict[str, Any]],
+    text_of: Callable[[Path, dict[str, Any]], str],
+    json: bool,
+) -> None:
+    """Print what is found of each path; with `json` one document, or a list of documents if there are several paths.
+
+    What is wrong with one of several does not keep the others from being shown. Exits with 1 then.
+    """
+    documents, wrong = [], []
+    for path in paths:
+        try:
+            document = document_of(path)
+        except (McbitsError, OSError) as error:
+            if len(paths) == 1:
+                raise
+            wrong.append(path)
+            reason = (isinstance(error, OSError) and error.strerror) or str(error)
+            document = {"error": reason}
+            line = reason if str(path) in reason else f"{path}: {reason}"
+            print(f"mcbits: error: {printable(line)}", file=sys.stderr)
+        else:
+            if not json:
+                print(text_of(path, document))
+        documents.append({"path": str(path), **document} if len(paths) > 1 else document)
+    if json:
+        print(as_json(documents if len(paths) > 1 else documents[0]))
+    if wrong:
+        print(f"mcbits: error: {len(wrong)} of {len(paths)} files are damaged or cannot be read", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 def print_table(table: Table) -> None:

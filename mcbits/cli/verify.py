@@ -1,16 +1,22 @@
 """`mcbits verify` checks everything, decodes if it has the model, and writes nothing."""
 
-from mcbits.cli.flags import File, Flags, Model, with_flags
-from mcbits.cli.output import show
+from pathlib import Path
+from typing import Any
+
+from mcbits.cli.flags import Files, Flags, Model, with_flags
+from mcbits.cli.output import printable, show_each
 from mcbits.cli.progress import progress
 
 
 @with_flags
-def verify(file: File, model: Model = None, *, flags: Flags) -> None:
-    """Check every checksum of a .mcb file and, given the model, that it decodes to the original images."""
+def verify(files: Files, model: Model = None, *, flags: Flags) -> None:
+    """Check every checksum of .mcb files and, given the model, that they decode to the original images."""
     from mcbits.archive.jobs import verify
 
     with progress(flags.quiet):
-        document = verify(file, model)
+        show_each(files, lambda path: verify(path, model), _text, flags.json)
+
+
+def _text(path: Path, document: dict[str, Any]) -> str:
     extent = "decodes to the original images" if document["decoded"] else "not decoded, which needs --model"
-    show(document, f"{file}: every checksum holds; {extent}", flags.json)
+    return f"{printable(str(path))}: every checksum holds; {extent}"

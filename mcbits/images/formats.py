@@ -4,6 +4,7 @@ Only pixels are kept, not file names, colour profiles and other metadata of PNGs
 """
 
 import gzip
+import os
 import re
 from collections.abc import Iterable
 from io import BytesIO
@@ -98,22 +99,25 @@ def read_pictures(path: str | PathLike[str]) -> list[NDArray[Any]]:
 
 
 def image_format(path: str | PathLike[str]) -> str:
-    """Return the format that `write_images` chooses for a name: "npy", "npz", "idx", or "png" without a suffix.
+    """Return the format that `write_images` chooses for a name: "npy", "npz" or "idx" by its ending.
 
-    Raises UsageError for any other name.
+    It is "png" for a folder: a name that has no ending, that ends in a slash, or that is one. Raises UsageError for any
+    other name.
 
     >>> image_format("scans.idx.gz")
     'idx'
     """
+    is_folder = os.fspath(path).endswith("/")
     path = Path(path)
-    suffix = path.suffix.lower()
+    suffix = "" if is_folder else path.suffix.lower()
     if suffix in (".npy", ".npz"):
         return suffix[1:]
-    if _IDX_NAME.search(path.name):
+    if not is_folder and _IDX_NAME.search(path.name):
         return "idx"
     if not suffix or path.is_dir():
         return "png"
-    raise UsageError(f"cannot tell the format of {path}: end it in .npy, .npz, .idx or .idx.gz")
+    hint = "end it in .npy, .npz, .idx or .idx.gz, or in a slash for a folder"
+    raise UsageError(f"cannot tell the format of {path}: {hint}")
 
 
 def write_images(path: str | PathLike[str], images: NDArray[Any]) -> None:
@@ -132,9 +136,8 @@ def write_images(path: str | PathLike[str], images: NDArray[Any]) -> None:
     array([[[1, 0],
             [0, 1]]], dtype=uint8)
     """
-    path = Path(path)
+    kind, path = image_format(path), Path(path)
     images = as_images(images)
-    kind = image_format(path)
     if kind == "png":
         check_pictures(images)
     if kind == "idx" and images.dtype == np.uint16:
