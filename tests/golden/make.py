@@ -128,7 +128,7 @@ def pixel_models() -> dict[str, bytes]:
         shape = (0, 0) if channels == 1 else (0, 0, channels)
         made[name] = FrozenPixels.pack(heads, observation=observation, shape=shape, radius=radius, **inputs).data
     heads, _ = heads_of(colour, 1, 2, 3)
-    networks = vae_networks(nn.Sequential(nn.Linear(12, 90), nn.Unflatten(1, (3, 5, 6)), nn.Hardtanh(-9.0, 9.0)), 30, 7)
+    networks = vae_networks(nn.Sequential(nn.Linear(12, 90), nn.Unflatten(1, (3, 5, 6)), nn.Hardtanh(-9.0, 9.0)), 30, 7, 40.0)
     packed = FrozenPixelVAE.pack({**networks, **heads}, observation=colour, shape=(5, 6), radius=2)
     made["pixel-vae"] = packed.data
     for observation in (LogisticMixture(256, 2, 4), CategoricalObservation(5)):
@@ -152,20 +152,25 @@ def heads_of(
             last.weight.mul_(2.0)
             if logistic:
                 last.bias[outputs // 3 :].add_(2.0)
+            if narrow:  # means of another size than logits and scales, so that channels have shifts
+                last.weight[outputs // 3 : 2 * outputs // 3].mul_(20.0)
         x = FixedPoint(shape=(shared + c * own,), frac=0, bound=1023)
         net = nn.Sequential(first, nn.Hardtanh(0.0, 8.0), last)
         heads[f"head{c}"] = freeze(net, [x], [8], name=f"head{c}", narrow=narrow)
-    codes = torch.randint(-128, 129, (K + 1, own)).tolist() if not logistic else []
+    codes = [[-200], [300], [0]] if K == 2 else torch.randint(-1023, 1024, (K + 1, own)).tolist()
     return heads, {} if logistic else {"inputs": codes}
 
 
-def vae_networks(last: nn.Module, dims: int, frac: int) -> dict[str, FrozenNetwork]:
-    """An encoder of `dims` symbols to three latents, and a decoder that ends in `last`, which reads 12 numbers."""
+def vae_networks(last: nn.Module, dims: int, frac: int, scale: float = 4.0) -> dict[str, FrozenNetwork]:
+    """An encoder of `dims` symbols to three latents, and a decoder that ends in `last`, which reads 12 numbers.
+
+    scale: what the weights that it begins with are multiplied by.
+    """
     encoder, decoder = GaussianEncoder(dims, 10, 3), nn.Sequential(nn.Linear(3, 12), nn.Tanh(), last)
     with torch.no_grad():
         encoder.trunk[0].weight.mul_(0.02)
         encoder.log_scale.bias.sub_(1.5)
-        next(layer for layer in last.modules() if isinstance(layer, nn.Linear)).weight.mul_(4.0)
+        next(layer for layer in last.modules() if isinstance(layer, nn.Linear)).weight.mul_(scale)
     x, z = FixedPoint(shape=(dims,), frac=0, bound=255), FixedPoint(shape=(3,), frac=8, bound=1024)
     return {"encoder": freeze(encoder, [x], [12, 8]), "decoder": freeze(decoder, [z], [frac])}
 
