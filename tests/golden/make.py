@@ -124,7 +124,9 @@ def pixel_models() -> dict[str, bytes]:
     ]
     made: dict[str, bytes] = {}
     for name, channels, radius, observation in pictures:
-        heads, inputs = heads_of(observation, channels, radius, 0, narrow=name in ("rgb", "deep"))
+        heads, inputs = heads_of(
+            observation, channels, radius, 0, narrow=name in ("rgb", "deep"), mixed=name == "rgba"
+        )
         shape = (0, 0) if channels == 1 else (0, 0, channels)
         made[name] = FrozenPixels.pack(heads, observation=observation, shape=shape, radius=radius, **inputs).data
     heads, _ = heads_of(colour, 1, 2, 3)
@@ -138,9 +140,12 @@ def pixel_models() -> dict[str, bytes]:
 
 
 def heads_of(
-    observation: ObservationModel, channels: int, radius: int, features: int, *, narrow: bool = False
+    observation: ObservationModel, channels: int, radius: int, features: int, *, narrow: bool = False, mixed: bool = False
 ) -> tuple[dict[str, FrozenNetwork], dict[str, Any]]:
-    """Networks head0, head1, ... of 8 hidden units, and `inputs` of a model file if it has them."""
+    """Networks head0, head1, ... of 8 hidden units, and `inputs` of a model file if it has them.
+
+    mixed: whether means are of another size than logits and scales.
+    """
     logistic, K = isinstance(observation, LogisticMixture), observation.num_symbols
     own = 1 if logistic else K.bit_length() - 1  # numbers that stand for a symbol
     shared = 2 * radius * (radius + 1) * channels * own + 2 + features + (2 * channels if logistic else 0)
@@ -152,8 +157,8 @@ def heads_of(
             last.weight.mul_(2.0)
             if logistic:
                 last.bias[outputs // 3 :].add_(2.0)
-            if narrow:  # means of another size than logits and scales, so that channels have shifts
-                last.weight[outputs // 3 : 2 * outputs // 3].mul_(20.0)
+            if mixed:  # so large that each channel gets a shift of its own
+                last.weight[outputs // 3 : 2 * outputs // 3].mul_(200.0)
         x = FixedPoint(shape=(shared + c * own,), frac=0, bound=1023)
         net = nn.Sequential(first, nn.Hardtanh(0.0, 8.0), last)
         heads[f"head{c}"] = freeze(net, [x], [8], name=f"head{c}", narrow=narrow)
