@@ -133,7 +133,8 @@ def read(blob: bytes, model: bytes | None = None) -> tuple[Json, list[bytes]]:
 class Codec:
     def __init__(self, header: Json, model: bytes) -> None:
         self.header = header
-        self.model = VAE(model, header["precisions"], header.get("refinement"))
+        self.model: VAE | Pixels = make_model(model, header)
+        self.most = {"bool": 1, "uint8": 255, "uint16": 65535}[header["dtype"]]
         self.decode_one = {
             "simple": self.simple,
             "stochastic": self.simple,
@@ -141,7 +142,6 @@ class Codec:
             "bb-is": self.bb_is,
             "bb-cis": self.bb_cis,
         }[header["coder"]]
-        need(prod(header["shape"]) == self.model.dims)
         need(header["ramp"] == 0 or header["coder"] == "bb-is")
 
     def decode(self, payload: bytes) -> list[bytes]:
@@ -154,11 +154,29 @@ class Codec:
         lanes = [Lane(head, [source.integer(size) for _ in range(words)], drawn, p) for head, words, drawn in starts]
         need(source.at == len(payload))
         images = [b""] * n
+        if isinstance(self.model, Pixels):
+            return self.pixels(lanes, n)
         for t in reversed(range(-(-n // L))):
             for i in range(t * L, min((t + 1) * L, n)):
                 lanes[i % L].begin(t)
-                images[i] = bytes(self.decode_one(lanes[i % L], t))
+                images[i] = self.packed(self.decode_one(lanes[i % L], t))
+        need(all(len(lane.words) == lane.drawn for lane in lanes))
         return images
+
+    def pixels(self, lanes: list[Lane], n: int) -> list[bytes]:
+        """All images in one step."""
+        images = [b""] * n
+        for number, lane in enumerate(lanes):
+            lane.begin(0)
+            mine = range(number, n, len(lanes))
+            for i, x in zip(mine, Neighbours(self.model, [[]] * len(mine)).pop(lane)):
+                images[i] = self.packed(x)
+            need(len(lane.words) == lane.drawn)
+        return images
+
+    def packed(self, x: list[int]) -> bytes:
+        need(max(x) <= self.most)
+        return struct.pack(f"<{len(x)}H", *x) if self.header["dtype"] == "uint16" else bytes(x)
 
     def particles(self, t: int) -> int:
         N: int = self.header["options"]["num_particles"]
@@ -169,18 +187,18 @@ class Codec:
 
     def simple(self, lane: Lane, t: int) -> list[int]:
         z = pop_all(lane, self.model.prior())
-        return pop_all(lane, self.model.likelihood(z))
+        return self.model.likelihood(z).pop(lane)
 
     def bb_elbo(self, lane: Lane, t: int) -> list[int]:
         z = pop_all(lane, self.model.prior())
-        x = pop_all(lane, self.model.likelihood(z))
+        x = self.model.likelihood(z).pop(lane)
         push_all(lane, self.model.posterior(x), z)
         return x
 
     def bb_is(self, lane: Lane, t: int) -> list[int]:
         N, index = self.particles(t), self.header["precisions"]["index_mprec"]
         last = pop_all(lane, self.model.prior())
-        x = pop_all(lane, self.model.likelihood(last))
+        x = self.model.likelihood(last).pop(lane)
         j = lane.pop(Uniform(N, index))
         q = self.model.posterior(x)
         z = [pop_all(lane, q) for _ in range(N - 1)] + [last]
@@ -194,7 +212,7 @@ class Codec:
         N, p = self.header["options"]["num_particles"], self.header["precisions"]
         index, r, D = p["index_mprec"], p["prop_mprec"], self.model.latents
         z_j = pop_all(lane, self.model.prior())
-        x = pop_all(lane, self.model.likelihood(z_j))
+        x = self.model.likelihood(z_j).pop(lane)
         j = lane.pop(Uniform(N, index))
         q = self.model.posterior(x)
         within = [Uniform(q_m.cdf(k + 1) - q_m.cdf(k), min(r + 8, p["lprec"], 30)) for q_m, k in zip(q, z_j)]
@@ -208,7 +226,7 @@ class Codec:
 
     def log_weights(self, q: Sequence[Discrete], x: list[int], z: list[list[int]]) -> list[int]:
         p_z, model = self.model.prior(), self.model
-        return [codelength(q, z_i) - codelength(p_z, z_i) - codelength(model.likelihood(z_i), x) for z_i in z]
+        return [codelength(q, z_i) - codelength(p_z, z_i) - model.likelihood(z_i).codelength(x) for z_i in z]
 
 
 # Section 5
@@ -343,6 +361,20 @@ def phi(t: float) -> float:
     return P[k] + (u - k) * (P[k + 1] - P[k])
 
 
+L = [0.0] + [int(1 / (1 + exp(-((k - 1024) / 64))) * 2.0**48) / 2.0**48 for k in range(1, 2048)] + [1.0, 1.0]
+W = [exp(i / 256 * LN2) for i in range(256)]
+
+
+def logistic(u: float) -> float:
+    u = clamp(u, 0.0, 2048.0)
+    i = int(u)
+    return L[i] + (u - i) * (L[i + 1] - L[i])
+
+
+def power(x: int) -> float:
+    return W[x % 256] * 2.0 ** (x // 256)
+
+
 @cache
 def log2_fixed(n: int) -> int:
     e = n.bit_length() - 1
@@ -423,6 +455,55 @@ class Gaussian:
 @cache
 def edges(B: int) -> list[float]:
     return [ndtri(k / (1 << B)) for k in range((1 << B) + 1)]
+
+
+class Rising:
+    """F(k) = k + trunc(min(V_k, 2^r - K))."""
+
+    def __init__(self, V: Callable[[int], float], K: int, r: int) -> None:
+        self.V, self.K, self.r = V, K, r
+        need(K <= 1 << r)
+
+    def cdf(self, k: int) -> int:
+        if k in (0, self.K):
+            return k // self.K << self.r
+        return k + int(min(self.V(k), float((1 << self.r) - self.K)))
+
+    def symbol(self, v: int) -> int:
+        low, high = 0, self.K
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self.cdf(middle) <= v else (low, middle)
+        return low
+
+
+def tree(terms: list[float]) -> float:
+    t = terms + [0.0] * (8 - len(terms))
+    return ((t[0] + t[4]) + (t[1] + t[5])) + ((t[2] + t[6]) + (t[3] + t[7]))
+
+
+def powers(logits: list[int]) -> list[float]:
+    return [power(a - max(logits)) if a - max(logits) >= -16384 else 0.0 for a in logits]
+
+
+def mixture(a: list[int], mu: list[int], s: list[int], base: int, unit: int, K: int, r: int) -> Rising:
+    w = powers(a)
+    share = ((1 << r) - K) / tree(w)
+    slopes = [power(-clamp(s_m + 256 * unit, -1536, 4352)) * 64 for s_m in s]
+    offsets = [1024 - (base + m * (2.0**unit / 256) + 0.5) * slope for m, slope in zip(mu, slopes)]
+    logistics = [(w_m * share, slope, offset) for w_m, slope, offset in zip(w, slopes, offsets)]
+    return Rising(lambda k: tree([v * logistic(k * slope + offset) for v, slope, offset in logistics]), K, r)
+
+
+def coin(a: int, r: int) -> Rising:
+    return Rising(lambda _: ((1 << r) - 2) * logistic(a * (-LN2 / 4) + 1024), 2, r)
+
+
+def choice(a: list[int], r: int) -> Rising:
+    S, K = [0.0], len(a)
+    for w in powers(a):
+        S.append(S[-1] + w)
+    return Rising(lambda k: S[k] / S[K] * ((1 << r) - K), K, r)
 
 
 # Section 9
@@ -599,11 +680,52 @@ class Network:
 # Section 10
 
 
+class Likelihood(Protocol):
+    def pop(self, lane: Lane) -> list[int]: ...
+
+    def codelength(self, x: list[int]) -> int: ...
+
+
+class Independent:
+    """p(x|z) of dimensions that do not see each other."""
+
+    def __init__(self, distributions: Sequence[Discrete]) -> None:
+        self.distributions = distributions
+
+    def pop(self, lane: Lane) -> list[int]:
+        return pop_all(lane, self.distributions)
+
+    def codelength(self, x: list[int]) -> int:
+        return codelength(self.distributions, x)
+
+
+class Observation:
+    """The name of an observation and its options."""
+
+    def __init__(self, meta: Json) -> None:
+        self.name: str = meta["observation"]
+        defaults = {"bernoulli": {}, "categorical": {"symbols": 256}, "logistic": {"M": 5, "symbols": 256, "unit": 5}}
+        need(self.name in defaults)
+        own = {**defaults[self.name], **meta.get("observation_options", {})}
+        need(own.keys() == defaults[self.name].keys() and all(type(v) is int for v in own.values()))
+        self.K, self.M, self.unit = own.get("symbols", 2), own.get("M", 1), own.get("unit", 0)
+        need(2 <= self.K <= (65536 if self.name == "logistic" else 256) and 1 <= self.M <= 8 and 0 <= self.unit <= 16)
+        self.parameters = {"bernoulli": 1, "categorical": self.K, "logistic": 3 * self.M}[self.name]
+
+    def pixel(self, given: list[int], base: int, r: int) -> Discrete:
+        if self.name == "logistic":
+            M = self.M
+            return mixture(given[:M], given[M : 2 * M], given[2 * M :], base, self.unit, self.K, r)
+        return coin(given[0], r) if self.name == "bernoulli" else choice(given, r)
+
+
 class VAE:
-    def __init__(self, data: bytes, precisions: dict[str, int], refinement: Json | None) -> None:
-        meta, networks = load(data)
-        need(meta["observation"] == "bernoulli")
-        self.p, self.dims = precisions, prod(meta["shape"])
+    def __init__(self, meta: Json, networks: dict[str, Network], header: Json) -> None:
+        precisions, refinement = header["precisions"], header.get("refinement")
+        self.observation, self.shape = Observation(meta), meta["shape"]
+        self.p, self.dims = precisions, prod(self.shape)
+        need(prod(header["shape"]) == self.dims)
+        need(self.observation.name == "bernoulli" or not refinement)
         self.encoder, self.decoder = networks["encoder"], networks["decoder"]
         self.latents = prod(self.decoder.inputs[0]["shape"])
         B = precisions["log_num_bucket"]
@@ -621,9 +743,13 @@ class VAE:
         B, r = self.p["log_num_bucket"], self.p["prop_mprec"]
         return [Gaussian(m, s, B, r) for m, s in zip(mean, log_scale)]
 
-    def likelihood(self, z: list[int]) -> Sequence[Discrete]:
-        _, (logits,) = self.decoder.run([self.centres[k] for k in z])
-        return [bernoulli(clamp(a, -4096, 4095), self.p["cond_mprec"]) for a in logits]
+    def likelihood(self, z: list[int]) -> Likelihood:
+        _, (given,) = self.decoder.run([self.centres[k] for k in z])
+        r, d = self.p["cond_mprec"], self.dims
+        need(len(given) == self.observation.parameters * d)
+        if self.observation.name == "bernoulli":
+            return Independent([bernoulli(clamp(a, -4096, 4095), r) for a in given])
+        return Independent([self.observation.pixel(given[i::d], self.observation.K // 2, r) for i in range(d)])
 
 
 # Section 11
@@ -733,6 +859,143 @@ def clip(v: float) -> float:
 @cache
 def sigmoid(a: int) -> int:
     return round(4096 / (1 + exp(-a / 256)))
+
+
+# Section 12
+
+ORDER = {1: (0,), 2: (1, 0), 3: (1, 0, 2), 4: (3, 1, 0, 2)}
+
+
+class Pixels:
+    """Class `pixels`, and what pictures of class `pixel VAE` have in common with it."""
+
+    def __init__(self, meta: Json, networks: dict[str, Network], header: Json, shape: list[int]) -> None:
+        self.observation, self.R, self.r = Observation(meta), meta["radius"], header["precisions"]["cond_mprec"]
+        need(2 <= len(shape) <= 3 and len(shape) == len(meta["shape"]) and 2 <= self.R <= 16)
+        self.h, self.w, self.C = (*shape, 1)[:3]
+        need(self.C in ORDER and (*meta["shape"], 1)[2] == self.C)
+        self.heads = [networks[f"head{c}"] for c in range(self.C)]
+        for head in self.heads:
+            need(len(head.inputs) == len(head.outputs) == 1)
+            need(head.inputs[0]["frac"] == 0 and head.outputs[0]["frac"] == 8)
+        self.inputs: list[list[int]] = []
+        if self.observation.name != "logistic":
+            self.inputs = meta["inputs"]
+            need(len(self.inputs) == self.observation.K + 1 and len({len(row) for row in self.inputs}) == 1)
+            need(all(type(v) is int and abs(v) <= 1023 for row in self.inputs for v in row))
+
+
+class Neighbours:
+    """The pictures of one lane. features[i]: of picture i, F h w numbers or none."""
+
+    def __init__(self, model: Pixels, features: list[list[int]]) -> None:
+        self.m, self.features, n = model, features, len(features)
+        self.x = [[[[-1] * model.C for _ in range(model.w)] for _ in range(model.h)] for _ in range(n)]
+
+    def order(self) -> list[tuple[int, int, int, int]]:
+        """(channel, picture, row, column) of each sample."""
+        m, found = self.m, []
+        for t in range(m.w + (m.R + 1) * (m.h - 1)):
+            rows = [y for y in range(m.h) if 0 <= t - (m.R + 1) * y < m.w]
+            for c in range(m.C):
+                found += [(c, i, y, t - (m.R + 1) * y) for i in range(len(self.x)) for y in rows]
+        return found
+
+    def sample(self, i: int, y: int, x: int, c: int) -> int:
+        if x < 0:
+            y, x = y - 1, 0
+        if y < 0:
+            return 0 if self.m.observation.name == "logistic" else self.m.observation.K
+        value = self.x[i][y][min(x, self.m.w - 1)][c]
+        assert value >= 0  # a context that is not known yet would be an error of this reader
+        return value
+
+    def read(self, d: int) -> int:
+        return clamp(rhu(d, max(0, self.m.observation.unit - 3)), -1023, 1023)
+
+    def distribution(self, c: int, i: int, y: int, x: int) -> Discrete:
+        m, R, K, here = self.m, self.m.R, self.m.observation.K, self.x[i][y][x]
+        context = [(y + a, x + b) for a in range(-R, 1) for b in range(-R, R + 1 if a < 0 else 0)]
+        known = [self.sample(i, *place, k) for place in context for k in range(m.C)]
+        row: list[int] = []
+        bases = [0] * m.C
+        if m.inputs:
+            for s in known:
+                row += m.inputs[s]
+        else:
+            first = 1 - m.C % 2
+            p, later = [], []
+            for k in range(m.C):
+                W, N, NW = self.sample(i, y, x - 1, k), self.sample(i, y - 1, x, k), self.sample(i, y - 1, x - 1, k)
+                p.append(clamp(W + N - NW, min(W, N), max(W, N)))
+                NE, WW, NN = self.sample(i, y - 1, x + 1, k), self.sample(i, y, x - 2, k), self.sample(i, y - 2, x, k)
+                v = 1 + abs(W - NW) + abs(N - NW) + abs(N - NE) + abs(W - WW) + abs(N - NN)
+                e = v.bit_length() - 1
+                later += [p[k] - K // 2 >> max(0, (K - 1).bit_length() - 8), 4 * e + (4 * v >> e) % 4]
+            row = [self.read(s - p[j % m.C]) for j, s in enumerate(known)] + later
+            bases = [p[k] if k <= first or c <= first else p[k] + here[first] - p[first] for k in range(m.C)]
+        row += [(2 * y + 1) * 32 // m.h - 32, (2 * x + 1) * 32 // m.w - 32]
+        row += self.features[i][y * m.w + x :: m.h * m.w]
+        for k in range(c):
+            row += m.inputs[here[k]] if m.inputs else [self.read(clamp(here[k] - bases[k], 1 - K, K - 1))]
+        head = m.heads[c]
+        need(len(row) == prod(head.inputs[0]["shape"]) and max(map(abs, row)) <= head.inputs[0]["bound"])
+        _, (given,) = head.run(row)
+        need(len(given) == m.observation.parameters)
+        return m.observation.pixel(given, bases[c], m.r)
+
+    def pop(self, lane: Lane) -> list[list[int]]:
+        for c, i, y, x in self.order():
+            self.x[i][y][x][c] = lane.pop(self.distribution(c, i, y, x))
+        back = sorted(range(self.m.C), key=ORDER[self.m.C].__getitem__)
+        return [[pixel[c] for row in picture for pixel in row for c in back] for picture in self.x]
+
+    def codelength(self, pictures: list[list[int]]) -> int:
+        m, total = self.m, 0
+        for picture, x in zip(self.x, pictures):
+            for y in range(m.h):
+                for column in range(m.w):
+                    at = (y * m.w + column) * m.C
+                    picture[y][column] = [x[at + k] for k in ORDER[m.C]]
+        for c, i, y, column in self.order():
+            total += codelength([self.distribution(c, i, y, column)], [self.x[i][y][column][c]])
+        return total
+
+
+class OnePicture:
+    """p(x|z) of class `pixel VAE`."""
+
+    def __init__(self, pixels: Pixels, features: list[int]) -> None:
+        self.pixels, self.features = pixels, features
+
+    def pop(self, lane: Lane) -> list[int]:
+        return Neighbours(self.pixels, [self.features]).pop(lane)[0]
+
+    def codelength(self, x: list[int]) -> int:
+        return Neighbours(self.pixels, [self.features]).codelength([x])
+
+
+class PixelVAE(VAE):
+    def __init__(self, meta: Json, networks: dict[str, Network], header: Json) -> None:
+        super().__init__(meta, networks, header)
+        need("refinement" not in header and self.dims > 0)
+        self.pixels = Pixels(meta, networks, header, meta["shape"])
+
+    def likelihood(self, z: list[int]) -> Likelihood:
+        _, (features,) = self.decoder.run([self.centres[k] for k in z])
+        need(self.decoder.outputs[0]["frac"] == 7 and len(features) % (self.pixels.h * self.pixels.w) == 0)
+        return OnePicture(self.pixels, [clamp(v, -1023, 1023) for v in features])
+
+
+def make_model(data: bytes, header: Json) -> VAE | Pixels:
+    meta, networks = load(data)
+    if meta.get("class") == "pixels":
+        need(header["coder"] == "simple" and "refinement" not in header)
+        need(header["block_size"] <= 2048)
+        need(header["block_size"] == 1 or header["block_size"] * prod(header["shape"]) <= 1 << 20)
+        return Pixels(meta, networks, header, header["shape"])
+    need(meta.get("class") in (None, "pixel VAE"))
+    return (PixelVAE if "class" in meta else VAE)(meta, networks, header)
 
 
 def main() -> None:

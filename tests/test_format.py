@@ -14,13 +14,14 @@ import pytest
 from mcbits.archive import format as container
 from mcbits.core import numerics
 from mcbits.core.codelengths import codelengths
+from mcbits.core.mixture import Family
 from mcbits.distributions import Bernoulli, Categorical, GaussianBuckets, Uniform
 from mcbits.distributions.coupling import integer_shifts
 from mcbits.distributions.gaussian import equal_mass_centres
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "format.md").read_text()
 FILES = json.loads(corpus.CORPUS.read_text())["files"]
-CHECK_VALUES = re.findall(r"^\| `(.+)` \| `(.+)` \|$", PAGE.partition("## 13.")[2], re.MULTILINE)
+CHECK_VALUES = re.findall(r"^\| `(.+)` \| `(.+)` \|$", PAGE.partition("## 14.")[2], re.MULTILINE)
 
 
 def one(function):
@@ -29,6 +30,15 @@ def one(function):
 
 def int32(value):
     return np.array([[value]], np.int32)
+
+
+def family(kind, parameters, r, *, base=0, K=2, M=1, unit=0):
+    """F(0) ... F(K), by mcbits."""
+    symbols = np.arange(K, dtype=np.int32)
+    rows = np.tile(np.array(parameters, np.int32), (K, 1))
+    starts, freqs = Family(kind, K, M, unit).intervals(rows, base, symbols, r)
+    np.testing.assert_array_equal(starts[1:], (starts + freqs)[:-1])
+    return [*starts.tolist(), int(starts[-1] + freqs[-1])]
 
 
 MCBITS = {
@@ -42,6 +52,9 @@ MCBITS = {
     "weights": lambda log_w, r: Categorical.from_log2(np.array([log_w]), r).cdf()[0, 0].tolist(),
     "bernoulli": lambda a, r: Bernoulli(int32(a), r).cdf()[0, 0].tolist(),
     "gaussian": lambda m, s, B, r: GaussianBuckets(int32(m), int32(s), B, r, leaky=False).cdf()[0, 0].tolist(),
+    "mixture": lambda a, m, s, base, unit, K, r: family("logistic", [*a, *m, *s], r, base=base, K=K, M=len(a), unit=unit),
+    "coin": lambda a, r: family("bernoulli", [a], r),
+    "choice": lambda a, r: family("categorical", a, r, K=len(a)),
     "centre": lambda z, B: int(equal_mass_centres(1 << B)[z]),
     "shift": lambda i, m, D, r: int(integer_shifts(i + 1, D)[i, m] >> np.uint32(32 - r)),
     "philox": lambda n: np.random.Philox(key=0).random_raw(n).tolist(),
@@ -60,6 +73,9 @@ READER = {
     "weights": lambda log_w, r: reader.weights(log_w, r).F,
     "bernoulli": lambda a, r: reader.bernoulli(a, r).F,
     "gaussian": lambda m, s, B, r: cdf(reader.Gaussian(m, s, B, r), 1 << B),
+    "mixture": lambda *given: cdf(reader.mixture(*given), given[5]),
+    "coin": lambda a, r: cdf(reader.coin(a, r), 2),
+    "choice": lambda a, r: cdf(reader.choice(a, r), len(a)),
     "centre": lambda z, B: reader.floor(reader.clamp(reader.ndtri((z + 0.5) / (1 << B)), -4.0, 4.0) * 256 + 0.5),
     "shift": lambda i, m, D, r: reader.mix((1 + i * D + m) * reader.GOLDEN & reader.MASK) >> 64 - r,
     "philox": reader.philox,
@@ -101,6 +117,18 @@ def test_the_page_has_check_values_for_everything():
 @pytest.mark.parametrize(("expression", "value"), CHECK_VALUES)
 def test_check_values_hold(implementation, expression, value):
     assert str(eval(expression, implementation)) == value
+
+
+@pytest.mark.parametrize("bits", [4, 9, 13, 30])
+def test_distributions_of_pixels_agree_in_every_count(bits):
+    for M, K, unit, r in ((1, 2, 0, 1), (1, 17, 3, 9), (3, 30, 0, 22), (8, 20, 16, 30)):
+        for row in corpus.integers(-(1 << bits), (1 << bits) + 1, (8, 24), seed=bits).tolist():
+            a, m, s = row[:M], row[8 : 8 + M], row[16 : 16 + M]
+            assert READER["mixture"](a, m, s, row[23] % 40, unit, K, r) == MCBITS["mixture"](
+                a, m, s, row[23] % 40, unit, K, r
+            )
+            assert READER["coin"](row[0], max(r, 2)) == MCBITS["coin"](row[0], max(r, 2))
+            assert READER["choice"](row, max(r, 5)) == MCBITS["choice"](row, max(r, 5))
 
 
 @pytest.mark.parametrize("name", ["exp", "log2", "ndtr", "ndtri"])

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcbits._rans import Stack
-from mcbits.archive.blocks import Block, BlockCodec, check_lanes, check_memory, trial
+from mcbits.archive.blocks import Block, BlockCodec, check_lanes, check_memory, most_images, trial
 from mcbits.archive.decoding import decode_with
 from mcbits.archive.format import MAX_BLOCK, End, Header, pack_block
 from mcbits.archive.options import CodingOptions
@@ -236,8 +236,7 @@ def _block_size(frozen: FrozenModel) -> int:
     """Return the number of images in a block: BLOCK_SIZE, or fewer if the format's limit on a block needs it."""
     if prod(frozen.shape) > MAX_BLOCK:
         raise DataError(f"images of shape {frozen.shape} are too large: at most 2^30 pixels")
-    most = frozen.block_samples or MAX_BLOCK
-    return min(BLOCK_SIZE, max(1, most // prod(frozen.shape)))
+    return min(BLOCK_SIZE, most_images(frozen))
 
 
 def _fitting(images: NDArray[Any], frozen: FrozenModel) -> FrozenModel:

@@ -342,6 +342,7 @@ def _check(header: Header) -> None:
         and all(integer(p, 0, 64) for p in header.precisions.values())
         and header.precisions["lprec"] >= 1
         and header.precisions["bprec"] >= 1
+        and header.precisions["cond_mprec"] >= 1
         and header.precisions["lprec"] + header.precisions["bprec"] <= 64
         and type(header.sequences) is bool
         and 1 <= len(header.shape) <= 8

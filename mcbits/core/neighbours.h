@@ -60,6 +60,8 @@ typedef struct {
     ptrdiff_t L;
     RansBits bits;
     int failed;
+    int strict;                 /* of a pop: it ends, and says so in `dry`, where a tail runs out of words */
+    int dry;
 } NeighboursJob;
 
 /* Beyond an edge: R pixels to the right of a row are as its last pixel, and R to the left of the next row as its first one.
@@ -435,13 +437,38 @@ static void neighbours_edges(const NeighboursJob *job, ptrdiff_t first, ptrdiff_
         }
 }
 
+/* Symbols have a number for what is above the picture, and for what is to the left of its first row. It is written no further than
+   a front sees: of a picture that is only claimed, little memory is touched. */
+static void neighbours_beyond(const NeighboursJob *job, ptrdiff_t first, ptrdiff_t end, ptrdiff_t t)
+{
+    const ptrdiff_t from = t ? t + job->R : -job->R, to = t + job->R;
+    for (ptrdiff_t l = first; job->E && t < job->w && l < end; l++)
+        for (ptrdiff_t i = l; i < job->n; i += job->L)
+            for (ptrdiff_t y = -job->R; y <= (t ? -1 : 0); y++) {
+                uint16_t *const at = neighbours_at(job, i, y, from);
+                const ptrdiff_t count = (y < 0 ? to + 1 - from : job->R) * job->C;
+                for (ptrdiff_t k = 0; k < count; k++)
+                    at[k] = (uint16_t)job->family.K;
+            }
+}
+
+RANS_INLINE uint64_t neighbours_drawn(const NeighboursJob *job, ptrdiff_t first, ptrdiff_t end)
+{
+    uint64_t drawn = 0;
+    for (ptrdiff_t l = first; l < end; l++)
+        drawn += job->lanes[l].initial_words;
+    return drawn;
+}
+
 /* Pop all pictures of the lanes first ... end - 1. */
 static inline void neighbours_pop(void *shared, ptrdiff_t first, ptrdiff_t end, int thread)
 {
     const NeighboursJob own = *(const NeighboursJob *)shared, *const job = &own;
     NeighboursScratch *const scratch = job->scratch + thread;
     const NeighboursDecode decode = neighbours_decoder(job->wide);
+    const uint64_t drawn = neighbours_drawn(job, first, end);
     for (ptrdiff_t t = 0; t < neighbours_times(job); t++) {
+        neighbours_beyond(job, first, end, t);
         const ptrdiff_t count = neighbours_front(job, scratch, first, end, t);
         for (int c = 0; c < job->C; c++)
             for (ptrdiff_t j = 0; j < count; j += NEIGHBOURS_CHUNK) {
@@ -450,6 +477,10 @@ static inline void neighbours_pop(void *shared, ptrdiff_t first, ptrdiff_t end, 
                 decode(job, scratch, j, c, part);
             }
         neighbours_edges(job, first, end, t);
+        if (job->strict && neighbours_drawn(job, first, end) != drawn) {
+            ((NeighboursJob *)shared)->dry = 1;
+            return;
+        }
     }
 }
 

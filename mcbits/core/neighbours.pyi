@@ -20,6 +20,8 @@ class Neighbours:
     inputs: int16 (2 K - 1, 1), what a head reads for each difference from -(K - 1) on, and levels: int16 (K,), what it
     reads for each prediction; or inputs (K + 1, E), E numbers for each symbol, K standing for what is beyond the edges,
     and no levels.
+    The inputs of each head must be proved up to 128, up to what is in `inputs`, and with features, which must stay
+    within that, up to 1023.
     Raises ValueError where these do not fit each other.
     """
 
@@ -37,7 +39,12 @@ class Neighbours:
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]]: ...
     def push(self, stack: Stack, starts: NDArray[np.int32], freqs: NDArray[np.int32], precision: int) -> None: ...
     def pop(
-        self, stack: Stack, shape: tuple[int, int, int], features: NDArray[np.int16], precision: int
+        self,
+        stack: Stack,
+        shape: tuple[int, int, int],
+        features: NDArray[np.int16],
+        precision: int,
+        strict: bool = False,
     ) -> NDArray[np.uint16]: ...
 
 def codelength_of(freqs: NDArray[np.int32], precision: int) -> NDArray[np.int64]: ...

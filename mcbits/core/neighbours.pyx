@@ -14,7 +14,7 @@ from mcbits.core.mixture cimport Family, FamilySpec, family_parameters
 from mcbits.core.numerics cimport CODELENGTH_FRAC, log2_fixed
 from mcbits.core.simd cimport wide
 from mcbits.core.threads cimport share, threads
-from mcbits.errors import DataError
+from mcbits.errors import DataError, StackError
 
 cdef extern from "neighbours.h" nogil:
     enum:
@@ -54,10 +54,14 @@ cdef extern from "neighbours.h" nogil:
         Lane *lanes
         Py_ssize_t L
         RansBits bits
-        int failed
+        int failed, strict, dry
     void neighbours_intervals(void *job, Py_ssize_t first, Py_ssize_t end, int thread) noexcept
     void neighbours_push(void *job, Py_ssize_t first, Py_ssize_t end, int thread) noexcept
     void neighbours_pop(void *job, Py_ssize_t first, Py_ssize_t end, int thread) noexcept
+
+cdef enum:
+    LEAST_BOUND = 128     # of the inputs of a head
+    FEATURE_BOUND = 1023  # of those that are features
 
 cdef class Memory:
     """Zeroed memory that is freed with the object."""
@@ -115,6 +119,8 @@ cdef class Neighbours:
     cdef _check_heads(self):
         cdef Dense head
         cdef int c, own = max(self._job.E, 1)
+        # Places, levels and activities are within +-LEAST_BOUND.
+        most = max(LEAST_BOUND, int(np.abs(self._inputs.astype(np.int32)).max()), FEATURE_BOUND if self._job.F else 0)
         self._job.shared = self._job.neighbours * self._job.C * own + 2 + self._job.F
         self._job.shared += 0 if self._job.E else 2 * self._job.C
         self._job.stride = self._job.shared + (self._job.C - 1) * own
@@ -122,6 +128,8 @@ cdef class Neighbours:
         for c in range(self._job.C):
             head = self._heads[c]
             last = &head._stages[head._count - 1]
+            if head._bound < most:
+                raise ValueError(f"head {c} is proved for inputs up to {head._bound}, but they go up to {most}")
             if head._factor or head._inputs != self._job.shared + c * own or head._count > 31:
                 raise ValueError(f"head {c} reads {head._inputs} inputs of {self._job.shared + c * own}, or splits them, or is too deep")
             if [stage.output for stage in head._kept] != [None] * (head._count - 1) + [0]:
@@ -146,6 +154,9 @@ cdef class Neighbours:
         padded[:, job.R :, job.R : job.R + job.w] = x
         padded[:, job.R :, job.R + job.w :] = x[:, :, -1:]
         padded[:, job.R + 1 :, : job.R] = x[:, :-1, :1]
+        if job.E:
+            padded[:, : job.R] = job.family.K
+            padded[:, job.R, : job.R] = job.family.K
         job.starts, job.freqs = &start[0, 0, 0, 0], &freq[0, 0, 0, 0]
         with nogil:
             share(team, job.n * job.h, max(<Py_ssize_t>1, 512 // job.w), neighbours_intervals, &job)
@@ -168,8 +179,11 @@ cdef class Neighbours:
             stack.recall()
             raise MemoryError
 
-    def pop(self, Stack stack, shape, const int16_t[:, :, :, ::1] features, int precision):
-        """Pop and return the pictures, uint16 of shape (n, h, w, C), n being at least the stack's lanes."""
+    def pop(self, Stack stack, shape, const int16_t[:, :, :, ::1] features, int precision, bint strict=False):
+        """Pop and return the pictures, uint16 of shape (n, h, w, C), n being at least the stack's lanes.
+
+        strict: raise StackError as soon as a lane runs out of words, instead of going on with initial words.
+        """
         cdef NeighboursJob job
         cdef Memory memory = Memory()
         cdef Py_ssize_t n = shape[0], h = shape[1], w = shape[2], rows
@@ -181,8 +195,11 @@ cdef class Neighbours:
         # A thread may find all others busy, and then it has all lanes.
         self._begin(&job, memory, n, h, w, features, precision, n * rows, team)
         job.lanes, job.L, job.bits = stack._lanes, stack.lanes, stack.widths(precision)
+        job.strict, job.dry = strict, 0
         with nogil:
             share(team, job.L, (job.L + team - 1) // team, neighbours_pop, &job)
+        if job.dry:
+            raise StackError("the stack ends before its pictures do")
         return np.ascontiguousarray(self._view(&job)[:, job.R :, job.R : job.R + job.w])
 
     cdef _view(self, NeighboursJob *job):
@@ -204,9 +221,6 @@ cdef class Neighbours:
         job.down, job.across = _places(memory, h), _places(memory, w)
         padded = n * job.area + 8  # a wide load reads too far
         job.pixels = <uint16_t *>memory.take(padded * sizeof(uint16_t))
-        if job.E:
-            for i in range(padded):
-                job.pixels[i] = <uint16_t>job.family.K
         offsets = <Py_ssize_t *>memory.take(job.neighbours * sizeof(Py_ssize_t))
         i = 0
         for y in range(-R, 1):

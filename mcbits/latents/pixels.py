@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import copy
 from math import prod
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter
 
 from mcbits._rans import Stack
 from mcbits.core.neighbours import Neighbours, codelength_of
@@ -18,8 +19,11 @@ from mcbits.latents.base import LatentModel
 from mcbits.latents.frozen import FrozenModel
 from mcbits.latents.options import Precisions, Refinement
 from mcbits.latents.vae import FrozenVAE, LatentVAE
-from mcbits.observations.neighbours import FEATURE_FRAC, MAX_RADIUS, channel_order, difference_table, level_table
+from mcbits.observations.neighbours import FEATURE_FRAC, MAX_RADIUS, MOST, channel_order, difference_table, level_table
 
+_CODES: TypeAdapter[list[list[int]]] = TypeAdapter(
+    Annotated[list[Annotated[list[Annotated[int, Field(ge=-MOST, le=MOST)]], Field(min_length=1)]], Field(min_length=3)]
+)
 NO_LEVELS = np.empty(0, np.int16)
 
 
@@ -30,15 +34,18 @@ def neighbours_of(frozen: FrozenModel, meta: dict[str, Any], num_features: int) 
     Raises ModelError, KeyError, TypeError or ValueError if they do not fit each other.
     """
     radius, observation = meta["radius"], frozen.observation
-    heads = [frozen.networks[f"head{c}"].dense() for c in range(channels_of(frozen.shape))]
-    if type(radius) is not int or not 2 <= radius <= MAX_RADIUS:
-        raise ValueError("radius")
+    if type(radius) is not int or not 2 <= radius <= MAX_RADIUS or not 2 <= len(frozen.shape) <= 3:
+        raise ValueError("radius or shape")
+    networks = [frozen.networks[f"head{c}"] for c in range(channels_of(frozen.shape))]
+    heads = [network.dense() for network in networks]
+    if any(each.inputs[0].frac or each.outputs[0].frac != observation.frac_bits for each in networks):
+        raise ValueError("fractional bits")
     family = observation.family()  # type: ignore[attr-defined]
     if observation.name == "logistic":
         unit: int = observation.unit  # type: ignore[attr-defined]
         inputs, levels = difference_table(frozen.num_symbols, unit), level_table(frozen.num_symbols)
     else:
-        inputs, levels = np.array(meta["inputs"], np.int16, ndmin=2), NO_LEVELS
+        inputs, levels = np.array(_CODES.validate_python(meta["inputs"], strict=True), np.int16, ndmin=2), NO_LEVELS
     return Neighbours(family, radius, heads, inputs, levels, num_features)
 
 
@@ -51,12 +58,19 @@ class PixelLikelihood:
     """p(x|z) of n pictures whose pixels see their neighbours; picture i lies in lane i modulo the number of lanes.
 
     shape: of a picture, (h, w) or (h, w, channels). features: int16 (n, h, w, F), or (n, particles, h, w, F).
+    strict: a pop raises StackError where the stack runs out of words.
     """
 
     def __init__(
-        self, neighbours: Neighbours, shape: tuple[int, ...], features: NDArray[np.int16], precision: int
+        self,
+        neighbours: Neighbours,
+        shape: tuple[int, ...],
+        features: NDArray[np.int16],
+        precision: int,
+        strict: bool = False,
     ) -> None:
         self._neighbours, self._shape, self._features, self._precision = neighbours, shape, features, precision
+        self._strict = strict
         self._order = list(channel_order(channels_of(shape)))
         self._known: tuple[NDArray[Any], NDArray[np.int32], NDArray[np.int32]] | None = None
 
@@ -85,7 +99,8 @@ class PixelLikelihood:
     def pop(self, stack: Stack, /) -> NDArray[np.int32]:
         """Pop and return x (n, dims)."""
         n, h, w = self._features.shape[:3]
-        return self._in_order(self._neighbours.pop(stack, (n, h, w), self._features, self._precision).astype(np.int32))
+        popped = self._neighbours.pop(stack, (n, h, w), self._features, self._precision, self._strict)
+        return self._in_order(popped.astype(np.int32))
 
     def _in_order(self, coded: NDArray[Any]) -> NDArray[Any]:
         """Return what belongs to samples (n, h, w, channels), channels in the order of coding, as (n, dims)."""
@@ -131,8 +146,10 @@ class FrozenPixels(FrozenModel):
 class LatentPixels(LatentModel):
     """The LatentModel of FrozenPixels: D = 0, one step codes all pictures of a block."""
 
-    def __init__(self, frozen: FrozenPixels, precisions: Precisions, num_images: int = 0) -> None:
-        self._frozen, self._precisions, self._num_images = frozen, precisions, num_images
+    def __init__(
+        self, frozen: FrozenPixels, precisions: Precisions, num_images: int = 0, strict: bool = False
+    ) -> None:
+        self._frozen, self._precisions, self._num_images, self._strict = frozen, precisions, num_images, strict
         self.index_precision = precisions.index_mprec
 
     def steps(self, x: NDArray[Any], lanes: int) -> Iterator[tuple[NDArray[Any], LatentModel]]:
@@ -141,7 +158,8 @@ class LatentPixels(LatentModel):
     def layout(self, num_images: int, lanes: int, lengths: list[int]) -> list[tuple[int, LatentModel]]:
         if lengths:
             raise UsageError("the block has lengths, but pictures have none")
-        return [(num_images, LatentPixels(self._frozen, self._precisions, num_images))]
+        # A block is one step: a damaged one must end where its words do, however many pixels it claims.
+        return [(num_images, LatentPixels(self._frozen, self._precisions, num_images, strict=True))]
 
     def prior(self, lanes: int) -> Nothing:
         return Nothing(self._num_images or lanes)
@@ -151,7 +169,8 @@ class LatentPixels(LatentModel):
 
     def likelihood(self, z: NDArray[np.integer]) -> PixelLikelihood:
         features = np.empty((*z.shape[:-1], *self._frozen.shape[:2], 0), np.int16)
-        return PixelLikelihood(self._frozen.neighbours, self._frozen.shape, features, self._precisions.cond_mprec)
+        frozen, precision = self._frozen, self._precisions.cond_mprec
+        return PixelLikelihood(frozen.neighbours, frozen.shape, features, precision, self._strict)
 
 
 class FrozenPixelVAE(FrozenVAE):
@@ -164,6 +183,8 @@ class FrozenPixelVAE(FrozenVAE):
         dims, self.latent_dim = prod(self.shape), self.decoder.inputs[0].size
         (features,) = self.decoder.outputs
         pixels = prod(self.shape[:2])
+        if not dims:
+            raise ModelError("the pictures of a pixel VAE have one size, which is not 0: freeze it again")
         if features.frac != FEATURE_FRAC or prod(features.shape) % pixels:
             raise ModelError("the decoder gives no features for each pixel: freeze it again")
         self.num_features = prod(features.shape) // pixels
@@ -186,5 +207,5 @@ class LatentPixelVAE(LatentVAE):
         rows = self._centres.take(z.reshape(-1, *self.vae.decoder.inputs[0].shape))
         (features,) = self.vae.decoder.run(rows)
         features = features.reshape(*z.shape[:-1], self.vae.num_features, h, w)
-        last = np.ascontiguousarray(np.moveaxis(features, -3, -1), np.int16)
+        last = np.ascontiguousarray(np.clip(np.moveaxis(features, -3, -1), -MOST, MOST), np.int16)
         return PixelLikelihood(self.vae.neighbours, self.vae.shape, last, self.precisions.cond_mprec)

@@ -22,14 +22,17 @@ from mcbits import compress, decompress
 from mcbits._rans import Stack
 from mcbits.archive import encoding
 from mcbits.core import numerics
+from mcbits.core.mixture import Family
 from mcbits.distributions import Bernoulli, Categorical, Distribution, GaussianBuckets, GaussianGrid, Uniform
 from mcbits.distributions.coupling import integer_shifts
 from mcbits.distributions.gaussian import equal_mass_centres
 from mcbits.exact import FrozenNetwork, load
-from mcbits.latents.vae import FrozenVAE
+from mcbits.latents.frozen import FrozenModel, load_frozen
 
 FOLDER = Path(__file__).resolve().parent
 MODELS = {"dense": FOLDER / "model.safetensors", "conv": FOLDER / "conv.safetensors.xz"}
+PIXEL_MODELS = ("grey", "grey-alpha", "rgb", "rgba", "deep", "coins", "palette", "pixel-vae", "logistic", "categorical")
+MODELS |= {name: FOLDER / f"{name}.safetensors.xz" for name in PIXEL_MODELS}
 NETWORKS, CORPUS = FOLDER / "networks.safetensors.xz", FOLDER / "corpus.json"
 IMAGES_SHAPE = (500, 8, 8)
 
@@ -45,9 +48,9 @@ def model_bytes(name: str) -> bytes:
     return lzma.decompress(data) if MODELS[name].suffix == ".xz" else data
 
 
-def models(backend: str = "numpy") -> dict[str, FrozenVAE]:
-    """The frozen VAEs of the corpus, computed by `backend`."""
-    return {name: FrozenVAE(model_bytes(name), backend) for name in MODELS}
+def models(backend: str = "numpy") -> dict[str, FrozenModel]:
+    """The frozen models of the corpus, computed by `backend`."""
+    return {name: load_frozen(model_bytes(name), backend) for name in MODELS}
 
 
 def integers(low: int, high: int, shape: int | tuple[int, ...], seed: int = 0) -> NDArray[np.int64]:
@@ -70,6 +73,8 @@ def vectors(backend: str = "numpy") -> dict[str, str]:
         found[f"distribution {name}"] = _digest(*_distribution_program(distribution))
     for buckets in (2, 256, 65536):
         found[f"centres of {buckets} buckets"] = _digest(equal_mass_centres(buckets))
+    for name, (family, base, precision) in _families().items():
+        found[f"family {name}"] = _digest(*_family_program(family, base, precision))
     found["coupling"] = _digest(integer_shifts(50, 50))
     for name, network in networks(backend).items():
         found[f"network {name}"] = _digest(*network.run(*inputs_of(network)))
@@ -100,7 +105,7 @@ def differences(corpus: dict[str, Any], backend: str = "numpy") -> Iterator[str]
     yield from file_differences(corpus, models(backend))
 
 
-def file_differences(corpus: dict[str, Any], vaes: dict[str, FrozenVAE]) -> Iterator[str]:
+def file_differences(corpus: dict[str, Any], vaes: dict[str, FrozenModel]) -> Iterator[str]:
     """As `differences`, of the .mcb files alone."""
     for name, job in corpus["files"].items():
         blob, given, vae = (FOLDER / name).read_bytes(), job_images(job), vaes[job["model"]]
@@ -115,11 +120,23 @@ def file_differences(corpus: dict[str, Any], vaes: dict[str, FrozenVAE]) -> Iter
 
 
 def job_images(job: dict[str, Any]) -> NDArray[Any]:
-    """The images of a file: the first ones of the corpus, over and over if there are too few."""
+    """The images of a file: the first ones of the corpus, over and over if there are too few, or `pictures`."""
+    if "symbols" in job:
+        return pictures((job["num_images"], *job["shape"]), job["symbols"]).astype(job["dtype"])
     return np.resize(images(), (job["num_images"], *job["shape"])).astype(job["dtype"])
 
 
-def encoded(job: dict[str, Any], vae: FrozenVAE) -> bytes:
+def pictures(shape: tuple[int, ...], symbols: int) -> NDArray[np.int64]:
+    """Pictures (n, h, w, ...) made of integers alone: smooth along a row, or of up to 16 symbols with some edges."""
+    if symbols <= 16:
+        return np.cumsum(integers(0, 4, shape) == 0, 2) * 5 % symbols
+    steps = integers(-(symbols // 40), symbols // 40 + 1, shape)
+    edges = integers(0, 20, shape, 1) == 0
+    walk = np.cumsum(np.where(edges, 16 * steps, steps), 2) + symbols // 2
+    return np.clip(walk, 0, symbols - 1)
+
+
+def encoded(job: dict[str, Any], vae: FrozenModel) -> bytes:
     """The file of a job. Its blocks may be small, so that a small file has several."""
     before, encoding.BLOCK_SIZE = encoding.BLOCK_SIZE, job["block_size"]
     try:
@@ -196,6 +213,30 @@ def _distribution_program(distribution: Distribution) -> list[NDArray[Any]]:
             seen += [many, distribution.expand(draws).total_codelength(many), *_state(stack)]
     distribution.push(stack, one)
     return seen + _state(stack)
+
+
+def _families() -> dict[str, tuple[Family, int, int]]:
+    """Name -> family, what its means are relative to, precision."""
+    return {
+        "logistic 8 bits": (Family("logistic", 256, 5, 0), 100, 22),
+        "logistic 8 bits, one": (Family("logistic", 256, 1, 5), 128, 16),
+        "logistic 16 bits": (Family("logistic", 1 << 16, 8, 7), 40_000, 30),
+        "logistic 2 symbols": (Family("logistic", 2, 2, 0), 0, 1),
+        "bernoulli": (Family("bernoulli", 2), 0, 16),
+        "categorical": (Family("categorical", 200), 0, 22),
+    }
+
+
+def _family_program(family: Family, base: int, precision: int) -> list[NDArray[Any]]:
+    n, seen = 400, []
+    quantiles = integers(0, 1 << precision, n, 7).astype(np.uint64)
+    symbols = integers(0, family.num_symbols, n, 8).astype(np.int32)
+    for bits in (4, 9, 13, 30):
+        parameters = integers(-(1 << bits), (1 << bits) + 1, (n, family.num_parameters), bits).astype(np.int32)
+        found = family.inverse(parameters, base, quantiles, precision)
+        seen += [found, *family.intervals(parameters, base, found, precision)]
+        seen += family.intervals(parameters, base, symbols, precision)
+    return seen
 
 
 def in_slices(run: Callable[..., Any], batch: int) -> Callable[..., Any]:

@@ -1,6 +1,7 @@
 """The corpus is regenerated whole by `python tests/golden/make.py`, and only when the format has a new version.
 
-`--keep-model` regenerates corpus.json and the .mcb files from the models, networks and images that are there.
+`--keep-model` regenerates corpus.json and the .mcb files from the models, networks and images that are there; of the
+models of pixels it makes those that are missing.
 """
 
 import argparse
@@ -10,16 +11,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from corpus import CORPUS, FOLDER, IMAGES_SHAPE, MODELS, NETWORKS, encoded, models, vectors
+from corpus import CORPUS, FOLDER, IMAGES_SHAPE, MODELS, NETWORKS, PIXEL_MODELS, encoded, models, vectors
 from torch import nn
 
 from mcbits.datasets.binarize import binarize
 from mcbits.datasets.digits import Digits
 from mcbits.exact import FixedPoint, dumps
 from mcbits.exact.freeze import freeze
-from mcbits.models.binary_vae import BinaryVAE
+from mcbits.exact.network import FrozenNetwork
+from mcbits.latents.pixels import FrozenPixels, FrozenPixelVAE
+from mcbits.latents.vae import FrozenVAE
+from mcbits.models.binary_vae import BinaryVAE, GaussianEncoder
 from mcbits.models.conv_vae import ConvVAE
 from mcbits.models.vae import VAE
+from mcbits.observations.base import ObservationModel
+from mcbits.observations.bernoulli import BernoulliObservation
+from mcbits.observations.categorical import CategoricalObservation
+from mcbits.observations.logistic import LogisticMixture
 
 CODERS = {
     "simple": {}, "stochastic": {}, "bb-elbo": {}, "bb-is": {"num_particles": 8}, "bb-cis": {"num_particles": 8},
@@ -51,7 +59,7 @@ def jobs() -> dict[str, dict[str, Any]]:
         made[f"{coder}-conv"] = (20, {"coder": coder, "lanes": 2, **CODERS[coder]})
     for coder in ("bb-is", "bb-cis"):
         made[f"{coder}-small-blocks"] = (50, {"coder": coder, "lanes": 3, **CODERS[coder]})
-    return {
+    files: dict[str, dict[str, Any]] = {
         f"{name}.mcb": {
             "num_images": n,
             "dtype": "bool" if name == "bool" else "uint8",
@@ -62,6 +70,114 @@ def jobs() -> dict[str, dict[str, Any]]:
         }
         for name, (n, arguments) in made.items()
     }
+    for name, (model, shape, arguments) in pixel_jobs().items():
+        dtype = arguments.pop("dtype", "uint8")
+        files[f"{name}.mcb"] = {
+            "num_images": shape[0],
+            "dtype": dtype,
+            "shape": list(shape[1:]),
+            "model": model,
+            "block_size": 2 if "small-blocks" in name else 2048,
+            "symbols": SYMBOLS.get(model, 256),
+            "arguments": {"coder": "simple", "seed": 0, **arguments},
+        }
+    return files
+
+
+SYMBOLS = {"deep": 1 << 16, "coins": 2, "palette": 12, "categorical": 5}
+
+
+def pixel_jobs() -> dict[str, tuple[str, tuple[int, ...], dict[str, Any]]]:
+    """File name -> model, shape of the images, and what `mcbits.compress` is told."""
+    narrow = {"lprec": 24, "bprec": 8, "cond_mprec": 12}
+    return {
+        "pixels-grey": ("grey", (3, 13, 17), {}),
+        "pixels-grey-narrow": ("grey", (2, 7, 2), narrow),
+        "pixels-grey-small-blocks": ("grey", (5, 6, 9), {"lanes": 2}),
+        "pixels-grey-uint16": ("grey", (1, 1, 30), {"dtype": "uint16"}),
+        "pixels-grey-alpha": ("grey-alpha", (2, 5, 7, 2), {}),
+        "pixels-rgb-lanes3": ("rgb", (7, 6, 9, 3), {"lanes": 3}),
+        "pixels-rgba": ("rgba", (2, 5, 6, 4), {"embed_model": True}),
+        "pixels-deep": ("deep", (2, 9, 11), {"dtype": "uint16"}),
+        "pixels-bernoulli": ("coins", (4, 11, 19, 2), {"dtype": "bool", "lanes": 2}),
+        "pixels-categorical": ("palette", (3, 9, 7), {}),
+        "pixel-vae-bb-is": ("pixel-vae", (6, 5, 6), {"coder": "bb-is", "num_particles": 5, "lanes": 2}),
+        "pixel-vae-bb-elbo": ("pixel-vae", (6, 5, 6), {"coder": "bb-elbo"}),
+        "pixel-vae-bb-cis": ("pixel-vae", (4, 5, 6), {"coder": "bb-cis", "num_particles": 5}),
+        "logistic-vae": ("logistic", (4, 3, 4), {"coder": "bb-is", "num_particles": 3}),
+        "categorical-vae": ("categorical", (6, 3, 4), {"coder": "bb-elbo", "lanes": 2}),
+    }
+
+
+def pixel_models() -> dict[str, bytes]:
+    """Models of pixels that see their neighbours, and VAEs of the same observations that do not; untrained."""
+    torch.manual_seed(2)
+    colour = LogisticMixture(256, 5, 0)
+    pictures: list[tuple[str, int, int, ObservationModel]] = [
+        ("grey", 1, 2, LogisticMixture(256, 3, 1)),
+        ("grey-alpha", 2, 2, LogisticMixture(256, 1, 3)),
+        ("rgb", 3, 3, colour),
+        ("rgba", 4, 2, LogisticMixture(256, 2, 5)),
+        ("deep", 1, 2, LogisticMixture(1 << 16, 8, 7)),
+        ("coins", 2, 3, BernoulliObservation()),
+        ("palette", 1, 4, CategoricalObservation(12)),
+    ]
+    made: dict[str, bytes] = {}
+    for name, channels, radius, observation in pictures:
+        heads, inputs = heads_of(
+            observation, channels, radius, 0, narrow=name in ("rgb", "deep"), mixed=name == "rgba"
+        )
+        shape = (0, 0) if channels == 1 else (0, 0, channels)
+        made[name] = FrozenPixels.pack(heads, observation=observation, shape=shape, radius=radius, **inputs).data
+    heads, _ = heads_of(colour, 1, 2, 3)
+    networks = vae_networks(nn.Sequential(nn.Linear(12, 90), nn.Unflatten(1, (3, 5, 6)), nn.Hardtanh(-9.0, 9.0)), 30, 7, 40.0)
+    packed = FrozenPixelVAE.pack({**networks, **heads}, observation=colour, shape=(5, 6), radius=2)
+    made["pixel-vae"] = packed.data
+    for observation in (LogisticMixture(256, 2, 4), CategoricalObservation(5)):
+        networks = vae_networks(nn.Linear(12, observation.num_parameters(12)), 12, observation.frac_bits)
+        made[observation.name] = FrozenVAE.pack(networks, observation=observation, shape=(3, 4)).data
+    return made
+
+
+def heads_of(
+    observation: ObservationModel, channels: int, radius: int, features: int, *, narrow: bool = False, mixed: bool = False
+) -> tuple[dict[str, FrozenNetwork], dict[str, Any]]:
+    """Networks head0, head1, ... of 8 hidden units, and `inputs` of a model file if it has them.
+
+    mixed: whether means are of another size than logits and scales.
+    """
+    logistic, K = isinstance(observation, LogisticMixture), observation.num_symbols
+    own = 1 if logistic else K.bit_length() - 1  # numbers that stand for a symbol
+    shared = 2 * radius * (radius + 1) * channels * own + 2 + features + (2 * channels if logistic else 0)
+    heads, outputs = {}, observation.num_parameters(1)
+    for c in range(channels):
+        first, last = nn.Linear(shared + c * own, 8), nn.Linear(8, outputs)
+        with torch.no_grad():
+            first.weight.mul_(0.03)
+            last.weight.mul_(2.0)
+            if logistic:
+                last.bias[outputs // 3 :].add_(2.0)
+            if mixed:  # so large that each channel gets a shift of its own
+                last.weight[outputs // 3 : 2 * outputs // 3].mul_(200.0)
+        x = FixedPoint(shape=(shared + c * own,), frac=0, bound=1023)
+        net = nn.Sequential(first, nn.Hardtanh(0.0, 8.0), last)
+        heads[f"head{c}"] = freeze(net, [x], [8], name=f"head{c}", narrow=narrow)
+    codes = [[-200], [300], [0]] if K == 2 else torch.randint(-1023, 1024, (K + 1, own)).tolist()
+    return heads, {} if logistic else {"inputs": codes}
+
+
+def vae_networks(last: nn.Module, dims: int, frac: int, scale: float = 4.0) -> dict[str, FrozenNetwork]:
+    """An encoder of `dims` symbols to three latents, and a decoder that ends in `last`, which reads 12 numbers.
+
+    scale: what the weights that it begins with are multiplied by.
+    """
+    encoder, decoder = GaussianEncoder(dims, 10, 3), nn.Sequential(nn.Linear(3, 12), nn.Tanh(), last)
+    with torch.no_grad():
+        encoder.trunk[0].weight.mul_(0.02)
+        encoder.log_scale.bias.sub_(1.5)
+        next(layer for layer in last.modules() if isinstance(layer, nn.Linear)).weight.mul_(scale)
+    x, z = FixedPoint(shape=(dims,), frac=0, bound=255), FixedPoint(shape=(3,), frac=8, bound=1024)
+    return {"encoder": freeze(encoder, [x], [12, 8]), "decoder": freeze(decoder, [z], [frac])}
 
 
 def train(vae: VAE, images: np.ndarray) -> VAE:
@@ -143,6 +259,11 @@ def main() -> None:
         conv = train(ConvVAE(shape=shape, latent_dim=4, channels=3), x).freeze()
         MODELS["conv"].write_bytes(lzma.compress(conv.data, preset=9))
         NETWORKS.write_bytes(lzma.compress(layers(), preset=9))
+        for name in PIXEL_MODELS:
+            MODELS[name].unlink(missing_ok=True)
+    if any(not MODELS[name].exists() for name in PIXEL_MODELS):
+        for name, data in pixel_models().items():
+            MODELS[name].write_bytes(lzma.compress(data, preset=9))
     vaes, files = models(), jobs()
     for old in FOLDER.glob("*.mcb"):
         old.unlink()
