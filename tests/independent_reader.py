@@ -133,7 +133,7 @@ def read(blob: bytes, model: bytes | None = None) -> tuple[Json, list[bytes]]:
 class Codec:
     def __init__(self, header: Json, model: bytes) -> None:
         self.header = header
-        self.model: VAE | Pixels = make_model(model, header)
+        self.model: Any = make_model(model, header)
         self.most = {"bool": 1, "uint8": 255, "uint16": 65535}[header["dtype"]]
         self.decode_one = {
             "simple": self.simple,
@@ -187,18 +187,19 @@ class Codec:
 
     def simple(self, lane: Lane, t: int) -> list[int]:
         z = pop_all(lane, self.model.prior())
-        return self.model.likelihood(z).pop(lane)
+        x: list[int] = self.model.likelihood(z).pop(lane)
+        return x
 
     def bb_elbo(self, lane: Lane, t: int) -> list[int]:
         z = pop_all(lane, self.model.prior())
-        x = self.model.likelihood(z).pop(lane)
+        x: list[int] = self.model.likelihood(z).pop(lane)
         push_all(lane, self.model.posterior(x), z)
         return x
 
     def bb_is(self, lane: Lane, t: int) -> list[int]:
         N, index = self.particles(t), self.header["precisions"]["index_mprec"]
         last = pop_all(lane, self.model.prior())
-        x = self.model.likelihood(last).pop(lane)
+        x: list[int] = self.model.likelihood(last).pop(lane)
         j = lane.pop(Uniform(N, index))
         q = self.model.posterior(x)
         z = [pop_all(lane, q) for _ in range(N - 1)] + [last]
@@ -212,7 +213,7 @@ class Codec:
         N, p = self.header["options"]["num_particles"], self.header["precisions"]
         index, r, D = p["index_mprec"], p["prop_mprec"], self.model.latents
         z_j = pop_all(lane, self.model.prior())
-        x = self.model.likelihood(z_j).pop(lane)
+        x: list[int] = self.model.likelihood(z_j).pop(lane)
         j = lane.pop(Uniform(N, index))
         q = self.model.posterior(x)
         within = [Uniform(q_m.cdf(k + 1) - q_m.cdf(k), min(r + 8, p["lprec"], 30)) for q_m, k in zip(q, z_j)]

@@ -133,7 +133,8 @@ def pictures(shape: tuple[int, ...], symbols: int) -> NDArray[np.int64]:
     steps = integers(-(symbols // 40), symbols // 40 + 1, shape)
     edges = integers(0, 20, shape, 1) == 0
     walk = np.cumsum(np.where(edges, 16 * steps, steps), 2) + symbols // 2
-    return np.clip(walk, 0, symbols - 1)
+    clipped: NDArray[np.int64] = np.clip(walk, 0, symbols - 1)
+    return clipped
 
 
 def encoded(job: dict[str, Any], vae: FrozenModel) -> bytes:
