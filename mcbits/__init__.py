@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mcbits.archive.jobs import compress, decompress
     from mcbits.archive.models import load_model
+    from mcbits.training.fit import fit
 
     __version__: str
 
-__all__ = ["compress", "decompress", "get_include", "load_model"]
+__all__ = ["compress", "decompress", "fit", "get_include", "load_model"]
 
 
 def get_include() -> str:
@@ -18,7 +19,11 @@ def get_include() -> str:
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded on first use, so that `mcbits --help` starts fast.
+    # Loaded on first use, so that `mcbits --help` starts fast, and by name: nothing that decodes imports torch.
+    if name == "fit":
+        from importlib import import_module
+
+        return import_module("mcbits.training.fit").fit
     if name in __all__:
         from mcbits.archive import jobs, models
 

@@ -251,6 +251,13 @@ class CompressConfig(EvaluateConfig):
         default=True,
         description="of the paper's configs; no effect: all particles are always evaluated at once",
     )
+    effort: int = Field(
+        default=5,
+        ge=1,
+        le=9,
+        description="without a model, how long one is trained: 5 is a minute, 7 five, 9 twenty",
+    )
+    seconds: float = Field(default=0, ge=0, description="the same in seconds; 0: as effort says")
     backend: str = Field(
         default="numpy", description="what computes the network: numpy, torch or torch:DEVICE; same bytes"
     )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from builders import binary_images, binary_vae
 from hypothesis import settings
 from numpy.typing import NDArray
+
+from mcbits.cli import main
 
 if TYPE_CHECKING:
     from mcbits.latents.frozen import FrozenModel
@@ -38,3 +41,18 @@ def vae() -> FrozenModel:
 def images() -> NDArray[np.uint8]:
     """Images for `vae`; tests only read them."""
     return binary_images(60)
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command line in this process: (exit code, stdout, stderr)."""
+
+    def run(*arguments: Any) -> tuple[int, str, str]:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as exit:
+            main([str(argument) for argument in arguments])
+        code = exit.value.code
+        assert isinstance(code, int)
+        return code, *capfd.readouterr()
+
+    return run

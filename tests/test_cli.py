@@ -23,19 +23,6 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
-def run(capfd):
-    """Run a command line in this process: (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as exit:
-            main([str(argument) for argument in arguments])
-        return exit.value.code, *capfd.readouterr()
-
-    return run
-
-
-@pytest.fixture
 def fails(run):
     """Run a command line that must fail in one line on stderr with exit code 1 or 2; the line."""
 
@@ -226,7 +213,7 @@ def test_binary_input_is_kept_as_it_is_under_binarize(run, trained, source, imag
         (["train", "--dataset", "mnits"], "MNIST"),
         (["train", "--bound", "iwea"], "iwae"),
         (["train", "--config", "none.yml"], "none.yml does not exist"),
-        (["compress"], "--model"),
+        (["compress"], "give INPUT"),
         (["compress", "--model", "nowhere"], "--train_config"),
         (["compress", "/", "--model", "nowhere"], "-o"),
         (["compress", "x.npy", "-o", "x.mcb", "--model", "nowhere"], "nowhere"),

@@ -1,6 +1,7 @@
 """`mcbits compress` stores exactly the images that it is given, or refuses; grey becomes binary only on request."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from mcbits.datasets.selection import test_images
 from mcbits.errors import DataError, UsageError
 from mcbits.files import check_target, write
 from mcbits.images import read_images
+from mcbits.latents.frozen import FrozenModel
 from mcbits.plugins.registry import registry
 
 Input = Annotated[
@@ -30,7 +32,13 @@ Output = Annotated[
     Path | None,
     typer.Option("-o", "--output", help="The .mcb file to write; by default of INPUT's name, and beside it."),
 ]
-Model = Annotated[Path | None, typer.Option("--model", help="The model: a run directory or a frozen model file.")]
+Model = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        help="A run directory or a frozen model file; by default a model of INPUT is trained, and stored with it.",
+    ),
+]
 NoVerify = Annotated[bool, typer.Option("--no_verify", help="Short for --decode_check false.", metavar=FLAG)]
 
 
@@ -55,8 +63,8 @@ def compress(
         overrides = {**overrides, "decode_check": "false"}
     checked = CompressConfig.load(config, overrides)
     path = model or checked.train_config
-    if path is None or (input is None and checked.train_config is None):
-        raise UsageError("give INPUT --model RUN, or --train_config RUN/train_config.yml for test images")
+    if input is None and (path is None or checked.train_config is None):
+        raise UsageError("give INPUT, or --train_config RUN/train_config.yml for test images")
     if input is not None and output is None:
         output = _beside(Path(input))
     if output is not None:
@@ -69,20 +77,26 @@ def compress(
 
     with progress(flags.quiet):
         tell_without_effect(CompressConfig, overrides)
-        frozen = load_model(path, checked.backend)
-        needed = None if checked.options.embed_model else model_file(path, frozen)
-        images = (
-            test_images(checked)
-            if input is None
-            else _own_images(input, frozen.num_symbols, frozen.sequences, checked, overrides)
-        )
+        options, needed = checked.options, None
+        if path is None:
+            assert input is not None
+            images = read_images(input)
+            frozen, options = _trained(images, checked), replace(options, embed_model=True)
+        else:
+            frozen = load_model(path, checked.backend)
+            needed = None if options.embed_model else model_file(path, frozen)
+            images = (
+                test_images(checked)
+                if input is None
+                else _own_images(input, frozen.num_symbols, frozen.sequences, checked, overrides)
+            )
         destination = output or _result_directory(checked) / "images.mcb"
-        cost = compress_file(images, destination, frozen, checked.options)
+        cost = compress_file(images, destination, frozen, options)
+    coder = options.coder
     document = {
         "output": destination,
         "model": needed,
-        "coder": checked.options.coder.short,
-        **checked.options.coder.get_config(),
+        **({"coder": coder.short, **coder.get_config()} if frozen.latent_dim else {"coder": "simple"}),
         **cost.figures(),
     }
     if output is None:
@@ -96,6 +110,17 @@ def compress(
         + (f"keep {needed} as well: the file cannot be decoded without it" if needed else "the model is in the file"),
         flags.json,
     )
+
+
+def _trained(images: NDArray[Any], config: CompressConfig) -> FrozenModel:
+    """Return a model of the images, trained on them. Raises UsageError where torch is missing."""
+    try:
+        from mcbits import fit
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise UsageError('to train a model needs torch: pip install "mcbits[train]", or give --model') from None
+    return fit(images, effort=config.effort, seconds=config.seconds or None, seed=config.seed)
 
 
 def _beside(path: Path) -> Path:

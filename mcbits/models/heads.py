@@ -297,6 +297,8 @@ class SymbolHead(Head):
 
 def make_head(channels: int, chosen: HeadOptions, features: int = 0) -> LogisticHead | SymbolHead:
     """Return an untrained head for pictures of 1 to 4 channels. Raises UsageError for what does not fit together."""
+    if not 1 <= channels <= 4:
+        raise UsageError(f"expected pictures of 1 to 4 channels, got {channels}")
     K, pixels = chosen.symbols or 256, chosen.pixels
     if pixels == "auto":
         pixels = "bernoulli" if K == 2 else "logistic"
