@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mcbits.plugins.hooks import hookimpl
+
 if TYPE_CHECKING:  # tests without a network need no torch
     from mcbits.exact.network import FrozenNetwork
     from mcbits.latents.pixels import FrozenPixels
@@ -64,3 +66,14 @@ def smooth_pictures(shape: tuple[int, ...], symbols: int = 256, seed: int = 0) -
     """Pictures (n, h, w, ...) whose samples change slowly along a row, uint16."""
     steps = np.random.default_rng(seed).integers(-(symbols // 60) - 1, symbols // 60 + 2, shape)
     return np.clip(np.cumsum(steps, 2) + symbols // 2, 0, symbols - 1).astype(np.uint16)
+
+
+class Notices:
+    """A listener that keeps the notices it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    @hookimpl
+    def mcbits_notice(self, message: str) -> None:
+        self.heard.append(message)

@@ -346,11 +346,14 @@ def test_interrupt_exits_130_without_a_traceback(tmp_path):
         text=True,
     )
     deadline = time.monotonic() + 60
-    while not (tmp_path / "x" / "metrics.jsonl").exists() and time.monotonic() < deadline:
+    metrics = tmp_path / "x" / "metrics.jsonl"
+    while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in err
+    kept = len(metrics.read_text().splitlines())
+    assert f"keeps epochs 1 to {kept}, and the same command goes on" in err
 
 
 def test_terminating_removes_the_draft_and_exits_143_without_a_traceback(trained, tmp_path):

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from builders import Notices
 from torch import nn
 
 from mcbits.exact import FixedPoint
 from mcbits.exact.freeze import freeze
-from mcbits.plugins.hooks import hookimpl
 from mcbits.plugins.registry import registry
 
 PIXELS = FixedPoint(shape=(36,), frac=0, bound=255)
@@ -77,15 +77,6 @@ def test_a_scaled_input_stays_on_16_bit_products(name):
     torch.manual_seed(0)
     frozen = freeze(NETWORKS[name](), [PIXELS], [12])
     assert frozen.slow_layer is None and [layer.op for layer in frozen.layers] == ["linear", "lookup", "linear"]
-
-
-class Notices:
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-
-    @hookimpl
-    def mcbits_notice(self, message: str) -> None:
-        self.heard.append(message)
 
 
 @pytest.mark.parametrize(

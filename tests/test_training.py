@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from builders import Notices
 
 import mcbits
 from mcbits import load_model
@@ -175,7 +176,9 @@ def test_a_run_from_before_a_key_existed_goes_on(tmp_path: Path) -> None:
     tensors, meta = read_tensors(run / "resume.safetensors")
     del meta["config"]["kl_warmup"]
     (run / "resume.safetensors").write_bytes(dump_tensors(tensors, meta))
-    assert train(config(tmp_path)) == run
+    with registry().listening(notices := Notices()):
+        assert train(config(tmp_path)) == run
+    assert notices.heard == [f"{run} goes on after epoch 1 of 3"]
     with pytest.raises(UsageError, match="was trained with kl_warmup 0.0, not 0.5"):
         train(config(tmp_path, kl_warmup=0.5))
 

@@ -26,6 +26,11 @@ def show(document: dict[str, Any], text: str, json: bool) -> None:
     print(as_json(document) if json else text)
 
 
+def tell(line: str) -> None:
+    """Print a line of information on stderr."""
+    print(f"mcbits: {printable(line)}", file=sys.stderr)
+
+
 def show_each(
     paths: list[Path],
     document_of: Callable[[Path], dict[str, Any]],

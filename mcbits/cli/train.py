@@ -1,11 +1,22 @@
 """`mcbits train` makes a run directory, or continues the run in an existing one."""
 
+from pathlib import Path
+
 from mcbits.cli.flags import ConfigFile, Flags, with_flags
 from mcbits.cli.options import config_options, tell_without_effect
-from mcbits.cli.output import show
+from mcbits.cli.output import show, tell
 from mcbits.cli.progress import progress
 from mcbits.config import TrainConfig
 from mcbits.plugins.registry import registry
+
+
+def _kept(run: Path) -> str:
+    """Return what is left of a training that was interrupted."""
+    metrics = run / "metrics.jsonl"
+    epochs = len(metrics.read_bytes().splitlines()) if metrics.is_file() else 0
+    if not epochs:
+        return "interrupted in the first epoch: nothing is kept yet"
+    return f"interrupted: {run} keeps epochs 1 to {epochs}, and the same command goes on from there"
 
 
 @config_options(TrainConfig)
@@ -24,5 +35,9 @@ def train(
         tell_without_effect(TrainConfig, overrides)
         if "held_out" in overrides and not checked.is_of_own_pictures:
             registry().hook.mcbits_notice(message=f"--held_out has no effect: {checked.dataset} has a fixed test part")
-        run = train(checked)
+        try:
+            run = train(checked)
+        except KeyboardInterrupt:
+            tell(_kept(checked.logdir / checked.exp_name))
+            raise
     show({"run": run}, f"trained: {run}", flags.json)

@@ -176,6 +176,7 @@ class _State:
         except (KeyError, RuntimeError) as error:
             raise ModelError(f"{self.path} is of another network or device: give another exp_name") from error
         self.epoch, self.best = meta["epoch"], meta["best"]
+        registry().hook.mcbits_notice(message=f"{self.run} goes on after epoch {self.epoch} of {epochs}")
 
     def _check_same_run(self, meta: dict[str, Any], epochs: int) -> None:
         # A run of an earlier version lacks the keys that are new since, and did what their defaults say.
