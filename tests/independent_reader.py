@@ -133,7 +133,12 @@ def read(blob: bytes, model: bytes | None = None) -> tuple[Json, list[bytes]]:
 class Codec:
     def __init__(self, header: Json, model: bytes) -> None:
         self.header = header
-        self.model: VAE | Pixels = make_model(model, header)
+        self.without_latents: Pixels | None = None
+        made = make_model(model, header)
+        if isinstance(made, Pixels):
+            self.without_latents = made
+        else:
+            self.model = made
         self.most = {"bool": 1, "uint8": 255, "uint16": 65535}[header["dtype"]]
         self.decode_one = {
             "simple": self.simple,
@@ -154,8 +159,8 @@ class Codec:
         lanes = [Lane(head, [source.integer(size) for _ in range(words)], drawn, p) for head, words, drawn in starts]
         need(source.at == len(payload))
         images = [b""] * n
-        if isinstance(self.model, Pixels):
-            return self.pixels(lanes, n)
+        if self.without_latents:
+            return self.pixels(self.without_latents, lanes, n)
         for t in reversed(range(-(-n // L))):
             for i in range(t * L, min((t + 1) * L, n)):
                 lanes[i % L].begin(t)
@@ -163,13 +168,13 @@ class Codec:
         need(all(len(lane.words) == lane.drawn for lane in lanes))
         return images
 
-    def pixels(self, lanes: list[Lane], n: int) -> list[bytes]:
+    def pixels(self, model: Pixels, lanes: list[Lane], n: int) -> list[bytes]:
         """All images in one step."""
         images = [b""] * n
         for number, lane in enumerate(lanes):
             lane.begin(0)
             mine = range(number, n, len(lanes))
-            for i, x in zip(mine, Neighbours(self.model, [[]] * len(mine)).pop(lane)):
+            for i, x in zip(mine, Neighbours(model, [[]] * len(mine)).pop(lane)):
                 images[i] = self.packed(x)
             need(len(lane.words) == lane.drawn)
         return images

@@ -52,7 +52,9 @@ MCBITS = {
     "weights": lambda log_w, r: Categorical.from_log2(np.array([log_w]), r).cdf()[0, 0].tolist(),
     "bernoulli": lambda a, r: Bernoulli(int32(a), r).cdf()[0, 0].tolist(),
     "gaussian": lambda m, s, B, r: GaussianBuckets(int32(m), int32(s), B, r, leaky=False).cdf()[0, 0].tolist(),
-    "mixture": lambda a, m, s, base, unit, K, r: family("logistic", [*a, *m, *s], r, base=base, K=K, M=len(a), unit=unit),
+    "mixture": lambda a, m, s, base, unit, K, r: family(
+        "logistic", [*a, *m, *s], r, base=base, K=K, M=len(a), unit=unit
+    ),
     "coin": lambda a, r: family("bernoulli", [a], r),
     "choice": lambda a, r: family("categorical", a, r, K=len(a)),
     "centre": lambda z, B: int(equal_mass_centres(1 << B)[z]),

@@ -146,9 +146,7 @@ class FrozenPixels(FrozenModel):
 class LatentPixels(LatentModel):
     """The LatentModel of FrozenPixels: D = 0, one step codes all pictures of a block."""
 
-    def __init__(
-        self, frozen: FrozenPixels, precisions: Precisions, num_images: int = 0, strict: bool = False
-    ) -> None:
+    def __init__(self, frozen: FrozenPixels, precisions: Precisions, num_images: int = 0, strict: bool = False) -> None:
         self._frozen, self._precisions, self._num_images, self._strict = frozen, precisions, num_images, strict
         self.index_precision = precisions.index_mprec
 

@@ -124,13 +124,13 @@ def pixel_models() -> dict[str, bytes]:
     ]
     made: dict[str, bytes] = {}
     for name, channels, radius, observation in pictures:
-        heads, inputs = heads_of(
-            observation, channels, radius, 0, narrow=name in ("rgb", "deep"), mixed=name == "rgba"
-        )
+        heads, inputs = heads_of(observation, channels, radius, 0, narrow=name in ("rgb", "deep"), mixed=name == "rgba")
         shape = (0, 0) if channels == 1 else (0, 0, channels)
         made[name] = FrozenPixels.pack(heads, observation=observation, shape=shape, radius=radius, **inputs).data
     heads, _ = heads_of(colour, 1, 2, 3)
-    networks = vae_networks(nn.Sequential(nn.Linear(12, 90), nn.Unflatten(1, (3, 5, 6)), nn.Hardtanh(-9.0, 9.0)), 30, 7, 40.0)
+    networks = vae_networks(
+        nn.Sequential(nn.Linear(12, 90), nn.Unflatten(1, (3, 5, 6)), nn.Hardtanh(-9.0, 9.0)), 30, 7, 40.0
+    )
     packed = FrozenPixelVAE.pack({**networks, **heads}, observation=colour, shape=(5, 6), radius=2)
     made["pixel-vae"] = packed.data
     for observation in (LogisticMixture(256, 2, 4), CategoricalObservation(5)):
@@ -140,7 +140,13 @@ def pixel_models() -> dict[str, bytes]:
 
 
 def heads_of(
-    observation: ObservationModel, channels: int, radius: int, features: int, *, narrow: bool = False, mixed: bool = False
+    observation: ObservationModel,
+    channels: int,
+    radius: int,
+    features: int,
+    *,
+    narrow: bool = False,
+    mixed: bool = False,
 ) -> tuple[dict[str, FrozenNetwork], dict[str, Any]]:
     """Networks head0, head1, ... of 8 hidden units, and `inputs` of a model file if it has them.
 
@@ -172,8 +178,10 @@ def vae_networks(last: nn.Module, dims: int, frac: int, scale: float = 4.0) -> d
     scale: what the weights that it begins with are multiplied by.
     """
     encoder, decoder = GaussianEncoder(dims, 10, 3), nn.Sequential(nn.Linear(3, 12), nn.Tanh(), last)
+    first = encoder.trunk[0]
+    assert isinstance(first, nn.Linear)
     with torch.no_grad():
-        encoder.trunk[0].weight.mul_(0.02)
+        first.weight.mul_(0.02)
         encoder.log_scale.bias.sub_(1.5)
         next(layer for layer in last.modules() if isinstance(layer, nn.Linear)).weight.mul_(scale)
     x, z = FixedPoint(shape=(dims,), frac=0, bound=255), FixedPoint(shape=(3,), frac=8, bound=1024)
