@@ -133,7 +133,12 @@ def read(blob: bytes, model: bytes | None = None) -> tuple[Json, list[bytes]]:
 class Codec:
     def __init__(self, header: Json, model: bytes) -> None:
         self.header = header
-        self.model: Any = make_model(model, header)
+        self.without_latents: Pixels | None = None
+        made = make_model(model, header)
+        if isinstance(made, Pixels):
+            self.without_latents = made
+        else:
+            self.model = made
         self.most = {"bool": 1, "uint8": 255, "uint16": 65535}[header["dtype"]]
         self.decode_one = {
             "simple": self.simple,
@@ -154,8 +159,8 @@ class Codec:
         lanes = [Lane(head, [source.integer(size) for _ in range(words)], drawn, p) for head, words, drawn in starts]
         need(source.at == len(payload))
         images = [b""] * n
-        if isinstance(self.model, Pixels):
-            return self.pixels(lanes, n)
+        if self.without_latents:
+            return self.pixels(self.without_latents, lanes, n)
         for t in reversed(range(-(-n // L))):
             for i in range(t * L, min((t + 1) * L, n)):
                 lanes[i % L].begin(t)
@@ -163,13 +168,13 @@ class Codec:
         need(all(len(lane.words) == lane.drawn for lane in lanes))
         return images
 
-    def pixels(self, lanes: list[Lane], n: int) -> list[bytes]:
+    def pixels(self, model: Pixels, lanes: list[Lane], n: int) -> list[bytes]:
         """All images in one step."""
         images = [b""] * n
         for number, lane in enumerate(lanes):
             lane.begin(0)
             mine = range(number, n, len(lanes))
-            for i, x in zip(mine, Neighbours(self.model, [[]] * len(mine)).pop(lane)):
+            for i, x in zip(mine, Neighbours(model, [[]] * len(mine)).pop(lane)):
                 images[i] = self.packed(x)
             need(len(lane.words) == lane.drawn)
         return images
@@ -187,19 +192,18 @@ class Codec:
 
     def simple(self, lane: Lane, t: int) -> list[int]:
         z = pop_all(lane, self.model.prior())
-        x: list[int] = self.model.likelihood(z).pop(lane)
-        return x
+        return self.model.likelihood(z).pop(lane)
 
     def bb_elbo(self, lane: Lane, t: int) -> list[int]:
         z = pop_all(lane, self.model.prior())
-        x: list[int] = self.model.likelihood(z).pop(lane)
+        x = self.model.likelihood(z).pop(lane)
         push_all(lane, self.model.posterior(x), z)
         return x
 
     def bb_is(self, lane: Lane, t: int) -> list[int]:
         N, index = self.particles(t), self.header["precisions"]["index_mprec"]
         last = pop_all(lane, self.model.prior())
-        x: list[int] = self.model.likelihood(last).pop(lane)
+        x = self.model.likelihood(last).pop(lane)
         j = lane.pop(Uniform(N, index))
         q = self.model.posterior(x)
         z = [pop_all(lane, q) for _ in range(N - 1)] + [last]
@@ -213,7 +217,7 @@ class Codec:
         N, p = self.header["options"]["num_particles"], self.header["precisions"]
         index, r, D = p["index_mprec"], p["prop_mprec"], self.model.latents
         z_j = pop_all(lane, self.model.prior())
-        x: list[int] = self.model.likelihood(z_j).pop(lane)
+        x = self.model.likelihood(z_j).pop(lane)
         j = lane.pop(Uniform(N, index))
         q = self.model.posterior(x)
         within = [Uniform(q_m.cdf(k + 1) - q_m.cdf(k), min(r + 8, p["lprec"], 30)) for q_m, k in zip(q, z_j)]

@@ -28,20 +28,20 @@ def test_golden_files_are_the_same_under_every_backend_batch_and_thread(threads)
     assert result.stdout == "all vectors and files agree\n", result.stdout + result.stderr
 
 
-def one_off(network):
-    """Add a sixteenth to the last output of a network that ends in a linear layer, 16 of its units."""
+def one_off(network, output):
+    """Add its least unit to one of the outputs of a network that ends in a linear layer."""
     index, last = len(network.layers) - 1, network.layers[-1]
-    shift = network.values[-1].frac - network.outputs[0].frac + (last.shifts[-1] if last.shifts else 0)
+    shift = network.values[-1].frac - network.outputs[0].frac + (last.shifts[output] if last.shifts else 0)
     bias = network.tensors[f"{index}.bias"].astype(np.int64)
-    bias[-1] += 16 << shift
+    bias[output] += 1 << shift
     network.tensors[f"{index}.bias"], network._dense = bias, None
 
 
-def test_one_wrong_logit_is_noticed_in_every_file_that_needs_it(monkeypatch):
+def test_one_wrong_parameter_is_noticed_in_every_file_that_needs_it(monkeypatch):
     models = corpus.models()
     for model in models.values():
         if "head0" in model.networks:
-            one_off(model.networks["head0"])
+            one_off(model.networks["head0"], getattr(model.observation, "M", 0))  # a mean, or a logit
             model.neighbours = neighbours_of(model, ModelFile(model.data).meta, getattr(model, "num_features", 0))
             continue
 

@@ -128,7 +128,9 @@ class BlockCodec:
             active.step(step)
             symbols = coder_at(self.coder, self.header.ramp, step).decode(active, model)
             if self._most and symbols.size and symbols.max() >= self._most:
-                raise FormatError(f"a block has a symbol beyond {self._most - 1}, the most of type {self.header.dtype}")
+                raise FormatError(
+                    f"a block holds a symbol beyond {self._most - 1}, the most of type {self.header.dtype}"
+                )
             x[first : first + count, : symbols.shape[1]] = symbols
             # The tail of an undamaged payload never runs empty. Without this check a damaged one would decode endless
             # noise.

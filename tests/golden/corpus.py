@@ -129,7 +129,8 @@ def job_images(job: dict[str, Any]) -> NDArray[Any]:
 def pictures(shape: tuple[int, ...], symbols: int) -> NDArray[np.int64]:
     """Pictures (n, h, w, ...) made of integers alone: smooth along a row, or of up to 16 symbols with some edges."""
     if symbols <= 16:
-        return np.cumsum(integers(0, 4, shape) == 0, 2) * 5 % symbols
+        found: NDArray[np.int64] = np.cumsum(integers(0, 4, shape) == 0, 2) * 5 % symbols
+        return found
     steps = integers(-(symbols // 40), symbols // 40 + 1, shape)
     edges = integers(0, 20, shape, 1) == 0
     walk = np.cumsum(np.where(edges, 16 * steps, steps), 2) + symbols // 2

@@ -128,8 +128,9 @@ def pixel_models() -> dict[str, bytes]:
         shape = (0, 0) if channels == 1 else (0, 0, channels)
         made[name] = FrozenPixels.pack(heads, observation=observation, shape=shape, radius=radius, **inputs).data
     heads, _ = heads_of(colour, 1, 2, 3)
-    features = nn.Sequential(nn.Linear(12, 90), nn.Unflatten(1, (3, 5, 6)), nn.Hardtanh(-9.0, 9.0))
-    networks = vae_networks(features, 30, 7, 40.0)
+    networks = vae_networks(
+        nn.Sequential(nn.Linear(12, 90), nn.Unflatten(1, (3, 5, 6)), nn.Hardtanh(-9.0, 9.0)), 30, 7, 40.0
+    )
     packed = FrozenPixelVAE.pack({**networks, **heads}, observation=colour, shape=(5, 6), radius=2)
     made["pixel-vae"] = packed.data
     for observation in (LogisticMixture(256, 2, 4), CategoricalObservation(5)):
@@ -177,10 +178,12 @@ def vae_networks(last: nn.Module, dims: int, frac: int, scale: float = 4.0) -> d
     scale: what the weights that it begins with are multiplied by.
     """
     encoder, decoder = GaussianEncoder(dims, 10, 3), nn.Sequential(nn.Linear(3, 12), nn.Tanh(), last)
+    first = encoder.trunk[0]
+    assert isinstance(first, nn.Linear)
     with torch.no_grad():
-        for network, factor in ((encoder.trunk, 0.02), (last, scale)):
-            next(layer for layer in network.modules() if isinstance(layer, nn.Linear)).weight.mul_(factor)
+        first.weight.mul_(0.02)
         encoder.log_scale.bias.sub_(1.5)
+        next(layer for layer in last.modules() if isinstance(layer, nn.Linear)).weight.mul_(scale)
     x, z = FixedPoint(shape=(dims,), frac=0, bound=255), FixedPoint(shape=(3,), frac=8, bound=1024)
     return {"encoder": freeze(encoder, [x], [12, 8]), "decoder": freeze(decoder, [z], [frac])}
 
