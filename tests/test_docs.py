@@ -1,6 +1,6 @@
 """The pages say what is true: commands and snippets run, links lead somewhere, lists are those of the code.
 
-`python tests/test_docs.py` runs the tutorial and writes down what its commands print.
+`python tests/test_docs.py` runs the pages with commands and writes down what these print.
 """
 
 import contextlib
@@ -30,6 +30,7 @@ from mcbits.plugins.registry import KINDS
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 TUTORIAL = DOCS / "tutorial.md"
+PIXELS = DOCS / "howto" / "pixels.md"
 PAGES = sorted([*DOCS.rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "plugins").rglob("*.md")])
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ERROR = "mcbits: error:"
@@ -87,10 +88,10 @@ def masked(text: str) -> str:
     return re.sub(r"[ ─━]+", " ", re.sub(r"-?\d[\d.,]*(e-\d+)?", "0", text)).strip()
 
 
-def tutorial(names: dict[str, Any]) -> Iterator[tuple[str, str, str, bool]]:
-    """Run the tutorial here: what each block said and what it says now, and of a command whether it failed."""
+def told(page: Path, names: dict[str, Any]) -> Iterator[tuple[str, str, str, bool]]:
+    """Run a page here: what each block said and what it says now, and of a command whether it failed."""
     printed = ""
-    for language, text in blocks(TUTORIAL):
+    for language, text in blocks(page):
         if language == "console":
             for command, said in commands(text):
                 output, failed = run(command)
@@ -103,17 +104,14 @@ def tutorial(names: dict[str, Any]) -> Iterator[tuple[str, str, str, bool]]:
 
 def test_the_tutorial_and_the_snippets_of_other_pages_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {}
-    for command, said, output, failed in tutorial(names):
-        assert failed == said.startswith(ERROR), f"{command}: {output}"
-        assert masked(output) == masked(said), f"{command} prints other words: python tests/test_docs.py writes them"
-
     (tmp_path / "scans").mkdir()
-    Image.fromarray(255 * np.eye(8, dtype=np.uint8)).save(tmp_path / "scans" / "a.jpg")
-    for page in (ROOT / "README.md", DOCS / "reference" / "index.md", *sorted(DOCS.glob("howto/*.md"))):
-        for language, code in blocks(page):
-            if language == "python":
-                snippet(code, dict(names))
+    Image.fromarray(np.eye(8, dtype=bool)).save(tmp_path / "scans" / "a.jpg")
+    names: dict[str, Any] = {}
+    others = (ROOT / "README.md", DOCS / "reference" / "index.md", *sorted(DOCS.glob("howto/*.md")))
+    for page in (TUTORIAL, *others):
+        for command, said, output, failed in told(page, names if page == TUTORIAL else dict(names)):
+            assert failed == said.startswith(ERROR), f"{command}: {output}"
+            assert masked(output) == masked(said), f"{command} prints other words: python tests/test_docs.py writes it"
 
 
 def test_the_readmes_commands_for_ones_own_images_do_what_it_says(tmp_path: Path) -> None:
@@ -289,16 +287,18 @@ def test_yaml_files_parse_and_the_citation_is_of_this_version():
 
 
 def write() -> None:
-    """Write into the tutorial what its commands print today."""
-    page, here = TUTORIAL.read_text(), os.getcwd()
-    with tempfile.TemporaryDirectory() as scratch:
-        os.chdir(scratch)
-        for command, said, output, _ in tutorial({}):
-            old, new = (f"$ {command}\n{each}" if command else f"```text\n{each}" for each in (said, output))
-            assert old in page
-            page = page.replace(old, new, 1)
-        os.chdir(here)
-    TUTORIAL.write_text(page)
+    """Write into the pages with commands what these print today."""
+    here = os.getcwd()
+    for path in (TUTORIAL, PIXELS):
+        page = path.read_text()
+        with tempfile.TemporaryDirectory() as scratch:
+            os.chdir(scratch)
+            for command, said, output, _ in told(path, {}):
+                old, new = (f"$ {command}\n{each}" if command else f"```text\n{each}" for each in (said, output))
+                assert old in page
+                page = page.replace(old, new, 1)
+            os.chdir(here)
+        path.write_text(page)
 
 
 if __name__ == "__main__":
