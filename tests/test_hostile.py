@@ -621,6 +621,13 @@ def test_a_strict_pop_ends_within_a_front_of_the_last_word():
     assert 0 < stack.drawn < 100
 
 
+def test_what_is_popped_of_one_row_is_memory_of_its_own():
+    noise = np.random.default_rng(0).integers(0, 1 << 32, 100, dtype=np.uint64)
+    stack = Stack.from_words(np.array([1 << 40], np.uint64), [noise])
+    popped = frozen_pixels().neighbours.pop(stack, (1, 1, 30), np.empty((1, 1, 30, 0), np.int16), 22, True)
+    assert popped.shape == (1, 1, 30, 1) and popped.flags.owndata
+
+
 CLAIM = """
 import resource, sys
 import numpy as np

@@ -200,7 +200,8 @@ cdef class Neighbours:
             share(team, job.L, (job.L + team - 1) // team, neighbours_pop, &job)
         if job.dry:
             raise StackError("the stack ends before its pictures do")
-        return np.ascontiguousarray(self._view(&job)[:, job.R :, job.R : job.R + job.w])
+        # A copy even where the view is contiguous, as of one row: the memory goes with this call.
+        return np.array(self._view(&job)[:, job.R :, job.R : job.R + job.w], order="C")
 
     cdef _view(self, NeighboursJob *job):
         return np.asarray(<uint16_t[: job.n, : job.R + job.h, : job.w + 2 * job.R, : job.C]>job.pixels)
