@@ -154,7 +154,7 @@ class TrainConfig(Config):
     def _of_model(cls, given: dict[str, Any]) -> dict[str, Any]:
         """Take the options of the chosen model out of the values, and its own defaults for keys that are not set."""
         model = _find_model(given)
-        own = {name: model.options.checked(name, given[name]) for name in declared(model.options) if name in given}
+        own = {name: model.options.checked(name, given[name]) for name in model_options(model) if name in given}
         rest = {name: value for name, value in given.items() if name not in own}
         return {"model_options": own, **model.defaults, **rest}
 
@@ -163,7 +163,7 @@ class TrainConfig(Config):
         """Return the config, as any config does. The options of the model are keys like the others."""
         layers = _Layers.read(path, overrides)
         model = _find_model(layers.values)
-        own = _options_of(model.options)
+        own = model_options(model)
         known = [key for key, info in cls.model_fields.items() if not info.exclude]
         for key, value in layers.values.items():
             if key in own:
@@ -402,7 +402,16 @@ def _key(key: str) -> str:
 def all_model_options() -> Iterator[tuple[str, dict[str, Option]]]:
     """Yield the name of every model that can be imported, with its options."""
     for model in registry().classes("model"):
-        yield model.name, _options_of(model.options)
+        with suppress(PluginError):
+            yield model.name, model_options(model)
+
+
+def model_options(model: Any) -> dict[str, Option]:
+    """Return {name: option} of a model class. Raises PluginError if one has a name that mcbits uses."""
+    options = _options_of(model.options)
+    if taken := sorted({*TrainConfig.model_fields, *_OF_THE_COMMANDS}.intersection(options)):
+        raise PluginError(f"model {model.name} must rename its option {taken[0]}: mcbits has an option of that name")
+    return options
 
 
 def _find_model(values: Mapping[str, Any]) -> Any:

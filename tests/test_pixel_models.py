@@ -144,11 +144,12 @@ def test_a_resumed_training_of_pixels_ends_in_the_same_bits(changes: dict[str, A
     assert rates[1] < rates[0]
 
 
-def test_pictures_of_several_sizes_train_one_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize("binarize", [False, True])
+def test_pictures_of_several_sizes_train_one_model(binarize: bool, tmp_path: Path) -> None:
     for i, (h, w) in enumerate([(20, 31), (9, 50), (1, 1), (40, 3)]):
         Image.fromarray(pictures((h, w), 256, 1)[0]).save(tmp_path / f"{i}.png")
-    run = train(job(tmp_path / "runs", dataset=f"{tmp_path}/", held_out=0, epochs=1))
-    x = pictures((33, 2), 256, 3)
+    run = train(job(tmp_path / "runs", dataset=f"{tmp_path}/", held_out=0, epochs=1, binarize=binarize))
+    x = pictures((33, 2), 256, 3) // (128 if binarize else 1)
     frozen = mcbits.load_model(run)
     np.testing.assert_array_equal(mcbits.decompress(mcbits.compress(x, frozen, "simple"), frozen), x)
 
@@ -177,6 +178,8 @@ def test_the_cosine_falls_from_lr_to_a_thousandth_of_it(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_coded_as_asked_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="it needs 17 symbols"):
+        train(job(tmp_path, symbols=10))
     with pytest.raises(UsageError, match="bernoulli is for two symbols, not 17"):
         train(job(tmp_path, pixels="bernoulli"))
     with pytest.raises(UsageError, match="symbols must be at most 256|between 2 and 256"):

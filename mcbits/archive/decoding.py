@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from numpy.typing import NDArray
 
 from mcbits.archive.blocks import BlockCodec
-from mcbits.archive.format import End, Header, claimed_by_block, read_ahead, read_blocks, read_header
+from mcbits.archive.format import End, Header, claimed_by_block, read_ahead, read_blocks, read_header, sample_bytes
 from mcbits.archive.models import Model, model_of_id
 from mcbits.archive.options import CodingOptions
 from mcbits.archive.workers import Workers
@@ -95,7 +95,7 @@ def _images(
         else:
             blocks = map(codec.decode, payloads())
         for images in blocks:
-            digest.update(images.tobytes())
+            digest.update(sample_bytes(images))
             count += len(images)
             registry().hook.mcbits_advanced(job="decompress", done=count, metrics={})
             yield images

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mcbits._rans import Stack
 from mcbits.archive.blocks import Block, BlockCodec, check_lanes, check_memory, most_images, trial
 from mcbits.archive.decoding import decode_with
-from mcbits.archive.format import MAX_BLOCK, End, Header, pack_block
+from mcbits.archive.format import MAX_BLOCK, End, Header, pack_block, sample_bytes
 from mcbits.archive.options import CodingOptions
 from mcbits.archive.ramp import parse_lanes, parse_ramp
 from mcbits.archive.workers import Workers
@@ -99,7 +99,7 @@ class Encoding:
 
         def blocks() -> Iterator[NDArray[Any]]:
             for images in self._blocks:
-                digest.update(images.tobytes())
+                digest.update(sample_bytes(images))
                 written.begin(images)
                 yield images
 

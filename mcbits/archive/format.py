@@ -247,6 +247,11 @@ def info(source: str | Path) -> dict[str, Any]:
     }
 
 
+def sample_bytes(images: NDArray[Any]) -> bytes:
+    """Return the bytes that the file's digest is of: samples in order, those of uint16 with the low byte first."""
+    return images.astype(images.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
 def open_file(source: str | Path) -> BinaryIO:
     """Open a file to read. Raises DataError, which names the file, if it cannot be opened."""
     try:

@@ -192,7 +192,7 @@ RANS_INLINE ptrdiff_t mixture_search(const FamilySpec *f, const Pixel *pixel, Fa
         const ptrdiff_t away = (q - *start) / (*stop - *start);
         k = lines > 0 ? k + (away < -reach ? -reach : away > reach ? reach : away) : low + (high - low) / 2;
         k = k < low ? low : k > high ? high : k;
-        reach *= 4;
+        reach = lines > 0 ? 4 * reach : reach;
     }
 }
 

@@ -60,6 +60,8 @@ class PixelModel(Model):
 
     def initialise_from_data(self, images: Pictures, levels: int) -> None:
         """Set the scales of inputs and outputs, and the unit if it is left open, by the usual error of a prediction."""
+        if levels > 1:
+            images = [(2 * np.asarray(x, np.int32) > levels).astype(np.uint8) for x in images]
         contexts = Contexts(images, self.head.R, beyond=self.head.beyond)
         self.head.begin(contexts.take(contexts.spread(TEST_PIXELS)))
         self.observation = self.head.observation
@@ -104,7 +106,8 @@ class PixelSet:
         self, pictures: Pictures, head: LogisticHead | SymbolHead, levels: int | None, device: torch.device
     ) -> None:
         self._head, self._levels, self._device = head, levels, device
-        self._pictures = [torch.as_tensor(np.asarray(x), device=device) for x in pictures] if levels else []
+        greys = [np.asarray(x, np.int32) for x in pictures] if levels else []
+        self._pictures = [torch.as_tensor(x, device=device) for x in greys]
         self._fixed = None if levels else self._contexts(pictures)
         self._num_images, self._num_pixels = len(pictures), sum(math.prod(x.shape[:2]) for x in pictures)
 
@@ -180,6 +183,7 @@ class PixelVAE(VAE):
 
     def initialise_from_data(self, images: Tensor, levels: int) -> None:
         """Set the scales of the head, as PixelModel does."""
+        images = 2 * images.int() > levels if levels > 1 else images
         contexts = Contexts(images.reshape(-1, *self.shape), self.head.R, beyond=self.head.beyond)
         self.head.begin(contexts.take(contexts.spread(TEST_PIXELS)))
         self.observation = self.head.observation

@@ -78,7 +78,7 @@ def train(config: TrainConfig) -> Path:
         _check_symbols(dataset, model, config)
         levels = dataset.levels if config.binarize else None
         held_out = dataset.test if dataset.valid is None else dataset.valid
-        test = binarize(held_out, dataset.levels, config.seed) if config.binarize else held_out
+        test = _binarized(held_out, dataset.levels, config.seed) if config.binarize else held_out
         images = dataset.train
         if not model.any_size:
             images, test = torch.tensor(images).flatten(1), torch.tensor(test).to(device)
@@ -326,9 +326,16 @@ def _check_symbols(dataset: Dataset, model: Model, config: TrainConfig) -> None:
     if model.sequences and config.binarize:
         raise UsageError(f"{config.model} is for sequences of symbols: set binarize false")
     if not config.binarize and largest >= num_symbols:
+        hint = "set binarize true" if num_symbols == 2 else f"it needs {largest + 1} symbols"
         raise DataError(
-            f"{config.dataset} has values beyond 0..{num_symbols - 1}, the symbols of {config.model}: set binarize true"
+            f"{config.dataset} has values beyond 0..{num_symbols - 1}, the symbols of {config.model}: {hint}"
         )
+
+
+def _binarized(images: Images, levels: int, seed: int) -> Images:
+    if isinstance(images, np.ndarray):
+        return binarize(images, levels, seed)
+    return [binarize(each, levels, seed + i) for i, each in enumerate(images)]
 
 
 def _arrays(images: Images) -> list[np.ndarray]:
