@@ -35,6 +35,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Self
 from mcbits.errors import DataError, FormatError, StackError
 
 if TYPE_CHECKING:  # reading only a header must not import numpy
+    from numpy.typing import NDArray
+
     from mcbits._rans import Stack
 
 MAGIC = b"\x89mcb"
@@ -249,7 +251,8 @@ def info(source: str | Path) -> dict[str, Any]:
 
 def sample_bytes(images: NDArray[Any]) -> bytes:
     """Return the bytes that the file's digest is of: samples in order, those of uint16 with the low byte first."""
-    return images.astype(images.dtype.newbyteorder("<"), copy=False).tobytes()
+    little: NDArray[Any] = images.astype(images.dtype.newbyteorder("<"), copy=False)
+    return little.tobytes()
 
 
 def open_file(source: str | Path) -> BinaryIO:
