@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mcbits.cli.flags import FLAG, ConfigFile, Flags, Replacing, with_flags, with_replacing
 from mcbits.cli.options import config_options, tell_without_effect
-from mcbits.cli.output import as_json, show
+from mcbits.cli.output import as_json, on_interrupt, show
 from mcbits.cli.progress import progress
 from mcbits.config import CompressConfig
 from mcbits.datasets import binarize, white
@@ -75,7 +75,7 @@ def compress(
     from mcbits.archive.jobs import compress_file
     from mcbits.archive.models import model_file
 
-    with progress(flags.quiet):
+    with on_interrupt(lambda: "interrupted: nothing is written"), progress(flags.quiet):
         tell_without_effect(CompressConfig, overrides)
         options, needed = checked.options, None
         if path is None:

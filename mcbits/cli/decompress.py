@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mcbits.cli.flags import File, Flags, Model, Replacing, with_flags
-from mcbits.cli.output import show
+from mcbits.cli.output import on_interrupt, show
 from mcbits.cli.progress import progress
 from mcbits.errors import UsageError
 
@@ -40,7 +40,7 @@ def decompress(
     # Refuse a target that cannot be written before the work, not after it.
     check_target(output, folder=image_format(output) == "png")
     Replacing(force=False, never=True).check(Path(output))
-    with progress(flags.quiet):
+    with on_interrupt(lambda: "interrupted: nothing is written"), progress(flags.quiet):
         start = time.perf_counter()
         shape = restore(file, output, model, workers=workers, backend=backend, max_size=limit)
         seconds = time.perf_counter() - start

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,16 @@ def show(document: dict[str, Any], text: str, json: bool) -> None:
 def tell(line: str) -> None:
     """Print a line of information on stderr."""
     print(f"mcbits: {printable(line)}", file=sys.stderr)
+
+
+@contextmanager
+def on_interrupt(said: Callable[[], str]) -> Iterator[None]:
+    """Say what an interruption of the `with` block leaves behind."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        tell(said())
+        raise
 
 
 def show_each(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mcbits.cli.flags import ConfigFile, Flags, with_flags
 from mcbits.cli.options import config_options, tell_without_effect
-from mcbits.cli.output import show, tell
+from mcbits.cli.output import on_interrupt, show
 from mcbits.cli.progress import progress
 from mcbits.config import TrainConfig
 from mcbits.plugins.registry import registry
@@ -31,13 +31,10 @@ def train(
     checked = TrainConfig.load(config, overrides)
     from mcbits.training.loop import train
 
-    with progress(flags.quiet):
+    run = checked.logdir / checked.exp_name
+    with on_interrupt(lambda: _kept(run)), progress(flags.quiet):
         tell_without_effect(TrainConfig, overrides)
         if "held_out" in overrides and not checked.is_of_own_pictures:
             registry().hook.mcbits_notice(message=f"--held_out has no effect: {checked.dataset} has a fixed test part")
-        try:
-            run = train(checked)
-        except KeyboardInterrupt:
-            tell(_kept(checked.logdir / checked.exp_name))
-            raise
+        run = train(checked)
     show({"run": run}, f"trained: {run}", flags.json)
