@@ -439,15 +439,13 @@ def bernoulli(a: int, r: int) -> Table:
     return Table([0, whole - f, whole], r)
 
 
-class Gaussian:
-    def __init__(self, mean: int, log_scale: int, B: int, r: int) -> None:
-        self.K, self.r, self.edges = 1 << B, r, edges(B)
-        self.mean, self.inverse = mean * 2.0**-12, exp(clamp(log_scale, -2048, 2048) * -(2.0**-8))
+class Searched:
+    """A distribution whose symbol is found by halving, since its cdf never falls."""
+
+    K: int
 
     def cdf(self, k: int) -> int:
-        if k in (0, self.K):
-            return k // self.K << self.r
-        return int(2.0**self.r * phi((self.edges[k] - self.mean) * self.inverse))
+        raise NotImplementedError
 
     def symbol(self, v: int) -> int:
         low, high = 0, self.K
@@ -457,12 +455,23 @@ class Gaussian:
         return low
 
 
+class Gaussian(Searched):
+    def __init__(self, mean: int, log_scale: int, B: int, r: int) -> None:
+        self.K, self.r, self.edges = 1 << B, r, edges(B)
+        self.mean, self.inverse = mean * 2.0**-12, exp(clamp(log_scale, -2048, 2048) * -(2.0**-8))
+
+    def cdf(self, k: int) -> int:
+        if k in (0, self.K):
+            return k // self.K << self.r
+        return int(2.0**self.r * phi((self.edges[k] - self.mean) * self.inverse))
+
+
 @cache
 def edges(B: int) -> list[float]:
     return [ndtri(k / (1 << B)) for k in range((1 << B) + 1)]
 
 
-class Rising:
+class Rising(Searched):
     """F(k) = k + trunc(min(V_k, 2^r - K))."""
 
     def __init__(self, V: Callable[[int], float], K: int, r: int) -> None:
@@ -473,13 +482,6 @@ class Rising:
         if k in (0, self.K):
             return k // self.K << self.r
         return k + int(min(self.V(k), float((1 << self.r) - self.K)))
-
-    def symbol(self, v: int) -> int:
-        low, high = 0, self.K
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if self.cdf(middle) <= v else (low, middle)
-        return low
 
 
 def tree(terms: list[float]) -> float:

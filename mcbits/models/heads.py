@@ -60,7 +60,7 @@ class HeadOptions(Options):
 class Head(nn.Module):
     """The networks of all channels, run together: from what is known of pixels to the parameters of their samples.
 
-    beyond: what stands for a sample above the picture. M: its outputs are this many parameters.
+    beyond: what stands for a sample above the picture.
     `reach` (depth, C, width): the largest value of each hidden unit that was seen.
     """
 

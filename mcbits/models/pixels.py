@@ -20,6 +20,7 @@ from mcbits.models.base import BoundOf, Model, TrainingSet, standard_normal_log_
 from mcbits.models.contexts import Context, Contexts, Pictures
 from mcbits.models.heads import HeadOptions, LogisticHead, SymbolHead, make_head
 from mcbits.models.vae import VAE
+from mcbits.observations.base import ObservationModel
 from mcbits.observations.neighbours import FEATURE_FRAC
 from mcbits.plugins.options import option
 
@@ -62,9 +63,7 @@ class PixelModel(Model):
         """Set the scales of inputs and outputs, and the unit if it is left open, by the usual error of a prediction."""
         if levels > 1:
             images = [(2 * np.asarray(x, np.int32) > levels).astype(np.uint8) for x in images]
-        contexts = Contexts(images, self.head.R, beyond=self.head.beyond)
-        self.head.begin(contexts.take(contexts.spread(TEST_PIXELS)))
-        self.observation = self.head.observation
+        self.observation = _begun(self.head, images)
 
     def loss(self, batch: Context, bound: BoundOf, num_particles: int) -> Tensor:
         """Return the mean of -log p of a sample, in nats. There are no latents, so all bounds are the same."""
@@ -152,13 +151,9 @@ class PixelVAE(VAE):
     name = "PixelVAE"
     options = PixelVAEOptions
     defaults: ClassVar[dict[str, Any]] = {
-        "binarize": False,
+        **PixelModel.defaults,
         "lr": 3e-3,
-        "eps": 1e-8,
-        "scheduler": "cosine",
         "batch_size": 16,
-        "epochs": 20,
-        "bound": "ELBO",
         "latent_dim": 8,
         "kl_warmup": 0.3,  # else the head learns to do without latents before these mean anything
     }
@@ -184,9 +179,7 @@ class PixelVAE(VAE):
     def initialise_from_data(self, images: Tensor, levels: int) -> None:
         """Set the scales of the head, as PixelModel does."""
         images = 2 * images.int() > levels if levels > 1 else images
-        contexts = Contexts(images.reshape(-1, *self.shape), self.head.R, beyond=self.head.beyond)
-        self.head.begin(contexts.take(contexts.spread(TEST_PIXELS)))
-        self.observation = self.head.observation
+        self.observation = _begun(self.head, images.reshape(-1, *self.shape))
 
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
         """Return log p(x, z) in nats, (B, N), for x (B, *shape) and z (B, N, latent_dim). Calls the decoder once."""
@@ -271,6 +264,13 @@ def _trunk(shape: tuple[int, ...], channels: int) -> tuple[nn.Sequential, int]:
         nn.Flatten(),
     )
     return layers, 2 * channels * (h // 4) * (w // 4)
+
+
+def _begun(head: LogisticHead | SymbolHead, pictures: Pictures) -> ObservationModel:
+    """Set the scales of a head by some pixels of the pictures, and return its observation model, which may change."""
+    contexts = Contexts(pictures, head.R, beyond=head.beyond)
+    head.begin(contexts.take(contexts.spread(TEST_PIXELS)))
+    return head.observation
 
 
 def _log_prob(head: LogisticHead | SymbolHead, pictures: Tensor, features: Tensor | None) -> Tensor:

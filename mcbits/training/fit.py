@@ -12,6 +12,7 @@ import torch
 from mcbits.errors import DataError, UsageError
 from mcbits.models.pixels import PixelModel
 from mcbits.plugins.registry import registry
+from mcbits.training.loop import cosine, single_threaded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,16 +61,11 @@ def fit(
     pictures = [np.asarray(each) for each in images]
     if not pictures or any(each.dtype not in (np.uint8, np.uint16, np.bool_) for each in pictures):
         raise DataError("expected pictures of bool, uint8 or uint16, at least one")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng([]):
-            torch.manual_seed(seed)
-            model = _model(pictures, seconds, options)
-            _train(model, images if isinstance(images, np.ndarray) else pictures, seconds)
-            return model.freeze()
-    finally:
-        torch.set_num_threads(threads)
+    with torch.random.fork_rng([]), single_threaded():
+        torch.manual_seed(seed)
+        model = _model(pictures, seconds, options)
+        _train(model, images if isinstance(images, np.ndarray) else pictures, seconds)
+        return model.freeze()
 
 
 def _model(pictures: list[NDArray[Any]], seconds: float, options: dict[str, Any]) -> PixelModel:
@@ -99,7 +95,7 @@ def _train(model: PixelModel, pictures: Any, seconds: float) -> None:
             over = (time.monotonic() - begin) / seconds
             if over >= 1:
                 break
-            optimizer.param_groups[0]["lr"] = LR * (0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * over)))
+            optimizer.param_groups[0]["lr"] = LR * cosine(over)
             optimizer.zero_grad()
             loss = model.loss(batch, _no_bound, 1)
             loss.backward()

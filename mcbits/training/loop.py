@@ -72,7 +72,7 @@ def train(config: TrainConfig) -> Path:
     dataset = find_dataset(config.dataset).load(config.datadir, split=config.split)
     device = choose_device(config.gpu)
     run = Path(config.logdir) / config.exp_name
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), _single_threaded():
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), single_threaded():
         torch.manual_seed(config.seed)
         model = model_class(shape=_shape(dataset, config), latent_dim=config.latent_dim, **_options(dataset, config))
         _check_symbols(dataset, model, config)
@@ -111,12 +111,16 @@ def learning_rate(config: TrainConfig, epoch: int, part: float = 0.0) -> float:
     if config.scheduler == "constant":
         return config.lr
     if config.scheduler == "cosine":
-        over = (epoch - 1 + part) / config.epochs
-        return config.lr * (0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * over)))
+        return config.lr * cosine((epoch - 1 + part) / config.epochs)
     i = 0
     while i < 7 and epoch > (3 ** (i + 1) - 1) // 2:
         i += 1
     return config.lr * 10 ** (-i / 7)
+
+
+def cosine(over: float) -> float:
+    """Return the share of a learning rate that is left when `over` (0 to 1) of a training is: from 1 to 0.001."""
+    return 0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * over))
 
 
 class _State:
@@ -354,7 +358,8 @@ def _drop_metrics_after(epoch: int, path: Path) -> None:
 
 
 @contextmanager
-def _single_threaded() -> Iterator[None]:
+def single_threaded() -> Iterator[None]:
+    """Let torch compute with one thread during a `with` block."""
     # A step takes milliseconds, too short to share. If another process is busy, two threads of torch wait for each
     # other 30 times as long as one thread computes. With one thread the order of sums is also the same for any number
     # of cores.
