@@ -306,7 +306,7 @@ def make_head(channels: int, chosen: HeadOptions, features: int = 0) -> Logistic
         return LogisticHead(channels, chosen, features)
     if pixels == "bernoulli" and K != 2:
         raise UsageError(f"pixels bernoulli is for two symbols, not {K}: leave it out")
-    observation = BernoulliObservation() if pixels == "bernoulli" else CategoricalObservation(min(K, 257))
+    observation = BernoulliObservation() if pixels == "bernoulli" else CategoricalObservation(K)
     return SymbolHead(channels, observation, chosen, features)
 
 
