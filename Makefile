@@ -39,7 +39,7 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest --allowlist tests/stubtest_allowlist.txt mcbits._rans mcbits.core
+	$(BIN)/python -m mypy.stubtest --mypy-config-file pyproject.toml --allowlist tests/stubtest_allowlist.txt mcbits._rans mcbits.core
 	$(BIN)/python tests/imports.py
 
 docs: $(VENV)/docs
