@@ -1,4 +1,4 @@
-"""A model file is safetensors of integers. The SHA-256 of its bytes is its identity. Everything in it is checked."""
+"""A model file is integers, in safetensors or packed. The SHA-256 of its bytes is its identity. All is checked."""
 
 import hashlib
 import json
@@ -11,14 +11,15 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from mcbits.errors import ModelError
+from mcbits.exact import packing
 from mcbits.exact.network import FrozenNetwork
 from mcbits.exact.products import Product
 from mcbits.files import write
 
 FORMATS = (1, 2)
-"""Versions of the model file. Any change to the meaning of the stored integers needs a new version.
+"""Versions of the model file in safetensors. Any change to the meaning of the stored integers needs a new version.
 
-A file is of version 2 if a channel of a layer has a shift, else of version 1.
+A file is of version 2 if a channel of a layer has a shift, else of version 1. Version 3 is `mcbits.exact.packing`.
 """
 
 
@@ -62,6 +63,14 @@ class ModelFile:
     def __init__(self, data: bytes, name: str = "the model"):
         """Parse the bytes; `name` is what errors call them. Raises ModelError if they are damaged."""
         self.data, self._name = data, name
+        self.meta: dict[str, Any]
+        self.model_id = hashlib.sha256(data).hexdigest()
+        if packing.is_packed(data):
+            try:
+                self._tensors, self._specs, self.meta = packing.unpack(data)
+            except ModelError as error:
+                raise ModelError(f"{name} is no packed mcbits model: {error}") from None
+            return
         try:
             self._tensors = safetensors.numpy.load(data)
             # The first eight bytes are the length of the header. safetensors has just checked both.
@@ -71,9 +80,8 @@ class ModelFile:
         except (SafetensorError, LookupError, TypeError, ValueError, RecursionError, MemoryError):
             raise ModelError(f"{name} is not a frozen mcbits model, or is damaged") from None
         if version not in FORMATS:
-            raise ModelError(f"{name} has model format {version!r}; this mcbits reads formats 1 and 2")
-        self.meta: dict[str, Any] = meta
-        self.model_id = hashlib.sha256(data).hexdigest()
+            raise ModelError(f"{name} has model format {version!r}; this mcbits reads formats 1 to 3")
+        self.meta = meta
 
     @classmethod
     def read(cls, source: str | os.PathLike[str] | bytes) -> Self:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter
 
 from mcbits.errors import DataError, McbitsError, ModelError
+from mcbits.exact import packing
 from mcbits.exact.model_io import ModelFile, dumps
 from mcbits.exact.network import FrozenNetwork
 from mcbits.files import write
@@ -99,6 +100,15 @@ class FrozenModel(ABC):
                 f"images have shape {shape}, but the model expects shape {self.shape}: train one on such images"
             )
         return self
+
+    def packed(self) -> Self:
+        """Return the same model as a packed file, which weighs less and has another id; itself if it is one.
+
+        Raises ModelError for what a packed file cannot hold.
+        """
+        if packing.is_packed(self.data):
+            return self
+        return type(self)(packing.pack(self.networks, ModelFile(self.data).meta), self.backend)
 
     @property
     def unit(self) -> str:
