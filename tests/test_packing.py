@@ -24,7 +24,7 @@ from mcbits.exact.model_io import ModelFile, load
 from mcbits.latents.frozen import load_frozen
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = (ROOT / "docs" / "packed-models-draft.md").read_text()
+PAGE = (ROOT / "docs" / "format.md").read_text()
 GOLDEN = sorted((ROOT / "tests" / "golden").glob("*.safetensors*"))
 
 
@@ -136,7 +136,7 @@ def test_a_hostile_description_is_a_model_error_at_once(data: bytes) -> None:
 
 
 def test_the_page_has_the_dictionary_and_the_numbers_in_use() -> None:
-    (lines,) = re.findall(r"```dictionary\n(.*?)```", PAGE, re.DOTALL)
+    _, lines = re.findall(r"```dictionary\n(.*?)```", PAGE, re.DOTALL)
     assert lines.replace("\n", "").encode() == packing.DICTIONARY
     assert f"{len(packing.DICTIONARY)} bytes in ASCII" in PAGE
 
