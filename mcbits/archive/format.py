@@ -204,7 +204,7 @@ def read_ahead(file: BinaryIO) -> End | None:
 
 def claimed_by_block(payload: bytes) -> int:
     """Return the number of images that a payload claims. Raises FormatError if it has no such number."""
-    return _read_leb128(BytesIO(payload[:9]))
+    return read_leb128(BytesIO(payload[:9]))
 
 
 def info(source: str | Path) -> dict[str, Any]:
@@ -268,10 +268,10 @@ def pack_stack(num_images: int, lengths: Iterable[int], stack: Stack) -> bytes:
     import numpy as np
 
     head_bytes, word_bytes = (stack.lprec + stack.bprec + 7) // 8, (stack.bprec + 7) // 8
-    fixed, words = bytearray(b"".join(map(_leb128, [num_images, *lengths]))), bytearray()
+    fixed, words = bytearray(b"".join(map(write_leb128, [num_images, *lengths]))), bytearray()
     for lane, (head, drawn) in enumerate(zip(stack.heads, stack.initial_words, strict=True)):
         tail = stack.tail(lane)
-        fixed += int(head).to_bytes(head_bytes, "little") + _leb128(len(tail)) + _leb128(int(drawn))
+        fixed += int(head).to_bytes(head_bytes, "little") + write_leb128(len(tail)) + write_leb128(int(drawn))
         words += tail.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :word_bytes].tobytes()
     return bytes(fixed + words)
 
@@ -292,8 +292,8 @@ def unpack_stack(payload: bytes, header: Header) -> tuple[int, list[int], Stack]
     heads, sizes, drawn = [], [], []
     for _ in range(min(header.lanes, num_images)):
         heads.append(int.from_bytes(_take(source, head_bytes), "little"))
-        sizes.append(_read_leb128(source))
-        drawn.append(_read_leb128(source))
+        sizes.append(read_leb128(source))
+        drawn.append(read_leb128(source))
     if source.tell() + sum(sizes) * word_bytes != len(payload):
         raise FormatError("a block's length does not fit its content")
     raw = np.zeros((sum(sizes), 8), np.uint8)
@@ -308,16 +308,17 @@ def unpack_stack(payload: bytes, header: Header) -> tuple[int, list[int], Stack]
 
 
 def _read_counts(source: BinaryIO, header: Header) -> tuple[int, list[int]]:
-    num_images = _read_leb128(source)
+    num_images = read_leb128(source)
     if not 1 <= num_images <= header.block_size:
         raise FormatError(f"a block claims {num_images} images, and the file at most {header.block_size} a block")
-    lengths = [_read_leb128(source) for _ in range(num_images if header.sequences else 0)]
+    lengths = [read_leb128(source) for _ in range(num_images if header.sequences else 0)]
     if not all(1 <= length <= header.shape[0] for length in lengths):
         raise FormatError(f"a block claims a sequence that does not have 1 to {header.shape[0]} frames")
     return num_images, lengths
 
 
-def _leb128(value: int) -> bytes:
+def write_leb128(value: int) -> bytes:
+    """Return a number, at least 0, seven bits a byte, the lowest first."""
     digits = bytearray()
     while value >= 128:
         digits.append(value & 127 | 128)
@@ -325,7 +326,8 @@ def _leb128(value: int) -> bytes:
     return bytes(digits) + bytes([value])
 
 
-def _read_leb128(source: BinaryIO) -> int:
+def read_leb128(source: BinaryIO) -> int:
+    """Read and return what `write_leb128` wrote. Raises FormatError if there is no such number."""
     value = 0
     for shift in range(0, 63, 7):
         (digit,) = _take(source, 1)

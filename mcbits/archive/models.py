@@ -69,7 +69,7 @@ def loaded(model: Model, backend: str | None = None) -> FrozenModel:
 
 
 def model_of_id(model_id: str, where: Model, backend: str | None = None) -> FrozenModel:
-    """Return the model whose SHA-256 is `model_id`: `where` itself, or a frozen model file in or below that folder.
+    """Return the model whose SHA-256 begins with `model_id`: `where`, or a frozen model file in or below that folder.
 
     Raises ModelError, which says both ids, if there is none.
     """
@@ -80,10 +80,10 @@ def model_of_id(model_id: str, where: Model, backend: str | None = None) -> Froz
                 found = ModelFile.read(file)
             except ModelError:  # weights and states of a training have the same ending
                 continue
-            if found.model_id == model_id:
+            if found.model_id.startswith(model_id):
                 return load_frozen(file, backend or "numpy")
     model = loaded(where, backend)
-    if model.model_id != model_id:
+    if not model.model_id.startswith(model_id):
         place = "" if isinstance(where, FrozenModel) else f" {where}"
         raise ModelError(
             f"the file was made with model {model_id[:16]}..., and the model given{place} is {model.model_id[:16]}...: "
