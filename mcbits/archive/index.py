@@ -2,9 +2,10 @@
 
     magic 89 "mcb", version 2                                           5 bytes
     payloads of the blocks, then embedded models, one after the other
-    packed index: 0 and the index, or 1 and the index as raw deflate
+    packed index: the index, or what raw deflate makes of it
     CRC-32 of the first five bytes and the packed index                 u32
-    length of the packed index, LEB128 with its bytes in the opposite order, so that it is read from the end
+    twice the length of the packed index, and 1 if it is deflated: LEB128, its bytes in the opposite order, so that it
+    is read from the end
 
 docs/format.md, section 16, has the index number by number.
 """
@@ -17,6 +18,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from math import prod
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -36,8 +38,11 @@ MAX_ITEM = 1 << 30
 MAX_SAMPLES, MAX_PICTURES = 1 << 20, 1 << 11
 """Most samples of a block with more than one item, and most pictures of a block."""
 
-ID_BYTES = DIGEST_BYTES = 8
-"""How much of a SHA-256 names a model, and vouches for the samples of a block."""
+ID_BYTES = 8
+"""How much of a SHA-256 names a model."""
+
+DIGEST_BYTES = 4
+"""How much of the SHA-256 of a block's samples stands in the index. As much stands at the beginning of the block."""
 
 TYPES = ("bool", "uint8", "uint16", "bytes")
 
@@ -91,7 +96,7 @@ class Form:
 
 @dataclass(frozen=True)
 class BlockRow:
-    """A block: bytes of its payload, number of its items, model (from 1; 0: stored), CRC-32 and digest of samples."""
+    """A block: bytes of its payload, number of items, model (from 1; 0: stored), CRC-32, half of the digest."""
 
     length: int
     items: int
@@ -235,15 +240,15 @@ def read_index(file: BinaryIO) -> Index:
     file.seek(max(0, size - 9))
     tail = file.read()[::-1]
     digits = next((k for k, byte in enumerate(tail) if byte < 128), len(tail))
-    length = sum((byte & 127) << 7 * k for k, byte in enumerate(tail[: digits + 1]))
+    length, deflated = divmod(sum((byte & 127) << 7 * k for k, byte in enumerate(tail[: digits + 1])), 2)
     begin = size - digits - 1 - 4 - length
-    if digits == len(tail) or length < 1 or begin < len(START):
+    if digits == len(tail) or begin < len(START):
         raise FormatError(_TRUNCATED)
     file.seek(begin)
     packed, crc = file.read(length), int.from_bytes(file.read(4), "little")
     if crc != zlib.crc32(packed, zlib.crc32(START)):
         raise FormatError(_TRUNCATED)
-    index = Index.unpack(_unpacked(packed))
+    index = Index.unpack(_inflated(packed) if deflated else packed)
     body = sum(block.length for block in index.blocks) + sum(model.length for model in index.models)
     if len(START) + body != begin:
         raise FormatError(_TRUNCATED)
@@ -257,20 +262,19 @@ _TRUNCATED = "the file is truncated, or its end damaged"
 def _ending(content: bytes) -> bytes:
     deflate = zlib.compressobj(9, wbits=-15)
     packed = deflate.compress(content) + deflate.flush()
-    packed = b"\1" + packed if len(packed) < len(content) else b"\0" + content
+    deflated = len(packed) < len(content)
+    packed = packed if deflated else content
     crc = zlib.crc32(packed, zlib.crc32(START))
-    return packed + crc.to_bytes(4, "little") + write_leb128(len(packed))[::-1]
+    return packed + crc.to_bytes(4, "little") + write_leb128(2 * len(packed) + deflated)[::-1]
 
 
-def _unpacked(packed: bytes) -> bytes:
-    if packed[0] == 0:
-        return packed[1:]
+def _inflated(packed: bytes) -> bytes:
     inflate = zlib.decompressobj(-15)
     try:
-        content = inflate.decompress(packed[1:], MAX_INDEX)
+        content = inflate.decompress(packed, MAX_INDEX)
     except zlib.error:
         raise FormatError(_DAMAGED) from None
-    if packed[0] != 1 or not inflate.eof or inflate.unused_data:
+    if not inflate.eof or inflate.unused_data:
         raise FormatError(_DAMAGED)
     return content
 
@@ -348,26 +352,22 @@ def _kind(source: _Source, tables: int) -> Kind:
 
 
 def _runs(column: list[int]) -> bytes:
-    """Return a column as runs: length and value of each; the length of the last one is written as 0."""
-    out, first = bytearray(), 0
-    for i in range(1, len(column) + 1):
-        if i == len(column):
-            out += _all([0, column[first]])
-        elif column[i] != column[first]:
-            out += _all([i - first, column[first]])
-            first = i
-    return bytes(out)
+    """Return a column as the number of its runs, and length and value of each; 0 runs of a column of zeros."""
+    runs = [(sum(1 for _ in run), value) for value, run in groupby(column)]
+    runs = [] if not any(column) else runs
+    return write_leb128(len(runs)) + _all(number for run in runs for number in run)
 
 
 def _read_runs(source: _Source, size: int, below: int) -> list[int]:
-    column: list[int] = []
-    while len(column) < size:
+    number, column = source.count(2), list[int]()
+    for _ in range(number):
         run, value = source.number(), source.number()
-        run = run or size - len(column)
         if value >= below or run > size - len(column):
             raise FormatError(_DAMAGED)
         column += [value] * run
-    return column
+    if number and len(column) != size:
+        raise FormatError(_DAMAGED)
+    return column or [0] * size
 
 
 def _names(names: list[bytes]) -> bytes:

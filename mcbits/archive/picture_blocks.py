@@ -1,4 +1,7 @@
-"""A block of pictures of several sizes is one stack, or its samples as they are; its digest vouches for the samples."""
+"""A block of pictures of several sizes is one stack, or its samples as they are; its digest vouches for the samples.
+
+Half of the digest stands in the index. The other half is what the first lane's head begins with, and so costs nothing.
+"""
 
 from __future__ import annotations
 
@@ -88,10 +91,13 @@ class PictureCodec:
         self._frozen, self._settings = frozen, settings
         self._precisions = settings.precisions.of(frozen.observation)
 
-    def encode(self, number: int, groups: Sequence[Group]) -> tuple[bytes, float]:
-        """Return the payload of block `number`, and its ideal codelength in bits."""
-        p, most = self._precisions, max(map(len, groups))
-        stack = Stack(min(self._settings.lanes, most), p.lprec, p.bprec, SEED ^ number << 32)
+    def encode(self, number: int, groups: Sequence[Group], begin: bytes) -> tuple[bytes, float]:
+        """Return the payload of block `number`, and its ideal codelength in bits. `begin`: half of the digest."""
+        p, lanes = self._precisions, min(self._settings.lanes, max(map(len, groups)))
+        seed = SEED ^ number << 32
+        heads = Stack(lanes, p.lprec, p.bprec, seed).heads
+        heads[0] = self._first_head(begin)
+        stack = Stack.from_words(heads, [[]] * lanes, p.lprec, p.bprec, seed)
         ideal, step = 0, 0
         for symbols in groups:
             lanes = min(stack.lanes, len(symbols))
@@ -104,8 +110,8 @@ class PictureCodec:
         stack.step(None)
         return self._packed(stack), ideal * CODELENGTH_UNIT
 
-    def decode(self, payload: bytes, kinds: Sequence[tuple[Kind, int]]) -> list[Group]:
-        """Return the symbols (n, *shape) of each group, given its kind and n.
+    def decode(self, payload: bytes, kinds: Sequence[tuple[Kind, int]]) -> tuple[list[Group], int]:
+        """Return the symbols (n, *shape) of each group, given its kind and n, and the head that the block began with.
 
         Raises FormatError if the payload does not hold symbols that were pushed.
         """
@@ -116,7 +122,15 @@ class PictureCodec:
         except MemoryError:
             raise FormatError("a block does not decode: its pictures do not fit in memory") from None
 
-    def _decode(self, payload: bytes, kinds: Sequence[tuple[Kind, int]]) -> list[Group]:
+    def begins_with(self, head: int, begin: bytes) -> bool:
+        """Return whether a block whose samples have this half of a digest began with this head."""
+        return head == self._first_head(begin)
+
+    def _first_head(self, begin: bytes) -> int:
+        lprec = self._precisions.lprec
+        return (1 << lprec) + int.from_bytes(begin, "little") % (1 << lprec)
+
+    def _decode(self, payload: bytes, kinds: Sequence[tuple[Kind, int]]) -> tuple[list[Group], int]:
         stack = self._unpacked(payload, min(self._settings.lanes, max(n for _, n in kinds)))
         drawn, drawn_in_all = stack.initial_words, stack.drawn
         steps = [
@@ -134,9 +148,11 @@ class PictureCodec:
                 raise FormatError("a block ends before its pictures do")
         if any(len(stack.tail(lane)) != count for lane, count in enumerate(drawn)):
             raise FormatError("a block does not end with its first picture")
-        return [
+        stack.step(None)
+        groups = [
             np.concatenate(each[::-1]).reshape(n, *kind.shape) for each, (kind, n) in zip(parts, kinds, strict=True)
         ]
+        return groups, int(stack.heads[0])
 
     def _model(self, shape: tuple[int, ...]) -> LatentModel:
         frozen = self._frozen.of_shape(shape)
@@ -215,9 +231,9 @@ def from_plain(data: bytes, kinds: Sequence[tuple[Kind, int]]) -> list[Group]:
 
 
 def stored(data: bytes) -> bytes:
-    """Return the payload of a stored block: what raw deflate makes of its samples."""
+    """Return the payload of a stored block: half of its digest, and what raw deflate makes of its samples."""
     deflate = zlib.compressobj(9, wbits=-15)
-    return deflate.compress(data) + deflate.flush()
+    return digest(data)[0] + deflate.compress(data) + deflate.flush()
 
 
 def from_stored(payload: bytes, kinds: Sequence[tuple[Kind, int]]) -> list[Group]:
@@ -225,17 +241,18 @@ def from_stored(payload: bytes, kinds: Sequence[tuple[Kind, int]]) -> list[Group
     size = sum(plain_size(kind) * n for kind, n in kinds)
     inflate = zlib.decompressobj(-15)
     try:
-        data = inflate.decompress(payload, size + 1)
+        data = inflate.decompress(payload[DIGEST_BYTES:], size + 1)
     except zlib.error:
         raise FormatError("a stored block is damaged") from None
-    if len(data) != size or not inflate.eof or inflate.unused_data:
+    if len(data) != size or not inflate.eof or inflate.unused_data or digest(data)[0] != payload[:DIGEST_BYTES]:
         raise FormatError("a stored block does not hold what the index says")
     return from_plain(data, kinds)
 
 
-def digest(data: bytes) -> bytes:
-    """Return what vouches for a block whose samples have these bytes."""
-    return sha256(data).digest()[:DIGEST_BYTES]
+def digest(data: bytes) -> tuple[bytes, bytes]:
+    """Return what vouches for a block whose samples have these bytes: what it begins with, and what the index says."""
+    found = sha256(data).digest()
+    return found[:DIGEST_BYTES], found[DIGEST_BYTES : 2 * DIGEST_BYTES]
 
 
 def read_block(
@@ -253,8 +270,10 @@ def read_block(
     if codec is None:
         groups = from_stored(payload, kinds)
     else:
-        groups = [_samples(*each, levels) for each in zip(codec.decode(payload, kinds), kinds, strict=True)]
-    if digest(plain(groups, [kind for kind, _ in kinds])) != row.digest:
+        decoded, head = codec.decode(payload, kinds)
+        groups = [_samples(*each, levels) for each in zip(decoded, kinds, strict=True)]
+    begin, rest = digest(plain(groups, [kind for kind, _ in kinds]))
+    if rest != row.digest or (codec and not codec.begins_with(head, begin)):
         raise FormatError("a block decodes to other samples than were encoded")
     return groups
 

@@ -142,14 +142,15 @@ class _Writer:
 
     def _coded(self, codec: PictureCodec, number: int, groups: list[Group], kinds: list[Kind]) -> _Coded:
         levels, data = self._found.index.levels, plain(groups, kinds)
+        begin, rest = digest(data)
         payload, ideal = codec.encode(
-            number, [symbols(group, kind, levels) for group, kind in zip(groups, kinds, strict=True)]
+            number, [symbols(group, kind, levels) for group, kind in zip(groups, kinds, strict=True)], begin
         )
         self._advanced(sum(map(len, groups)))
-        return _Coded(payload, stored(data), digest(data), ideal)
+        return _Coded(payload, stored(data), rest, ideal)
 
     def _stored(self, data: bytes) -> _Coded:
-        return _Coded(b"", stored(data), digest(data), 0.0).as_stored()
+        return _Coded(b"", stored(data), digest(data)[1], 0.0).as_stored()
 
     def _take(self, coded: _Coded, items: int, model: int) -> None:
         """Write a block in its cheaper form."""
