@@ -1,0 +1,196 @@
+"""Pictures and files go to a .mcb file of version 2 and back: all of them, those asked for, or none."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcbits.archive.collection import Collection, open_pictures
+from mcbits.archive.gathering import Entry, Family
+from mcbits.archive.models import Model
+from mcbits.archive.picture_blocks import Settings, plain_size
+from mcbits.archive.writing import Chosen, ModelOf, Written, write_pictures
+from mcbits.errors import DataError, SizeError, UsageError
+from mcbits.files import whole_or_nothing
+from mcbits.images.formats import as_images, write_images
+from mcbits.images.wrappers import ARRAY, FILE, Unwrapped
+from mcbits.latents.frozen import FrozenModel
+from mcbits.plugins import Lazy
+from mcbits.plugins.registry import registry
+
+SECONDS = (4, 8, 15, 30, 60, 150, 300, 600, 1200)
+"""How long efforts 1 to 9 learn from the pictures."""
+
+LEAST = 4096
+"""Pictures of fewer samples in all are not worth a model of their own."""
+
+
+@dataclass(frozen=True)
+class ArrayEntry:
+    """Images (n, h, w) or (n, h, w, channels) that are no file."""
+
+    images: NDArray[Any] = field(repr=False)
+    restored_name: bytes = b""
+
+    def unwrap(self, metadata: bool = True) -> Unwrapped:
+        """Return the images. The wrapper is the name of their type."""
+        pixels = self.images.view(np.uint8) if self.images.dtype == bool else self.images
+        return Unwrapped(pixels, ARRAY, self.images.dtype.name.encode())
+
+
+def of_array(images: Any) -> list[Entry]:
+    """Return the entries of an array (n, h, w) or (n, h, w, channels), or of pictures of several sizes.
+
+    Raises DataError for other shapes and types.
+    """
+    if isinstance(images, np.ndarray):
+        return [ArrayEntry(_checked(images))]
+    return [ArrayEntry(_checked(np.asarray(each)[None])) for each in images]
+
+
+def _checked(images: NDArray[Any]) -> NDArray[Any]:
+    images = as_images(images)
+    if not 3 <= images.ndim <= 4 or not images.size:
+        raise DataError(f"expected images (n, h, w) or (n, h, w, channels), at least one, got {images.shape}")
+    return images
+
+
+def learning(effort: int, seconds: float | None = None, seed: int = 42) -> ModelOf:
+    """Return what trains a model of each family, for its share of the time, to be embedded.
+
+    Raises UsageError if torch is missing.
+    """
+    try:
+        fit: Callable[..., FrozenModel] = Lazy("mcbits.training.fit:fit").load()
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise UsageError('to train a model needs torch: pip install "mcbits[train]", or give --model') from None
+
+    def model_of(family: Family, held: list[NDArray[Any]], share: float) -> Chosen | None:
+        if family.samples < LEAST or (family.palette and family.num_symbols > 256):
+            return None
+        options = {"pixels": "categorical", "symbols": family.num_symbols} if family.palette else {}
+        time_ = max(1.0, share * (seconds or SECONDS[effort - 1]))
+        return Chosen(fit(held, effort=effort, seconds=time_, seed=seed, **options).packed())
+
+    return model_of
+
+
+def knowing(models: Sequence[FrozenModel], embed: bool) -> ModelOf:
+    """Return what chooses for each family the first of these models that codes it; others are stored, which is said."""
+
+    def model_of(family: Family, held: list[NDArray[Any]], share: float) -> Chosen | None:
+        for model in models:
+            with suppress(DataError):
+                fits = all(model.of_shape(picture.shape) is not None for picture in held)
+                if fits and family.num_symbols <= model.num_symbols:
+                    return Chosen(model.packed() if embed else model, Settings.of({}), embed)
+        what = f"{family.type}, {family.channels or 1} channels, symbols up to {family.num_symbols - 1}"
+        registry().hook.mcbits_notice(message=f"no model given codes pictures of {what}: these are stored as they are")
+        return None
+
+    return model_of
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a job of compressing became: what `Written` says, and how long it took."""
+
+    written: Written
+    encode_seconds: float
+    verify_seconds: float
+
+    def figures(self) -> dict[str, Any]:
+        """Return {name: value} of all of it."""
+        return asdict(self.written) | {"encode_seconds": self.encode_seconds, "verify_seconds": self.verify_seconds}
+
+
+def compress_pictures(
+    entries: Iterable[Entry],
+    destination: Path,
+    model_of: ModelOf,
+    *,
+    metadata: bool = True,
+    verify: bool = True,
+    given: Model | None = None,
+) -> Job:
+    """Write entries to a file of version 2, which appears whole or not at all, and return what became of them.
+
+    metadata: keep what of a picture file does not change how it looks. verify: decode what was written, and compare it,
+    before the file gets its name. given: where the models are that are not embedded.
+    Raises DataError for what cannot be read or written.
+    """
+    with whole_or_nothing(destination) as draft:
+        begin = time.perf_counter()
+        with open(draft, "wb") as file:
+            written = write_pictures(file, entries, model_of, metadata)
+        encoded = time.perf_counter()
+        if verify:
+            with open_pictures(draft, given) as pictures:
+                pictures.verify()
+        return Job(written, encoded - begin, time.perf_counter() - encoded if verify else 0.0)
+
+
+def chosen(pictures: Collection, patterns: Sequence[str]) -> list[int]:
+    """Return the entries whose names match one of the patterns (as a shell's), all without a pattern.
+
+    Raises UsageError for a pattern that matches nothing.
+    """
+    names = [os.fsdecode(name) for name in pictures.contents.names]
+    if not patterns:
+        return list(range(len(names)))
+    taken: set[int] = set()
+    for pattern in patterns:
+        found = [i for i, name in enumerate(names) if name == pattern or fnmatch.fnmatchcase(name, pattern)]
+        if not found:
+            raise UsageError(f"the file holds nothing named {pattern}: see mcbits list")
+        taken.update(found)
+    return sorted(taken)
+
+
+def check_size(pictures: Collection, entries: Sequence[int], max_size: int | None) -> None:
+    """Raise SizeError if entries restore to more bytes than `max_size`."""
+    contents = pictures.contents
+    size = sum(plain_size(contents.kinds[form.kind]) * form.count for form in map(contents.form, entries))
+    if max_size is not None and size > max_size:
+        raise SizeError(f"the file holds {size:,} bytes, and {max_size:,} are allowed: raise max_size")
+
+
+def as_array(pictures: Collection, max_size: int | None = None) -> NDArray[Any]:
+    """Return all pictures as one array (n, h, w) or (n, h, w, channels), of the type that they were given in.
+
+    Raises DataError if they differ in size or type, or if some entries are no pictures; SizeError as `check_size`.
+    """
+    contents = pictures.contents
+    entries = range(len(contents.names))
+    check_size(pictures, entries, max_size)
+    forms = {contents.form(entry) for entry in entries}
+    shapes = {(contents.kinds[form.kind].shape, _type(pictures, form.kind, form.way, form.wrapper)) for form in forms}
+    if len(shapes) != 1 or any(form.way == FILE for form in forms):
+        raise DataError("the file holds pictures of several sizes or types, or other files: restore it to a folder")
+    ((_, dtype),) = shapes
+    return np.concatenate([part for entry in entries for part in pictures.items(entry)]).astype(dtype, copy=False)
+
+
+def _type(pictures: Collection, kind: int, way: int, wrapper: int) -> str:
+    contents = pictures.contents
+    if way == ARRAY and wrapper and (name := contents.wrappers[wrapper - 1]) in (b"bool", b"uint8", b"uint16"):
+        return name.decode()
+    return "uint16" if contents.kinds[kind].type == "uint16" else "uint8"
+
+
+def restore_array(pictures: Collection, destination: str | Path, max_size: int | None) -> tuple[int, ...]:
+    """Write all pictures as one array, as `write_images` does, and return its shape."""
+    images = as_array(pictures, max_size)
+    write_images(destination, images)
+    return images.shape
