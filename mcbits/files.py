@@ -30,8 +30,10 @@ def whole_or_nothing(path: Path, folder: bool = False, keep: Path | None = None)
         with writing(path, workspace):
             yield draft
         with writing(path):
-            for written in [*(sorted(draft.iterdir()) if folder else ()), draft]:
-                sync(written)
+            if folder:
+                os.sync()  # of many files, one by one takes minutes
+            else:
+                sync(draft)
             if keep is not None and target.exists():
                 os.replace(target, keep)
             os.replace(draft, target)

@@ -120,7 +120,7 @@ def gather(entries: Iterable[Entry], metadata: bool = True) -> Gathered:
     forms: dict[Form, int] = {}
     wrappers: dict[bytes, int] = {}
     first: dict[bytes, int] = {}
-    rng = np.random.default_rng(0)
+    rng, taken = np.random.default_rng(0), {entry.restored_name for entry in found.entries}
     for number, entry in enumerate(found.entries):
         got = entry.unwrap(metadata)
         if got.note:
@@ -137,7 +137,7 @@ def gather(entries: Iterable[Entry], metadata: bool = True) -> Gathered:
         wrapper = wrappers.setdefault(got.wrapper, len(wrappers) + 1) if got.wrapper else 0
         form = Form(kinds[kind], len(got.pixels), got.way, wrapper)
         found.index.entry_forms.append(forms.setdefault(form, len(forms)))
-        found.index.names.append(entry.restored_name)
+        found.index.names.append(_renamed(entry.restored_name, got.renamed, taken))
         key = content(got)
         found.digests.append(key)
         same = first.setdefault(key + repr((kind, len(got.pixels))).encode(), number)
@@ -152,6 +152,16 @@ def gather(entries: Iterable[Entry], metadata: bool = True) -> Gathered:
     found.index.forms = list(forms)
     _ordered(found)
     return found
+
+
+def _renamed(name: bytes, ending: str, taken: set[bytes]) -> bytes:
+    """Return the name under which a file comes back that is then of another format: one that no other has."""
+    if not ending:
+        return name
+    stem = name.rpartition(b".")[0] or name
+    new = next(each for each in (stem + ending.encode(), name + ending.encode()) if each not in taken)
+    taken.add(new)
+    return new
 
 
 def content(got: Unwrapped) -> bytes:

@@ -106,15 +106,25 @@ def _read_png(file: BinaryIO) -> tuple[NDArray[Any], int]:
             raise DataError("has a transparent colour (tRNS), which would be lost: expected an alpha channel or none")
         if getattr(image, "n_frames", 1) > 1:
             raise DataError("has several frames: expected one; save each as a picture of its own")
+    return png_samples(file, depth, colour), 1 if depth == 1 else max(depth, 8)
+
+
+def png_samples(file: BinaryIO, depth: int, colour: int) -> NDArray[Any]:
+    """Return the samples of a whole PNG, (h, w) or (h, w, channels): of 1 bit bool, of a palette indices.
+
+    Those of 2 and 4 bits are scaled to 8. Raises DataError if Pillow would change a value.
+    """
     if depth == 16 and colour == 4:
         # 16-bit grey + alpha has the very bytes, filters and passes of 8-bit RGBA.
         relabelled = _pillow(BytesIO(_relabelled(file)), "RGBA")
-        return relabelled.view(">u2").astype(np.uint16), 16
+        pairs: NDArray[Any] = relabelled.view(">u2").astype(np.uint16)
+        return pairs
     if depth == 16 and colour:
         high, low = (_pillow(file, _COLOURS[colour], half) for half in (";16B", ";16L"))
-        return high.astype(np.uint16) << 8 | low, 16
-    mode = {(1, 0): "1", (16, 0): "I;16", (8, 4): "LA"}.get((depth, colour), "L" if colour == 0 else _COLOURS[colour])
-    return _pillow(file, mode), 1 if depth == 1 else max(depth, 8)
+        joined: NDArray[Any] = high.astype(np.uint16) << 8 | low
+        return joined
+    mode = {(1, 0): "1", (16, 0): "I;16", (8, 4): "LA"}.get((depth, colour), "L" if colour == 0 else "")
+    return _pillow(file, mode or ("P" if colour == 3 else _COLOURS[colour]))
 
 
 def _pillow(file: BinaryIO, mode: str, half: str | None = None) -> NDArray[Any]:
