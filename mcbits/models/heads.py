@@ -121,13 +121,35 @@ class Head(nn.Module):
     def forward(self, known: Context, features: Tensor | None = None) -> Tensor:
         """Return log p of each sample in nats, (C, B)."""
         x, base = self.inputs(known, features)
+        return self.log_prob(self._outputs(x), base.T, known.samples.T.contiguous())
+
+    def felt(self, known: Context) -> list[tuple[NDArray[np.int32], NDArray[np.float64]]]:
+        """Return of each channel the integers that its network reads, (B, inputs), and a gradient, (B, outputs).
+
+        It is that of -log p of the sample, in nats, by the parameters as they are coded.
+        """
+        reach = self.reach.clone()
+        with torch.no_grad():
+            x, base = self.inputs(known, None)
+            out = self._outputs(x).requires_grad_()
+        self.reach.copy_(reach)
+        log_p = self.log_prob(out, base.T, known.samples.T.contiguous())
+        (gradient,) = torch.autograd.grad(-log_p.sum(), out)
+        return [
+            (
+                x[:, : self.shared + self.told * c].to(torch.int32).cpu().numpy(),
+                (gradient[c].T.double().cpu() / self.outputs(c)[0]).numpy(),
+            )
+            for c in range(self.channels)
+        ]
+
+    def _outputs(self, x: Tensor) -> Tensor:
         first = (self.weights[0] * self.mask).transpose(0, 1).flatten(1)
         sums = torch.addmm(self.biases[0].flatten(), x * self.input_scale, first)
         hidden = self._hidden(0, sums.unflatten(1, (self.channels, -1)).transpose(0, 1))
         for i in range(1, self.depth):
             hidden = self._hidden(i, torch.baddbmm(self.biases[i], hidden, self.weights[i]))
-        out = torch.baddbmm(self.last_bias, self.last, hidden.transpose(1, 2))
-        return self.log_prob(out, base.T, known.samples.T.contiguous())
+        return torch.baddbmm(self.last_bias, self.last, hidden.transpose(1, 2))
 
     def _hidden(self, layer: int, sums: Tensor) -> Tensor:
         values = torch.relu(sums)
