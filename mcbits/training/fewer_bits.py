@@ -8,14 +8,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mcbits.errors import UsageError
 from mcbits.exact.rounding import rounded, run_float, sensitivities
 from mcbits.latents.frozen import FrozenModel
 from mcbits.latents.pixels import FrozenPixels
 from mcbits.models.base import Model
+from mcbits.models.heads import expected_gradient
 from mcbits.models.pixels import PixelModel
 from mcbits.models.vae import VAE
+from mcbits.observations.base import ObservationModel
+from mcbits.observations.bernoulli import BernoulliObservation
+from mcbits.observations.categorical import CategoricalObservation
 
 SAMPLE = 1 << 14
 """Pixels, or images, that tell how much each weight is felt."""
@@ -60,13 +65,24 @@ def _vae(model: VAE, images: NDArray[Any], count: float | None, generator: np.ra
     (z_input,) = decoder.inputs
     decoded = run_float(decoder, np.rint(z * 2.0**z_input.frac).clip(-z_input.bound, z_input.bound).astype(np.int32))
     (output,) = decoder.outputs
-    parameters = torch.from_numpy(decoded[output.value] * 2.0 ** -decoder.values[output.value].frac).requires_grad_()
-    log_p = model.observation.log_prob(parameters.flatten(1), torch.from_numpy(x.astype(np.float64)))
-    (gradient,) = torch.autograd.grad(-log_p.sum(), parameters)
+    parameters = torch.from_numpy(decoded[output.value] * 2.0 ** -decoder.values[output.value].frac)
+    gradient = _gradient(model.observation, parameters, torch.from_numpy(x.astype(np.float64))).numpy()
     # Moving the mean of q by d, and its log scale by e, costs d^2 / (2 scale^2) + e^2 nats.
     noise = generator.standard_normal((2, *mean.shape))
     networks = {
         "encoder": rounded(encoder, sensitivities(encoder, read, [noise[0] / scale, noise[1] * math.sqrt(2)]), count),
-        "decoder": rounded(decoder, sensitivities(decoder, decoded, [gradient.numpy()]), count),
+        "decoder": rounded(decoder, sensitivities(decoder, decoded, [gradient]), count),
     }
     return frozen.with_networks(networks)
+
+
+def _gradient(observation: ObservationModel, parameters: Tensor, x: Tensor) -> Tensor:
+    """Return gradients of -log p(x|z) by the parameters, both (n, ...), whose covariance is its curvature."""
+    if isinstance(observation, BernoulliObservation):
+        return expected_gradient(parameters, False, 1)
+    if isinstance(observation, CategoricalObservation):
+        by_symbol = parameters.unflatten(1, (observation.num_symbols, -1))
+        return expected_gradient(by_symbol, True, 1).flatten(1)
+    parameters = parameters.requires_grad_()
+    (gradient,) = torch.autograd.grad(-observation.log_prob(parameters, x).sum(), parameters)
+    return gradient
