@@ -147,7 +147,7 @@ def _rounded(
     # The upper triangle U with U^T U = 1 / read: 1 / U[i, i]^2 is what of input i does not follow from later ones.
     upper = np.linalg.cholesky(np.linalg.inv(read)).T
     rows = np.log2(upper.diagonal())
-    columns = np.log2(12 / (FELT * count) / np.maximum(felt.columns, felt.columns.max() * 2.0**-40 + 2.0**-200)) / 2
+    columns = np.log2(12 / (FELT * count) / np.maximum(felt.columns, felt.columns.max() / count + 2.0**-200)) / 2
     base = rows[:-1].min()
     by_row = np.clip(np.rint(rows[:-1] - base), 0, MOST_STEP).astype(np.int64)
     by_column = np.clip(np.rint(columns + base), 0, MOST_STEP).astype(np.int64)
