@@ -108,7 +108,14 @@ class FrozenModel(ABC):
         """
         if packing.is_packed(self.data):
             return self
-        return type(self)(packing.pack(self.networks, ModelFile(self.data).meta), self.backend)
+        return self.with_networks(self.networks)
+
+    def with_networks(self, networks: dict[str, FrozenNetwork]) -> Self:
+        """Return the model of these networks instead, as a packed file.
+
+        Raises ModelError if they do not fit the model, or for what a packed file cannot hold.
+        """
+        return type(self)(packing.pack(networks, ModelFile(self.data).meta), self.backend)
 
     @property
     def unit(self) -> str:

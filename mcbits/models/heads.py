@@ -121,13 +121,38 @@ class Head(nn.Module):
     def forward(self, known: Context, features: Tensor | None = None) -> Tensor:
         """Return log p of each sample in nats, (C, B)."""
         x, base = self.inputs(known, features)
+        return self.log_prob(self._outputs(x), base.T, known.samples.T.contiguous())
+
+    def felt(self, known: Context) -> list[tuple[NDArray[np.int32], NDArray[np.float64]]]:
+        """Return of each channel the integers that its network reads, (B, inputs), and a gradient, (B, outputs).
+
+        Its covariance is the curvature of -log p in nats, by the parameters as they are coded.
+        """
+        reach = self.reach.clone()
+        with torch.no_grad():
+            x, base = self.inputs(known, None)
+            out = self._outputs(x).requires_grad_()
+        self.reach.copy_(reach)
+        gradient = self._gradient(out, base.T, known.samples.T.contiguous())
+        return [
+            (
+                x[:, : self.shared + self.told * c].to(torch.int32).cpu().numpy(),
+                (gradient[c].T.double().cpu() / self.outputs(c)[0]).numpy(),
+            )
+            for c in range(self.channels)
+        ]
+
+    def _gradient(self, out: Tensor, base: Tensor, samples: Tensor) -> Tensor:
+        (gradient,) = torch.autograd.grad(-self.log_prob(out, base, samples).sum(), out)
+        return gradient
+
+    def _outputs(self, x: Tensor) -> Tensor:
         first = (self.weights[0] * self.mask).transpose(0, 1).flatten(1)
         sums = torch.addmm(self.biases[0].flatten(), x * self.input_scale, first)
         hidden = self._hidden(0, sums.unflatten(1, (self.channels, -1)).transpose(0, 1))
         for i in range(1, self.depth):
             hidden = self._hidden(i, torch.baddbmm(self.biases[i], hidden, self.weights[i]))
-        out = torch.baddbmm(self.last_bias, self.last, hidden.transpose(1, 2))
-        return self.log_prob(out, base.T, known.samples.T.contiguous())
+        return torch.baddbmm(self.last_bias, self.last, hidden.transpose(1, 2))
 
     def _hidden(self, layer: int, sums: Tensor) -> Tensor:
         values = torch.relu(sums)
@@ -289,10 +314,23 @@ class SymbolHead(Head):
         K, leak = self.observation.num_symbols, 2.0**-self.observation.precision
         return torch.log(log_p.exp() * (1 - K * leak) + leak)
 
+    def _gradient(self, out: Tensor, base: Tensor, samples: Tensor) -> Tensor:
+        return expected_gradient(out.detach(), out.shape[1] > 1, 1)
+
     def table(self) -> NDArray[np.int16]:
         codes = torch.round(self.codes.detach() * 2.0**CODE_FRAC).clamp(-MOST, MOST)
         found: NDArray[np.int16] = codes.to(torch.int16).cpu().numpy()
         return found
+
+
+def expected_gradient(logits: Tensor, categorical: bool, dim: int) -> Tensor:
+    """Return random gradients of -log p of symbols, of the variance that they have if the symbols are as likely as p.
+
+    Those of the symbols themselves would hardly tell of a symbol that is rare.
+    """
+    p = logits.softmax(dim) if categorical else logits.sigmoid()
+    sign = torch.randint(0, 2, p.shape, generator=torch.Generator().manual_seed(0)).to(p) * 2 - 1
+    return sign * torch.sqrt(p * (1 - p))
 
 
 def make_head(channels: int, chosen: HeadOptions, features: int = 0) -> LogisticHead | SymbolHead:

@@ -12,6 +12,7 @@ import torch
 from mcbits.errors import DataError, UsageError
 from mcbits.models.pixels import PixelModel
 from mcbits.plugins.registry import registry
+from mcbits.training.fewer_bits import fewer_bits_of_pixels
 from mcbits.training.loop import cosine, single_threaded
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ def fit(
     seed: int = 42,
     **options: Any,
 ) -> FrozenPixels:
-    """Return a frozen model of these pictures, trained on them for about `seconds`, with one thread.
+    """Return a frozen model of these pictures, packed, trained on them for about `seconds`, with one thread.
+
+    Its weights have as many bits as pay for themselves in these pictures.
 
     images: bool, uint8 or uint16, one array (n, h, w) or (n, h, w, channels), or a list of pictures of several sizes.
     effort: 1 to 9; 5 means a minute, 7 five minutes, 9 twenty. options: of PixelModel; by default the head is as large
@@ -65,7 +68,7 @@ def fit(
         torch.manual_seed(seed)
         model = _model(pictures, seconds, options)
         _train(model, images if isinstance(images, np.ndarray) else pictures, seconds)
-        return model.freeze()
+        return fewer_bits_of_pixels(model, images if isinstance(images, np.ndarray) else pictures)
 
 
 def _model(pictures: list[NDArray[Any]], seconds: float, options: dict[str, Any]) -> PixelModel:
