@@ -31,8 +31,11 @@ def whole_or_nothing(path: Path, folder: bool = False, keep: Path | None = None)
             yield draft
         with writing(path):
             if folder:
-                os.sync()  # of many files, one by one takes minutes
-            else:
+                os.sync()  # all at once: what follows then waits for nothing, and only finds what could not be written
+            for place, _, names in os.walk(os.fsencode(draft)) if folder else ():
+                for written in (*(os.path.join(place, name) for name in names), place):
+                    sync(written)
+            if not folder:
                 sync(draft)
             if keep is not None and target.exists():
                 os.replace(target, keep)
@@ -92,7 +95,7 @@ def writing(path: Path, workspace: Path | None = None) -> Iterator[None]:
         raise DataError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def sync(path: Path) -> None:
+def sync(path: Path | bytes) -> None:
     """Sync a file, or the renames within a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
