@@ -61,12 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(getattr(error, "exit_code", 1))
 
 
+class Terminated(SystemExit):
+    """The exit that SIGTERM asks for, as opposed to one that some code asks for by `sys.exit`."""
+
+
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Make SIGTERM raise SystemExit within the block, so that half-written files are removed."""
+    """Make SIGTERM raise Terminated within the block, so that half-written files are removed."""
 
     def terminate(number: int, _: object) -> NoReturn:
-        raise SystemExit(128 + number)
+        raise Terminated(128 + number)
 
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield
