@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -115,6 +116,15 @@ def test_no_command_shows_the_help_and_nothing_else(run):
     assert code == 2
     assert "compress" in out
     assert err == ""
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_cost_nothing(closed, trained, source, images, tmp_path):
+    words = [sys.executable, "-m", "mcbits", "compress", source, "-o", tmp_path / "x.mcb", "--model", trained]
+    line = f"{shlex.join(map(str, words))} {closed}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    assert subprocess.run(["sh", "-c", line], env=environment).returncode == 0
+    assert np.array_equal(mcbits.decompress((tmp_path / "x.mcb").read_bytes(), mcbits.load_model(trained)), images)
 
 
 @pytest.mark.parametrize("name", ["restored.npy", "restored.npz", "restored.idx.gz", "restored/"])

@@ -171,6 +171,28 @@ def test_a_full_disk_is_one_line_that_names_the_file(
         train(config(tmp_path, epochs=1))
 
 
+def test_a_file_system_without_locks_is_trained_on_with_a_notice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unable(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", unable)
+    monkeypatch.setattr(os, "fsync", unable)
+    with registry().listening(notices := Notices()):
+        train(config(tmp_path, epochs=1))
+    assert any("lock cannot be locked" in notice for notice in notices.heard)
+
+
+def test_a_lock_that_fails_is_one_line_that_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", failing)
+    with pytest.raises(DataError, match="cannot lock .*run/lock"):
+        train(config(tmp_path, epochs=1))
+
+
 def test_a_run_from_before_a_key_existed_goes_on(tmp_path: Path) -> None:
     run = train(config(tmp_path, epochs=1))
     tensors, meta = read_tensors(run / "resume.safetensors")

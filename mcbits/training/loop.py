@@ -32,7 +32,7 @@ from mcbits.bounds.base import find_bound
 from mcbits.datasets.base import Dataset, Images, find_dataset
 from mcbits.datasets.binarize import binarize
 from mcbits.errors import DataError, McbitsError, ModelError, UsageError
-from mcbits.files import remove_drafts, write, writing
+from mcbits.files import CANNOT, remove_drafts, sync_open, write, writing
 from mcbits.latents.sequences import symbols
 from mcbits.models.base import find_model
 from mcbits.plugins.options import declared
@@ -226,7 +226,7 @@ def _fit(
         with writing(metrics_path), open(metrics_path, "a") as file:
             file.write(json.dumps(metrics) + "\n")
             file.flush()
-            os.fsync(file.fileno())
+            sync_open(file.fileno())
         state.epoch = epoch
         state.save()
         hook.mcbits_advanced(job="train", done=epoch * len(images), metrics=metrics)
@@ -391,6 +391,11 @@ def _locked(run: Path) -> Iterator[None]:
         except BlockingIOError:
             hint = "wait for it or give another exp_name"
             raise UsageError(f"another training is running in {run}: {hint}") from None
+        except OSError as error:
+            if error.errno not in CANNOT:
+                raise DataError(f"cannot lock {lock.name}: {error.strerror or error}") from error
+            message = f"{lock.name} cannot be locked on this file system: start no second training in this directory"
+            registry().hook.mcbits_notice(message=message)
         for name in _FILES:
             remove_drafts(run / name)
         yield
