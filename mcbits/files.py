@@ -1,16 +1,20 @@
 """A file or folder that mcbits writes appears on disk whole, or not at all; then the old file stays."""
 
+import errno
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 
 from mcbits.errors import DataError
 
 _PREFIX = ".mcbits-"
+
+CANNOT = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EOPNOTSUPP}
+"""What a file system answers that knows no sync or no locks, as some across a network: no failure of a disk."""
 
 
 @contextmanager
@@ -40,6 +44,7 @@ def whole_or_nothing(path: Path, folder: bool = False, keep: Path | None = None)
             if keep is not None and target.exists():
                 os.replace(target, keep)
             os.replace(draft, target)
+        with suppress(OSError):  # the file is there, even where the folder may not be read or cannot be synced
             sync(target.parent)
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
@@ -96,9 +101,18 @@ def writing(path: Path, workspace: Path | None = None) -> Iterator[None]:
 
 
 def sync(path: Path | bytes) -> None:
-    """Sync a file, or the renames within a folder, to disk."""
+    """Sync a file, or the renames within a folder, to disk, as far as the file system can."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        sync_open(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_open(descriptor: int) -> None:
+    """Sync an open file to disk, as far as the file system can."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in CANNOT:
+            raise

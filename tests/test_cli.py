@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from builders import binary_images
 import mcbits
 from mcbits.cli import COMMANDS, _load, main
 from mcbits.cli.progress import Bars
-from mcbits.config import CompressConfig, EvaluateConfig, TrainConfig
+from mcbits.coders.base import find_coder
+from mcbits.config import CompressConfig, EvaluateConfig, Option, TrainConfig
 from mcbits.images.formats import write_images
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -115,6 +117,15 @@ def test_no_command_shows_the_help_and_nothing_else(run):
     assert code == 2
     assert "compress" in out
     assert err == ""
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_cost_nothing(closed, trained, source, images, tmp_path):
+    words = [sys.executable, "-m", "mcbits", "compress", source, "-o", tmp_path / "x.mcb", "--model", trained]
+    line = f"{shlex.join(map(str, words))} {closed}"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    assert subprocess.run(["sh", "-c", line], env=environment).returncode == 0
+    assert np.array_equal(mcbits.decompress((tmp_path / "x.mcb").read_bytes(), mcbits.load_model(trained)), images)
 
 
 @pytest.mark.parametrize("name", ["restored.npy", "restored.npz", "restored.idx.gz", "restored/"])
@@ -445,6 +456,30 @@ def test_a_second_job_of_a_name_takes_the_bar_of_the_first():
             bars.mcbits_finished("compress", {})
     finally:
         bars.close()
+
+
+def test_what_jobs_say_is_shown_as_it_is(capfd):
+    bars = Bars()
+    try:
+        bars.mcbits_started("[red]a[/] [/b]", 9)
+        bars.mcbits_advanced("[red]a[/] [/b]", 3, {"[/net]": 0.5})
+        bars.mcbits_notice('pip install "mcbits[baselines]" :smile: [/]')
+    finally:
+        bars.close()
+    err = capfd.readouterr().err
+    for text in ("[red]a[/] [/b]", "[/net] 0.5", '"mcbits[baselines]" :smile: [/]'):
+        assert text in err
+
+
+def test_help_shows_brackets_of_options_as_they_are(run, monkeypatch):
+    from mcbits.cli import options
+
+    option = Option(int, 1, 'needs "mcbits[baselines]" [/x]')
+    monkeypatch.setattr(options, "all_coder_options", lambda: [(find_coder("simple"), {"odd": option})])
+    monkeypatch.setenv("COLUMNS", "200")
+    code, out, err = run("evaluate", "--help")
+    assert (code, err) == (0, "")
+    assert '"mcbits[baselines]" [/x]' in out
 
 
 @pytest.mark.parametrize("flags", [(), ("-f",), ("--force",), ("-n",)])

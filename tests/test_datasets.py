@@ -1,5 +1,6 @@
 """Images in, images out: nothing changed, nothing guessed, nothing half-written."""
 
+import errno
 import gzip
 import hashlib
 import io
@@ -228,6 +229,31 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(DataError, match="No space left"):
         write_images(tmp_path / name, random_images(3, 4, 4))
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.npy", "pngs"])
+def test_a_file_system_that_cannot_sync_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def unable(descriptor: int) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr("os.fsync", unable)
+    write_images(tmp_path / name, first := random_images(3, 4, 4))
+    np.testing.assert_array_equal(read_images(tmp_path / name), first)
+
+
+def test_a_folder_that_may_not_be_read_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = os.open
+
+    def refused(path: str | os.PathLike[str], *arguments: int, **options: int) -> int:
+        if Path(path) == tmp_path:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr("os.open", refused)
+    write_images(tmp_path / "a.npy", first := random_images(3, 4, 4))
+    np.testing.assert_array_equal(read_images(tmp_path / "a.npy"), first)
 
 
 def test_a_missing_target_folder_is_one_clear_line(tmp_path: Path) -> None:

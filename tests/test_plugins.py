@@ -103,6 +103,11 @@ def test_plugin_that_raises_on_import_is_listed_and_breaks_nothing(tmp_path, mon
             "@hookimpl\ndef mcbits_coders():\n    return [Lazy('nowhere:Toy', 'toy')]",
             "No module named 'nowhere'",
         ),
+        ("import sys\nsys.exit(0)", "SystemExit: 0"),
+        ("import sys\n@hookimpl\ndef mcbits_coders():\n    sys.exit(0)", "SystemExit: 0"),
+        ("@hookimpl\ndef mcbits_coders():\n    return [Lazy('antigravity_:Toy')]", "names ()"),
+        ("@hookimpl\ndef mcbits_bounds():\n    return [type('B', (), {'name': None})]", "names (None,)"),
+        ("@hookimpl\ndef mcbits_bounds():\n    return [type('B', (), {'name': 'b', 'aliases': 'xy'})]", "aliases of"),
         ("@hookimpl\ndef mcbits_bounds():\n    return [type('B', (), {'name': 'b'})]", "lacks coupled"),
     ],
 )
@@ -115,6 +120,35 @@ def test_plugin_that_breaks_the_contract_is_listed_and_breaks_nothing(tmp_path, 
     assert problems["mcbits"] == [] and len(problems["mcbits-odd"]) == 1
     assert problem in problems["mcbits-odd"][0] and "\n" not in problems["mcbits-odd"][0]
     assert found.find("coder", "bb-is").short == "bb-is" and found.find("bound", "iwae").name == "iwae"
+
+
+def test_class_whose_module_exits_is_a_problem_of_its_plugin(tmp_path, monkeypatch):
+    install(tmp_path, "mcbits-leaver", "@hookimpl\ndef mcbits_coders():\n    return [Lazy('leaver:Toy', 'toy')]")
+    (tmp_path / "leaver.py").write_text("raise SystemExit")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = Registry()
+    with pytest.raises(PluginError, match="SystemExit"):
+        found.find("coder", "toy")
+    assert "SystemExit" in {info.name: info.problems for info in found.describe()}["mcbits-leaver"][0]
+
+
+def test_sigterm_while_a_plugin_is_imported_ends_the_command(tmp_path, monkeypatch):
+    install(tmp_path, "mcbits-killed", "import mcbits.cli\nraise mcbits.cli.Terminated(143)")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SystemExit):
+        Registry()
+
+
+@pytest.mark.parametrize("file, text", [("METADATA", "Metadata-Version: 2.1\n"), ("entry_points.txt", "[mcbits]\nodd")])
+def test_damaged_package_is_listed_and_breaks_nothing(tmp_path, monkeypatch, file, text):
+    install(tmp_path, "mcbits-fine", TOY.format(name="fine", hook="datasets"))
+    install(tmp_path, "mcbits-damaged", "raise RuntimeError('no luck')")
+    (tmp_path / "mcbits_damaged-1.5.dist-info" / file).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = Registry()
+    (problems,) = (info.problems for info in found.describe() if info.problems)
+    assert len(problems) == 1
+    assert found.find("dataset", "fine").name == "fine" and found.find("coder", "bb-is").short == "bb-is"
 
 
 def test_name_claimed_by_two_plugins_is_an_error_that_names_both(tmp_path, monkeypatch):

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from base64 import b64decode
 from html import unescape
+from io import BytesIO
 
 import numpy as np
 import pytest
+from builders import Notices
 
 from mcbits.archive.jobs import compress_file
 from mcbits.archive.models import load_model
@@ -20,6 +22,7 @@ from mcbits.config import CompressConfig
 from mcbits.datasets.selection import test_images as images_of
 from mcbits.errors import UsageError
 from mcbits.latents.vae import Precisions
+from mcbits.plugins.registry import registry
 from mcbits.studies.report import measure, write_report
 
 pytest.importorskip("matplotlib")
@@ -162,6 +165,56 @@ def test_source_that_is_neither_is_an_error_and_leaves_nothing(tmp_path):
     with pytest.raises(UsageError, match="x.json"):
         write_report(tmp_path / "empty", tmp_path / "page")
     assert not (tmp_path / "page").exists()
+
+
+def test_a_source_that_does_not_exist_is_an_error_and_not_its_parent(trained, tmp_path):
+    with pytest.raises(UsageError, match="gone does not exist"):
+        write_report(trained / "gone", tmp_path / "page")
+    assert not (tmp_path / "page").exists()
+
+
+def test_lines_cut_off_by_a_crash_are_named_and_left_out(trained, page, tmp_path):
+    copy, output = tmp_path / "run", tmp_path / "page"
+    shutil.copytree(trained, copy)
+    shutil.copytree(page, output)
+    with open(copy / "metrics.jsonl", "a") as file:
+        file.write('{"epoch": 3}\n[1]\n{"epoch": 4, "lo')
+    cut = min((output / "cells").glob("*.json"))
+    whole = json.loads(cut.read_text())["outcome"]["file_bytes"]
+    cut.write_bytes(cut.read_bytes()[:50])
+    with registry().listening(notices := Notices()):
+        write_report(copy, output)
+    left_out = (output / "index.html").read_text().partition("Left out")[2]
+    assert [f"line {number} of metrics.jsonl" in left_out for number in (2, 3, 4, 5)] == [False, True, True, True]
+    assert (output / "training.png").is_file()
+    assert any(cut.name in notice for notice in notices.heard)
+    assert json.loads(cut.read_text())["outcome"]["file_bytes"] == whole
+
+
+def test_plots_do_not_depend_on_the_users_matplotlibrc(page, trained, tmp_path):
+    import matplotlib
+
+    shutil.copytree(page, tmp_path / "page")
+    with matplotlib.rc_context({"text.usetex": True, "figure.facecolor": "red"}):
+        write_report(trained, tmp_path / "page")
+        assert matplotlib.rcParams["text.usetex"]
+    for picture in page.glob("*.png"):
+        assert (tmp_path / "page" / picture.name).read_bytes() == picture.read_bytes()
+
+
+def test_figures_of_one_image_without_noise_under_any_name_are_drawn():
+    from mcbits.studies.report import figures
+
+    image, bits = np.zeros((8, 8), np.uint8), np.ones((8, 8))
+    point = figures.Point("bb-is", 1, 0.5, 0.5, 0.6, None, None, None)
+    drawn = [
+        figures.rates("1 of $a_$ [b] images", [point], 0.0, {"gzip": 0.7}),
+        figures.reconstructions(image[None], bits[None], 1),
+        figures.heat_maps([(image, bits, 64.0)], [(image, bits, 64.0)], 1),
+        figures.initial_bits({"bb-is": (np.ones(1), np.ones(1))}),
+    ]
+    for figure in drawn:
+        figure.savefig(BytesIO(), format="png")
 
 
 def test_noise_entropy_is_that_of_independent_coins():

@@ -247,6 +247,25 @@ def test_command_shows_every_figure_whole_in_however_narrow_a_terminal(
     assert shown("--quiet").err == ""
 
 
+def test_no_checkpoint_at_all_is_one_line_that_says_where_to_get_them(tmp_path, capfd):
+    with pytest.raises(SystemExit) as exit:
+        main(["reproduce", "all", "--checkpoints", str(tmp_path), "-o", str(tmp_path / "out")])
+    out, err = capfd.readouterr()
+    assert (exit.value.code, out, err.count("\n")) == (1, "", 1)
+    assert "https://" in err and "--checkpoints" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_titles_and_labels_with_brackets_are_printed_as_they_are(table, checkpoints, tmp_path, capfd):
+    rows = [{"label": "[red]x[/] [/y] :smile:", "coder": "simple", "checkpoint": 1}]
+    path = table(title="Digits [baselines] [/", rows=rows)
+    with pytest.raises(SystemExit) as exit:
+        main(["reproduce", str(path), "--checkpoints", str(checkpoints), "-o", str(tmp_path / "out")])
+    out, _ = capfd.readouterr()
+    assert exit.value.code == 0
+    assert "Digits [baselines] [/" in out and "[red]x[/] [/y] :smile:" in out
+
+
 def read_cells_of(text):
     return [Cell.from_dict(each) for each in json.loads(text)["digits"]]
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,28 @@ def test_a_full_disk_is_one_line_that_names_the_file(
         train(config(tmp_path, epochs=1))
 
 
+def test_a_file_system_without_locks_is_trained_on_with_a_notice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unable(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", unable)
+    monkeypatch.setattr(os, "fsync", unable)
+    with registry().listening(notices := Notices()):
+        train(config(tmp_path, epochs=1))
+    assert any("lock cannot be locked" in notice for notice in notices.heard)
+
+
+def test_a_lock_that_fails_is_one_line_that_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", failing)
+    with pytest.raises(DataError, match="cannot lock .*run/lock"):
+        train(config(tmp_path, epochs=1))
+
+
 def test_a_run_from_before_a_key_existed_goes_on(tmp_path: Path) -> None:
     run = train(config(tmp_path, epochs=1))
     tensors, meta = read_tensors(run / "resume.safetensors")
@@ -228,6 +251,47 @@ def test_a_run_is_not_continued_with_another_config(tmp_path: Path, change: dict
     with pytest.raises((UsageError, DataError), match=next(iter(change))):
         train(config(tmp_path, **change))
     assert results(run) | {"config": (run / "train_config.yml").read_bytes()} == before
+
+
+def test_a_run_is_not_continued_with_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train(config(tmp_path, epochs=1))
+    before = results(run)
+    data = Digits.load(tmp_path, "")
+    test = data.test.copy()
+    test[-1] = 16 - test[-1]
+    monkeypatch.setattr(Digits, "load", lambda *_, **__: replace(data, test=test))
+    with pytest.raises(UsageError, match="other data"):
+        train(config(tmp_path))
+    assert results(run) == before
+
+
+def test_the_checksum_of_a_dataset_sees_every_change() -> None:
+    images = np.arange(24, dtype=np.uint16).reshape(2, 3, 4)
+    base = Dataset(images, images, 255)
+    others = [
+        *(Dataset(images.reshape(2, 4, 3), images, 255), Dataset(images, images[:1], 255)),
+        *(Dataset(images, images, 16), Dataset(images, images, 255, images), Dataset(list(images), images, 255)),
+        *(Dataset(images.astype(np.uint8), images, 255), Dataset(images + 1, images, 255)),
+    ]
+    assert len({each.checksum() for each in [base, *others]}) == 8
+    swapped, strided = images.astype(">u2"), np.ascontiguousarray(images.T).T
+    assert Dataset(swapped, strided, 255).checksum() == base.checksum()
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_run_that_fell_back_to_the_cpu_goes_on_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, earlier: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    run = train(config(tmp_path, epochs=1, gpu=0))
+    if earlier:
+        tensors, meta = read_tensors(run / "resume.safetensors")
+        del meta["data"]
+        meta["config"]["gpu"] = 0
+        (run / "resume.safetensors").write_bytes(dump_tensors(tensors, meta))
+    train(config(tmp_path, epochs=2, gpu=-1))
+    train(config(tmp_path, epochs=3, gpu=0))
+    assert len(metrics(run)) == 3
 
 
 def test_a_run_does_not_shrink(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
 import threading
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     arguments: by default those of this process.
     """
     args = list(sys.argv[1:] if arguments is None else arguments)
+    _open_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does: a name may hold unprintable characters
     try:
@@ -61,12 +63,26 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.exit(getattr(error, "exit_code", 1))
 
 
+def _open_standard_streams() -> None:
+    """Let what the caller has closed (`2>&-`) lead nowhere, since the next file that is opened would take its place."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
+        pass
+    os.close(descriptor)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - open to the end of the process
+
+
+class Terminated(SystemExit):
+    """The exit that SIGTERM asks for, as opposed to one that some code asks for by `sys.exit`."""
+
+
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Make SIGTERM raise SystemExit within the block, so that half-written files are removed."""
+    """Make SIGTERM raise Terminated within the block, so that half-written files are removed."""
 
     def terminate(number: int, _: object) -> NoReturn:
-        raise SystemExit(128 + number)
+        raise Terminated(128 + number)
 
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield

@@ -65,6 +65,10 @@ def _of_owners(owners: Iterable[tuple[str, dict[str, Option]]], panel: str) -> I
 
 def _parameter(name: str, kind: Any, help: str, default: Any, panel: str) -> inspect.Parameter:
     shown = str(default).lower() if kind is bool else default
+    if "[" in help:  # which rich would read as markup
+        from rich.markup import escape
+
+        help = escape(help)
     option = typer.Option(
         f"--{name}",
         metavar=_metavar(kind),

@@ -14,6 +14,7 @@ import typer
 from mcbits.errors import McbitsError
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 
@@ -77,10 +78,15 @@ def show_each(
 
 def print_table(table: Table) -> None:
     """Print a table as wide as it needs, even beyond the terminal, so that no figure is cut off."""
+    width = plain_console(width=1000).measure(table).maximum
+    plain_console(width=max(width, plain_console().width)).print(table)
+
+
+def plain_console(**settings: Any) -> Console:
+    """Return a console of rich that prints `[text]` and `:text:` as they are, wherever they come from."""
     from rich.console import Console
 
-    width = Console(width=1000).measure(table).maximum
-    Console(width=max(width, Console().width)).print(table)
+    return Console(markup=False, emoji=False, **settings)
 
 
 def printable(text: str) -> str:

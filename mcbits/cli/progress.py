@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mcbits.cli.output import plain_console
 from mcbits.plugins import hookimpl
 from mcbits.plugins.registry import registry
 
@@ -60,7 +61,6 @@ class Bars:
     """A listener that shows one bar for each job, with its metrics and the time left."""
 
     def __init__(self) -> None:
-        from rich.console import Console
         from rich.progress import (
             BarColumn,
             Progress,
@@ -71,13 +71,13 @@ class Bars:
         )
 
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TaskProgressColumn(),
-            TextColumn("{task.fields[metrics]}"),
+            TextColumn("{task.fields[metrics]}", markup=False),
             TimeRemainingColumn(),
             TextColumn("left"),
-            console=Console(stderr=True),
+            console=plain_console(stderr=True),
         )
         self._bars: dict[str, TaskID] = {}
 
@@ -101,7 +101,7 @@ class Bars:
 
     @hookimpl
     def mcbits_notice(self, message: str) -> None:
-        self._progress.console.print(f"mcbits: {message}", markup=False, highlight=False)
+        self._progress.console.print(f"mcbits: {message}", highlight=False)
 
     def close(self) -> None:
         self._progress.stop()

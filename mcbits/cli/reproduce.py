@@ -43,10 +43,11 @@ def reproduce(
     flags: Flags,
 ) -> None:
     """Measure a table of the paper: compress, decode and compare every cell; continue where it stopped."""
-    from mcbits.studies.reproduce import reproduce
+    from mcbits.studies.reproduce import check_checkpoints, reproduce
 
     paths = find_tables(table)
     titles = [Table.load(path).title for path in paths]  # a bad table is an error before the first cell
+    check_checkpoints(paths, checkpoints)
     with progress(flags.quiet):
         results = [
             reproduce(path, checkpoints, datadir, output, num_compress=num_compress, seed=seed) for path in paths

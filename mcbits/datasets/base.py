@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+
+import numpy as np
 
 from mcbits.errors import UnknownNameError
 from mcbits.files import is_path
@@ -33,6 +36,19 @@ class Dataset:
     test: Images
     levels: int
     valid: Images | None = None
+
+    def checksum(self) -> str:
+        """Return the SHA-256 of all images, their shapes and types, and `levels`."""
+        digest = sha256(str(self.levels).encode())
+        for part in (self.train, self.test, self.valid):
+            images = [] if part is None else [part] if isinstance(part, np.ndarray) else part
+            digest.update(f";{len(images)}".encode())
+            for each in images:
+                # As little-endian bytes, so that a run goes on alike on every machine.
+                array = np.ascontiguousarray(each, each.dtype.newbyteorder("<"))
+                digest.update(f"{array.dtype.str}{array.shape}".encode())
+                digest.update(array.reshape(-1).view(np.uint8).data)
+        return digest.hexdigest()
 
 
 class DatasetLoader(Protocol):

@@ -48,7 +48,7 @@ def fetch(url: str, md5: str, folder: Path, wanted: str) -> Path:
 
     pooch.get_logger().setLevel("ERROR")
     made = [each for each in (folder, *folder.parents) if not each.exists()]
-    progress = _Bar(url.rpartition("/")[2]) if sys.stderr.isatty() else None
+    progress = _Bar(url.rpartition("/")[2]) if sys.stderr and sys.stderr.isatty() else None
     downloader = pooch.HTTPDownloader(progressbar=progress or False)
     try:
         return Path(pooch.retrieve(url, f"md5:{md5}", url.rpartition("/")[2], folder, downloader=downloader))
@@ -81,7 +81,7 @@ class _Bar:
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-        columns: list[Any] = [TextColumn(name), BarColumn(), DownloadColumn(), TimeRemainingColumn()]
+        columns: list[Any] = [TextColumn(name, markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn()]
         self._progress = Progress(*columns, console=Console(stderr=True))
         self._task = self._progress.add_task("download", total=None)
         self.total = 0

@@ -16,6 +16,7 @@ from mcbits.exact.layers import Add, AnyLayer, Lookup, Multiply, Reshape, Round,
 from mcbits.exact.network import FrozenNetwork, Output
 from mcbits.exact.products import Affine, AnyProduct, Conv2d, ConvTranspose2d, Linear
 from mcbits.exact.rules import CURVES, RULES, SCALED, Call, Traced, tails_fit
+from mcbits.exact.traced import check_call, check_outputs, evaluating, one_line, rule_of, trace
 from mcbits.exact.weights import Floats, narrow_product, product
 from mcbits.plugins.registry import registry
 
@@ -55,19 +56,13 @@ def freeze(
     Weights get the most bits that the theorem of `mcbits.exact` allows. The new state of an LSTMCell or GRUCell has
     the precision and the bound that are declared for its old state, so that it can be fed back. For this, c of an
     LSTM is clamped to the bound.
-    Raises FreezeError, which names the layer, if a layer has no exact form.
+    Raises FreezeError, which names the layer, if a layer has no exact form, and if the outputs are not the module's.
     """
-    leaf = fx.Tracer().is_leaf_module(module, "")
-    root = nn.Sequential(module) if leaf else module
-    try:
-        graph = fx.Tracer().trace(root)
-    except Exception as error:  # tracing runs the module's own code, which may raise any exception
-        raise FreezeError(f"network '{name or type(module).__name__}' cannot be traced: {_one_line(error)}") from None
-    return _Freezer(root, graph, tuple(inputs), tuple(output_frac), name, narrow).freeze()
-
-
-def _one_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    with evaluating(module):
+        root, graph = trace(module, name or type(module).__name__)
+        frozen = _Freezer(root, graph, tuple(inputs), tuple(output_frac), name, narrow).freeze()
+        check_outputs(module, frozen, name or type(module).__name__)
+    return frozen
 
 
 class _Freezer:
@@ -107,12 +102,13 @@ class _Freezer:
                 args = fx.node.map_arg(node.args, env.__getitem__)
                 kwargs = fx.node.map_arg(node.kwargs, env.__getitem__)
                 self.place = self._place(node)
+                check_call(node, self.root, self.place)
                 try:
                     env[node] = self._apply(node, args, kwargs, heads.get(node))
                 except FreezeError:
                     raise
                 except Exception as error:  # a rule may raise any exception on a call that it does not expect
-                    raise FreezeError(f"{self.place} cannot be frozen: {_one_line(error)}") from None
+                    raise FreezeError(f"{self.place} cannot be frozen: {one_line(error)}") from None
         if next(indices, None) is not None:
             raise FreezeError(f"network '{self.name}' has fewer arguments than the {len(self.inputs)} inputs given")
         outputs = tuple(self._output(env[node], frac) for node, frac in returned)
@@ -163,7 +159,7 @@ class _Freezer:
         target: Any = node.target
         if node.op == "call_module":
             function: Any = self.root.get_submodule(target)
-            rule = RULES.get(type(function))
+            rule = rule_of(function)
         else:
             function = target if node.op == "call_function" else _method(target)
             rule = None if node.op == "get_attr" else RULES.get(target)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, distributions, entry_points, version
 from typing import Any, Literal, final
 
 import pluggy
@@ -68,7 +68,8 @@ class _Entry:
     def _import(self, lazy: Lazy) -> Any:
         try:
             return lazy.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            _let_termination_pass(error)
             if isinstance(error, ModuleNotFoundError) and error.name == "torch":
                 raise PluginError(f'{self.label} needs torch: pip install "mcbits[train]"') from error
             raise PluginError(f"{self.label} of plugin {self.plugin} fails: {_one_line(error)}") from error
@@ -87,11 +88,12 @@ class Registry:
         self._versions: dict[str, str] = {}
         self._failures: dict[str, str] = {}
         self._add("mcbits", own_version(), lambda: builtins)
-        for entry_point in entry_points(group="mcbits"):
+        for entry_point in self._entry_points():
             package, name = entry_point.dist, entry_point.name
-            assert package is not None  # only entry points made by hand belong to no package
-            full_name = name if name == package.name else f"{package.name}:{name}"
-            self._add(full_name, package.version, entry_point.load)
+            # A distribution whose metadata are damaged or lost says neither, whatever their types promise.
+            owner = getattr(package, "name", None) or "a package without a name"
+            full_name = name if name == owner else f"{owner}:{name}"
+            self._add(full_name, getattr(package, "version", None) or "", entry_point.load)
 
     @property
     def hook(self) -> Any:
@@ -159,15 +161,33 @@ class Registry:
             infos[name].problems.append(failure)
         return list(infos.values())
 
+    def _entry_points(self) -> list[EntryPoint]:
+        """Return the entry points of all packages but those whose entry points cannot be read, which are failures."""
+        try:
+            return list(entry_points(group="mcbits"))
+        except Exception:  # one damaged package costs all the others: ask each of them
+            found: dict[str, list[EntryPoint]] = {}
+        for package in distributions():
+            name = getattr(package, "name", None) or "a package without a name"
+            if name in found:  # an installed package hides one of the same name later on the path
+                continue
+            try:
+                found[name] = list(package.entry_points.select(group="mcbits"))
+            except Exception as error:
+                self._versions[name] = getattr(package, "version", None) or ""
+                self._fail(name, error)
+        return [entry_point for each in found.values() for entry_point in each]
+
     def _add(self, name: str, version: str, load: Callable[[], object]) -> None:
         self._versions[name] = version
         try:
             self._manager.register(load(), name)
             self._manager.check_pending()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._fail(name, error)
 
-    def _fail(self, name: str, error: Exception) -> None:
+    def _fail(self, name: str, error: BaseException) -> None:
+        _let_termination_pass(error)
         self._failures[name] = _one_line(error)
         if self._manager.has_plugin(name):
             self._manager.unregister(name=name)
@@ -180,7 +200,7 @@ class Registry:
             name = implementation.plugin_name
             try:
                 entries += [_Entry(kind, name, _names(target), target) for target in implementation.function()]
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 self._fail(name, error)
         return entries
 
@@ -207,12 +227,25 @@ def nearest_name(name: str, names: list[str]) -> str | None:
 
 def _names(target: type | Lazy) -> tuple[str, ...]:
     if isinstance(target, Lazy):
-        return target.names
-    short = getattr(target, "short", None)
-    return (target.name, *([short] if short else []), *getattr(target, "aliases", ()))  # type: ignore[attr-defined]
+        names, what = target.names, target.path
+    else:
+        short, aliases = getattr(target, "short", None), getattr(target, "aliases", ())
+        if isinstance(aliases, str):
+            raise TypeError(f"aliases of {target!r} is a text, expected a tuple of texts")
+        name = target.name  # type: ignore[attr-defined]
+        names, what = (name, *([short] if short else []), *aliases), repr(target)
+    if not names or not all(isinstance(each, str) and each for each in names):
+        raise TypeError(f"{what} has the names {names!r}, expected texts")
+    return names
 
 
-def _one_line(error: Exception) -> str:
+def _let_termination_pass(error: BaseException) -> None:
+    """Raise a SystemExit that the command line made of a signal: its class is one of its own. `sys.exit` has none."""
+    if isinstance(error, SystemExit) and type(error) is not SystemExit:
+        raise error
+
+
+def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 

@@ -27,6 +27,7 @@ from mcbits.plugins.registry import nearest_name, own_version, registry
 from mcbits.training.evaluation import standard_error
 
 TABLES = Path(__file__).parent / "tables"
+PUBLISHED = "https://github.com/ryoungj/mcbits (experiments/img_emnist/checkpoints)"
 
 
 class _Spec(BaseModel):
@@ -188,6 +189,16 @@ def find_tables(name: str) -> list[Path]:
     return [tables[names.index(name)]]
 
 
+def check_checkpoints(paths: list[Path], checkpoints: Path) -> None:
+    """Check that `checkpoints` has at least one of the models that tables need. Raises ModelError otherwise."""
+    models = [Path(cell.model) for path in paths for cell in _cells(Table.load(path), path.stem, checkpoints, Path())]
+    if not any((model / "train_config.yml").is_file() for model in models):
+        raise ModelError(
+            f"{checkpoints} holds no checkpoint that a table needs{f', such as {models[0].name}' if models else ''}: "
+            f"get the folder of the paper's at {PUBLISHED}, and name it with --checkpoints"
+        )
+
+
 def reproduce(
     path: Path,
     checkpoints: Path,
@@ -283,8 +294,8 @@ class _Bench:
             images = self.images(config)
             key = _key(config, images)
             path = self.directory / f"{cell.train}-{cell.test}-{cell.coder}-{_digest(key)}.json"
-            if path.exists():
-                return replace(cell, outcome=Outcome(**json.loads(path.read_text())["outcome"]))
+            if path.exists() and (found := _read_outcome(path)):
+                return replace(cell, outcome=found)
             model = self.model(Path(cell.model))
         except (UsageError, PluginError, ModelError, DataError) as error:
             return replace(cell, skipped=str(error))
@@ -292,6 +303,15 @@ class _Bench:
         with whole_or_nothing(path) as draft:
             draft.write_text(json.dumps({**key, "outcome": asdict(outcome)}, indent=2))
         return replace(cell, outcome=outcome)
+
+
+def _read_outcome(path: Path) -> Outcome | None:
+    """Return the outcome of a finished cell; None, and a notice, if its file is damaged."""
+    try:
+        return Outcome(**json.loads(path.read_text(encoding="utf-8"))["outcome"])
+    except (ValueError, KeyError, TypeError):
+        registry().hook.mcbits_notice(message=f"{path} is damaged or cut off: its cell is measured again")
+        return None
 
 
 def config_of(cell: Cell) -> CompressConfig:

@@ -32,7 +32,7 @@ from mcbits.bounds.base import find_bound
 from mcbits.datasets.base import Dataset, Images, find_dataset
 from mcbits.datasets.binarize import binarize
 from mcbits.errors import DataError, McbitsError, ModelError, UsageError
-from mcbits.files import remove_drafts, write, writing
+from mcbits.files import CANNOT, remove_drafts, sync_open, write, writing
 from mcbits.latents.sequences import symbols
 from mcbits.models.base import find_model
 from mcbits.plugins.options import declared
@@ -61,10 +61,10 @@ def train(config: TrainConfig) -> Path:
 
     A run that stopped continues after the last epoch that it completed. Then `epochs` may be larger than before.
     KeyboardInterrupt is not caught; the state of the last epoch stays on disk.
-    Raises UsageError if another key that matters has changed, if another process is training in the directory, or if
-    the step cannot be compiled; FreezeError, before anything is trained or written, if a layer has no exact form;
-    DataError for missing or unsuitable data and for files that cannot be written; ModelError if the state of the run
-    is damaged; UnknownNameError for unknown names; McbitsError if the loss diverges.
+    Raises UsageError if another key that matters or the data has changed, if another process is training in the
+    directory, or if the step cannot be compiled; FreezeError, before anything is trained or written, if a layer has no
+    exact form; DataError for missing or unsuitable data and for files that cannot be written; ModelError if the state
+    of the run is damaged; UnknownNameError for unknown names; McbitsError if the loss diverges.
     """
     bound: Bound = find_bound(config.bound)()
     # A subclass of Model chooses its observation model itself.
@@ -89,7 +89,7 @@ def train(config: TrainConfig) -> Path:
 
         run.mkdir(parents=True, exist_ok=True)
         with _locked(run):
-            state = _State(run, config, model.to(device))
+            state = _State(run, config, model.to(device), dataset.checksum())
             write(run / "train_config.yml", config.to_yaml().encode())
             train_set = model.training_set(images, levels, device)
             tested = _tester(config, model, bound, test, device)
@@ -126,13 +126,15 @@ def cosine(over: float) -> float:
 class _State:
     """The state of a run between two epochs: weights, optimiser, random states, epoch, best test loss."""
 
-    def __init__(self, run: Path, config: TrainConfig, model: Model) -> None:
-        self.run = run
+    def __init__(self, run: Path, config: TrainConfig, model: Model, data: str) -> None:
+        self.run, self.data = run, data
         self.config = config.model_dump(mode="json", exclude=_MAY_DIFFER) | config.model_options
         self.defaults = {key: field.default for key, field in type(config).model_fields.items()}
         self.model = model
         self.optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, eps=config.eps, fused=True)
         self.device = next(model.parameters()).device
+        if self.device.type == "cpu":
+            self.config["gpu"] = -1  # on the CPU for want of that GPU, as on the CPU by choice
         self.epoch = 0
         self.best = math.inf
         if self.path.exists() or self.previous.exists():
@@ -154,7 +156,7 @@ class _State:
         tensors["rng.cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
-        meta = {"epoch": self.epoch, "best": self.best, "config": self.config}
+        meta = {"epoch": self.epoch, "best": self.best, "config": self.config, "data": self.data}
         write(self.path, dump_tensors(tensors, meta), keep=self.previous)
 
     def _load(self, epochs: int) -> None:
@@ -166,6 +168,8 @@ class _State:
             registry().hook.mcbits_notice(message=f"{self.path} is lost or damaged: going on from the epoch before")
             tensors, meta = read_tensors(self.previous)
             os.replace(self.previous, self.path)  # else `save` would keep the damaged file as the previous one
+        if "rng.cuda" not in tensors and "config" in meta:  # a run of an earlier version kept the number of no GPU
+            meta["config"]["gpu"] = -1
         self._check_same_run(meta, epochs)
         names = [name for name, _ in self.model.named_parameters()]
         try:
@@ -192,6 +196,11 @@ class _State:
                     f"{self.run} was trained with {key} {before.get(key)}, not {now.get(key)}: "
                     "continue with the same value or give another exp_name"
                 )
+        if meta.get("data", self.data) != self.data:  # runs of earlier versions kept no checksum
+            raise UsageError(
+                f"{self.run} was trained on other data than {now['dataset']} is now: "
+                "continue with the same data or give another exp_name"
+            )
         if epochs < meta["epoch"]:
             raise UsageError(
                 f"{self.run} already has {meta['epoch']} epochs, more than epochs {epochs}: "
@@ -226,7 +235,7 @@ def _fit(
         with writing(metrics_path), open(metrics_path, "a") as file:
             file.write(json.dumps(metrics) + "\n")
             file.flush()
-            os.fsync(file.fileno())
+            sync_open(file.fileno())
         state.epoch = epoch
         state.save()
         hook.mcbits_advanced(job="train", done=epoch * len(images), metrics=metrics)
@@ -391,6 +400,11 @@ def _locked(run: Path) -> Iterator[None]:
         except BlockingIOError:
             hint = "wait for it or give another exp_name"
             raise UsageError(f"another training is running in {run}: {hint}") from None
+        except OSError as error:
+            if error.errno not in CANNOT:
+                raise DataError(f"cannot lock {lock.name}: {error.strerror or error}") from error
+            message = f"{lock.name} cannot be locked on this file system: start no second training in this directory"
+            registry().hook.mcbits_notice(message=message)
         for name in _FILES:
             remove_drafts(run / name)
         yield

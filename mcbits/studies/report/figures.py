@@ -38,7 +38,7 @@ def rates(title: str, points: Sequence[Point], floor: float | None, others: Mapp
     A second plot shows net and ideal alone. All rates are in bits/dim.
     """
     figure = Figure(figsize=(13, 5.4), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)  # the name of a user's data may hold a $
     left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
     names = list(dict.fromkeys(point.series for point in points))
     for number, name in enumerate(names):
@@ -111,7 +111,7 @@ def reconstructions(images: NDArray[Any], means: NDArray[np.float64], white: flo
     """Draw the originals above E[x|z]. Both are (n, h, w) or (n, h, w, 3), the originals 0..white, E[x|z] 0..1."""
     figure = Figure(figsize=(12, 2.7), layout="constrained")
     figure.suptitle("Test images, and what the model makes of them")
-    grid = figure.subplots(2, len(images))
+    grid = figure.subplots(2, len(images), squeeze=False)
     for column, (image, mean) in enumerate(zip(images, means, strict=True)):
         _image(grid[0, column], image / white)
         _image(grid[1, column], mean)
@@ -140,7 +140,7 @@ def heat_maps(
     """
     figure = Figure(figsize=(12, 7.6), layout="constrained")
     figure.suptitle("Bits per pixel of the images that cost least and most")
-    grid = figure.subplots(4, len(best))
+    grid = figure.subplots(4, len(best), squeeze=False)
     maps = [pixels.reshape(*pixels.shape[:2], -1).sum(-1) for _, pixels, _ in (*best, *worst)]
     top = max(float(np.percentile(maps, 99.9)), 1.0)
     for row, (name, group) in enumerate((("least", best), ("most", worst))):
@@ -200,6 +200,7 @@ def _image(axes: Axes, image: NDArray[Any]) -> None:
 
 def _lines(axes: Axes, lines: Mapping[str, float]) -> None:
     """Draw horizontal lines with labels at the right end, moved apart where they would overlap."""
+    lines = {name: rate for name, rate in lines.items() if rate > 0}  # a logarithmic axis has no zero
     for rate in lines.values():
         axes.axhline(rate, color=_GREY, linewidth=0.8, linestyle=":")
     low, high = axes.get_ylim()

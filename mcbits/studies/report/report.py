@@ -43,17 +43,20 @@ def write_report(source: Path, output: Path, datadir: Path | None = None) -> lis
     missing or if `source` is neither kind of directory, DataError if a file cannot be written.
     """
     try:
-        import matplotlib  # noqa: F401
+        from matplotlib import style
     except ModuleNotFoundError:
         raise UsageError('pictures need matplotlib: pip install "mcbits[plots]"') from None
     report = _Report(source, output, datadir)
     output.mkdir(parents=True, exist_ok=True)
-    report.draw()
+    with style.context("default"):  # not what the user's matplotlibrc asks of other plots
+        report.draw()
     return report.write()
 
 
 class _Report:
     def __init__(self, source: Path, output: Path, datadir: Path | None) -> None:
+        if not source.exists():
+            raise UsageError(f"{source} does not exist: give a run directory, or what mcbits reproduce wrote")
         self.source = source if source.is_dir() else source.parent
         self.output = output
         self.tables: list[Grid] = []
@@ -187,10 +190,17 @@ class _Report:
     def _training(self) -> None:
         from mcbits.studies.report import figures
 
-        path = self.source / "metrics.jsonl"
-        lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-        if not lines:
+        path, lines = self.source / "metrics.jsonl", []
+        if not path.is_file():
             raise UsageError(f"there is no metrics.jsonl in {self.source}: mcbits train writes it")
+        for number, text in enumerate(path.read_bytes().splitlines(), 1):
+            try:
+                line = json.loads(text)
+                lines.append({key: float(line[key]) for key in ("epoch", "lr", "loss", "test")})
+            except (ValueError, KeyError, TypeError):
+                self.left_out.append(f"training curves, line {number} of metrics.jsonl: it is damaged or cut off")
+        if not lines:
+            raise UsageError(f"metrics.jsonl in {self.source} holds no whole epoch")
         self._add(
             "training",
             figures.training(lines, prod(load_model(self.source).shape)),
