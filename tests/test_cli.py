@@ -476,6 +476,7 @@ def test_help_shows_brackets_of_options_as_they_are(run, monkeypatch):
 
     option = Option(int, 1, 'needs "mcbits[baselines]" [/x]')
     monkeypatch.setattr(options, "all_coder_options", lambda: [(find_coder("simple"), {"odd": option})])
+    monkeypatch.delitem(sys.modules, "mcbits.cli.evaluate", raising=False)  # its options are made on import
     monkeypatch.setenv("COLUMNS", "200")
     code, out, err = run("evaluate", "--help")
     assert (code, err) == (0, "")
