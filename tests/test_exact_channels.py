@@ -2,7 +2,7 @@
 
 import json
 
-import independent_reader as reader
+import mcbits_reader as reader
 import numpy as np
 import pytest
 import torch

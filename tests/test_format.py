@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import corpus
-import independent_reader as reader
+import mcbits_reader as reader
 import numpy as np
 import pytest
 

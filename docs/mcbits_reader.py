@@ -1,6 +1,6 @@
 """A second implementation of docs/format.md, in pure Python, that shares nothing with mcbits but that page.
 
-    python tests/independent_reader.py FILE.mcb [MODEL]      prints the number of images, their shape and SHA-256
+    python docs/mcbits_reader.py FILE.mcb [MODEL]      prints the number of images, their shape and SHA-256
 
 `read` decodes a file's bytes; sections named in comments are those of the page. It is written to be compared with
 the page, not to be fast, and trusts a model's bounds once it has checked those of the layers that it multiplies.
