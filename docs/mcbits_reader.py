@@ -1,27 +1,38 @@
 """A second implementation of docs/format.md, in pure Python, that shares nothing with mcbits but that page.
 
-    python docs/mcbits_reader.py FILE.mcb [MODEL]      prints the number of images, their shape and SHA-256
+    python mcbits_reader.py FILE.mcb [MODEL ...]               prints what the file holds
+    python mcbits_reader.py FILE.mcb -o FOLDER [MODEL ...]     writes its pictures and files into a new folder
 
-`read` decodes a file's bytes; sections named in comments are those of the page. It is written to be compared with
-the page, not to be fast, and trusts a model's bounds once it has checked those of the layers that it multiplies.
+It needs this file, Python 3.11 or newer, and nothing else. Of version 1 it prints the number of images, their shape and
+SHA-256, and writes 0.png, 1.png, ...; of version 2 it prints the entries, and writes them under their names, but
+arrays, which are no files, as NUMBER.npy. Models are given where none is embedded.
+
+`read` and `Collection` decode a file's bytes; sections named in comments are those of the page. It is written to be
+compared with the page, not to be fast.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
+import re
 import struct
 import sys
 import zlib
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from hashlib import sha256
+from itertools import accumulate
 from math import floor, inf, prod, sqrt
 from operator import mul
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 Json = dict[str, Any]
 Known = tuple[tuple[int, ...], int, int]
+Item = Sequence[int]
 Number = TypeVar("Number", int, float)
 
 # Section 1
@@ -40,12 +51,12 @@ class Discrete(Protocol):
 
 
 class Damaged(Exception):
-    """The file or the model breaks a rule of the page."""
+    """The file or the model breaks a rule of the page, or the model is missing."""
 
 
-def need(condition: object) -> None:
+def need(condition: object, message: str = "the file or the model is damaged") -> None:
     if not condition:
-        raise Damaged
+        raise Damaged(message)
 
 
 def rhu(v: int, s: int) -> int:
@@ -84,33 +95,48 @@ class Bytes:
     def integer(self, size: int) -> int:
         return int.from_bytes(self.take(size), "little")
 
-    def leb128(self) -> int:
+    def leb128(self, most: int = 9) -> int:
         value = 0
-        for shift in range(0, 63, 7):
+        for shift in range(0, 7 * most, 7):
             digit = self.integer(1)
             value |= (digit & 127) << shift
             if digit < 128:
                 return value
-        raise Damaged
+        raise Damaged("the file or the model is damaged")
+
+    def text(self) -> bytes:
+        return self.take(self.leb128())
 
     def check_crc(self, begin: int, prefix: bytes = b"") -> None:
         expected = zlib.crc32(prefix + self.data[begin : self.at])
         need(self.integer(4) == expected)
 
 
-def read(blob: bytes, model: bytes | None = None) -> tuple[Json, list[bytes]]:
-    """Header and images (bytes, C order) of a file; `model` is the frozen model's bytes where none is embedded."""
+def inflated(data: bytes, most: int, dictionary: bytes = b"") -> bytes:
+    """What a raw deflate stream of `most` bytes or fewer holds."""
+    stream = zlib.decompressobj(-15, zdict=dictionary) if dictionary else zlib.decompressobj(-15)
+    text = stream.decompress(data, most + 1)
+    need(stream.eof and not stream.unused_data and len(text) <= most)
+    return text
+
+
+def model_of(model_id: bytes, embedded: bytes, given: Sequence[bytes | None]) -> bytes:
+    """The embedded model, or the one given, whose id begins so."""
+    for model in [embedded] if embedded else given:
+        if model is not None and sha256(model).digest().startswith(model_id):
+            return model
+    raise Damaged(f"the file needs the model whose id begins with {model_id.hex()}")
+
+
+def read(blob: bytes, *models: bytes | None) -> tuple[Json, list[bytes]]:
+    """Header and images (bytes, C order) of a file; the frozen model's bytes are given where none is embedded."""
     file = Bytes(blob)
     need(file.take(5) == b"\x89mcb\x01")
-    inflate = zlib.decompressobj(-15, zdict=DICTIONARY)
-    text = inflate.decompress(file.take(file.integer(2)), 65536)
-    need(inflate.eof and not inflate.unused_data)
+    text = inflated(file.take(file.integer(2)), 65536, DICTIONARY)
     model_id, embedded = file.take(32), file.take(file.integer(4))
     file.check_crc(0)
-    model = embedded or model or b""
-    need(sha256(model).digest() == model_id)
     header = json.loads(text)
-    codec, images = Codec(header, model), []
+    codec, images = Codec(header, *load(model_of(model_id, embedded, models))), []
     number = 0
     while (size := file.integer(4)) != 0xFFFFFFFF:
         need(size <= 1 << 30)
@@ -131,10 +157,11 @@ def read(blob: bytes, model: bytes | None = None) -> tuple[Json, list[bytes]]:
 
 
 class Codec:
-    def __init__(self, header: Json, model: bytes) -> None:
-        self.header = header
+    def __init__(self, header: Json, meta: Json, networks: dict[str, Network]) -> None:
+        self.header, self.p = header, header["precisions"]
+        self.sizes = -(-self.p["bprec"] // 8), -(-(self.p["lprec"] + self.p["bprec"]) // 8)
         self.without_latents: Pixels | None = None
-        made = make_model(model, header)
+        made = make_model(meta, networks, header)
         if isinstance(made, Pixels):
             self.without_latents = made
         else:
@@ -150,38 +177,40 @@ class Codec:
         need(header["ramp"] == 0 or header["coder"] == "bb-is")
 
     def decode(self, payload: bytes) -> list[bytes]:
-        p, source = self.header["precisions"], Bytes(payload)
+        source = Bytes(payload)
         n = source.leb128()
         need(1 <= n <= self.header["block_size"])
-        L = min(self.header["lanes"], n)
-        size, head_size = -(-p["bprec"] // 8), -(-(p["lprec"] + p["bprec"]) // 8)
+        (size, head_size), L = self.sizes, min(self.header["lanes"], n)
         starts = [(source.integer(head_size), source.leb128(), source.leb128()) for _ in range(L)]
-        lanes = [Lane(head, [source.integer(size) for _ in range(words)], drawn, p) for head, words, drawn in starts]
+        lanes = [
+            Lane(head, [source.integer(size) for _ in range(words)], drawn, self.p) for head, words, drawn in starts
+        ]
         need(source.at == len(payload))
-        images = [b""] * n
-        if self.without_latents:
-            return self.pixels(self.without_latents, lanes, n)
-        for t in reversed(range(-(-n // L))):
-            for i in range(t * L, min((t + 1) * L, n)):
-                lanes[i % L].begin(t)
-                images[i] = self.packed(self.decode_one(lanes[i % L], t))
+        images = self.pop(lanes, n, 0)
         need(all(len(lane.words) == lane.drawn for lane in lanes))
-        return images
+        need(max(map(max, images)) <= self.most)
+        bits = 16 if self.header["dtype"] == "uint16" else 8
+        return [packed_row(image, bits, "<") for image in images]
 
-    def pixels(self, model: Pixels, lanes: list[Lane], n: int) -> list[bytes]:
-        """All images in one step."""
-        images = [b""] * n
-        for number, lane in enumerate(lanes):
-            lane.begin(0)
-            mine = range(number, n, len(lanes))
-            for i, x in zip(mine, Neighbours(model, [[]] * len(mine)).pop(lane)):
-                images[i] = self.packed(x)
-            need(len(lane.words) == lane.drawn)
-        return images
+    def steps(self, n: int, L: int) -> int:
+        return 1 if self.without_latents else -(-n // L)
 
-    def packed(self, x: list[int]) -> bytes:
-        need(max(x) <= self.most)
-        return struct.pack(f"<{len(x)}H", *x) if self.header["dtype"] == "uint16" else bytes(x)
+    def pop(self, lanes: list[Lane], n: int, first: int) -> list[Item]:
+        """n images, whose steps have the numbers from `first` on."""
+        images: list[Item] = [()] * n
+        if self.without_latents:
+            for number, lane in enumerate(lanes):
+                lane.begin(first)
+                mine = range(number, n, len(lanes))
+                for i, x in zip(mine, Neighbours(self.without_latents, [[]] * len(mine)).pop(lane)):
+                    images[i] = x
+            return images
+        L = len(lanes)
+        for t in reversed(range(self.steps(n, L))):
+            for i in range(t * L, min((t + 1) * L, n)):
+                lanes[i % L].begin(first + t)
+                images[i] = self.decode_one(lanes[i % L], first + t)
+        return images
 
     def particles(self, t: int) -> int:
         N: int = self.header["options"]["num_particles"]
@@ -248,6 +277,11 @@ class Lane:
         new = mix(t + 1)
         self.head ^= self.head_pad(self.Q) ^ self.head_pad(new)
         self.Q = new
+
+    def end(self) -> None:
+        """Begin a step of Q' = 0."""
+        self.head ^= self.head_pad(self.Q)
+        self.Q = 0
 
     def head_pad(self, Q: int) -> int:
         return mix(Q) >> 72 - self.l if Q and self.l > 8 else 0
@@ -417,14 +451,14 @@ class Table:
         return self.F[k]
 
     def symbol(self, v: int) -> int:
-        return max(k for k in range(len(self.F) - 1) if self.F[k] <= v)
+        return bisect_right(self.F, v) - 1
 
 
 def categorical(w: list[int], r: int) -> Table:
     K, W = len(w), float(sum(w))
     need(0 < W < 2.0**53 and len(w) <= 1 << r)
     scale = float((1 << r) - K) / W
-    return Table([k + int(sum(w[:k]) * scale) for k in range(K)] + [1 << r], r)
+    return Table([k + int(below * scale) for k, below in enumerate(accumulate(w[:-1], initial=0))] + [1 << r], r)
 
 
 def weights(log_w: list[int], r: int) -> Table:
@@ -519,14 +553,11 @@ FORMATS = {"I8": "b", "I16": "h", "I32": "i", "I64": "q"}
 LIMIT = 1 << 30
 
 
-class Tensor:
-    def __init__(self, entry: Json, data: bytes) -> None:
-        begin, end = entry["data_offsets"]
-        self.shape, code = entry["shape"], FORMATS[entry["dtype"]]
-        need(end - begin == prod(self.shape) * struct.calcsize(code) and 0 <= begin <= end <= len(data))
-        self.flat: tuple[int, ...] = struct.unpack(f"<{prod(self.shape)}{code}", data[begin:end])
+class Tensor(NamedTuple):
+    shape: Sequence[int]
+    flat: Sequence[int]
 
-    def rows(self) -> list[tuple[int, ...]]:
+    def rows(self) -> list[Sequence[int]]:
         width = self.shape[1]
         return [self.flat[i * width : (i + 1) * width] for i in range(self.shape[0])]
 
@@ -536,14 +567,30 @@ class Tensor:
             position = position * n + i
         return self.flat[position]
 
+    def channels(self) -> list[Sequence[int]]:
+        """Of a weight, the numbers that each output channel multiplies."""
+        if len(self.shape) == 1:
+            return [(v,) for v in self.flat]
+        groups, width = self.shape[0] if len(self.shape) == 5 else 1, self.shape[-1]
+        size = len(self.flat) // groups
+        return [self.flat[g * size + o : (g + 1) * size : width] for g in range(groups) for o in range(width)]
+
+
+def stored_tensor(entry: Json, data: bytes) -> Tensor:
+    (begin, end), shape, code = entry["data_offsets"], entry["shape"], FORMATS[entry["dtype"]]
+    need(end - begin == prod(shape) * struct.calcsize(code) and 0 <= begin <= end <= len(data))
+    return Tensor(shape, struct.unpack(f"<{prod(shape)}{code}", data[begin:end]))
+
 
 def load(data: bytes) -> tuple[Json, dict[str, Network]]:
     """The metadata and the networks of a model file."""
+    if data.startswith(PACKED):
+        return Unpacking(data).model()
     (length,) = struct.unpack("<Q", data[:8])
     entries = json.loads(data[8 : 8 + length])
     head = json.loads(entries.pop("__metadata__")["mcbits"])
     need(head["format"] in (1, 2))
-    tensors = {name: Tensor(entry, data[8 + length :]) for name, entry in entries.items()}
+    tensors = {name: stored_tensor(entry, data[8 + length :]) for name, entry in entries.items()}
     return head["meta"], {name: Network(name, spec, tensors) for name, spec in head["networks"].items()}
 
 
@@ -552,46 +599,84 @@ class Network:
 
     def __init__(self, name: str, spec: Json, tensors: dict[str, Tensor]) -> None:
         self.inputs, self.layers, self.outputs = spec["inputs"], spec["layers"], spec["outputs"]
-        self.known = [(tuple(x["shape"]), x["frac"], x["bound"]) for x in self.inputs]
-        self.weights, self.columns, self.tables = {}, {}, {}
+        self.known: list[Known] = [(tuple(x["shape"]), x["frac"], x["bound"]) for x in self.inputs]
+        self.weights: dict[int, tuple[Tensor, Sequence[int]]] = {}
+        self.columns: dict[int, list[Sequence[int]]] = {}
+        self.tables: dict[int, Sequence[int]] = {}
         for k, layer in enumerate(self.layers):
-            shape, f, bound = self.known[layer["inputs"][0]]
-            op = layer["op"]
-            if f"{name}.{k}.weight" in tensors:
-                w, b = tensors[f"{name}.{k}.weight"], tensors[f"{name}.{k}.bias"].flat
-                self.weights[k] = w, b
-                frac = f + layer["frac"]
-                if op == "linear":
-                    need(shape == (w.shape[0],))
-                    self.columns[k] = list(zip(*w.rows()))
-                    shape = (w.shape[1],)
-                    reach = [sum(map(abs, c)) * bound + abs(o) for c, o in zip(self.columns[k], b)]
-                    need(max(map(rhu, reach, layer.get("shifts") or [0] * len(reach))) == layer["bound"])
-                    need(not layer.get("shifts") or max(reach) >> 24 == 0)
-                elif op == "conv2d":
-                    groups, *kernel, _, width = w.shape
-                    steps = zip(shape[1:], layer["padding"], layer["dilation"], kernel, layer["stride"])
-                    shape = (groups * width, *((n + 2 * p - d * (size - 1) - 1) // s + 1 for n, p, d, size, s in steps))
-                elif op == "conv_transpose2d":
-                    groups, _, *kernel, width = w.shape
-                    steps = zip(shape[1:], layer["stride"], kernel, layer["output_padding"], layer["padding"])
-                    shape = (groups * width, *((n - 1) * s + size + o - 2 * p for n, s, size, o, p in steps))
-            elif op == "scale":
-                frac = f + layer["bits"]
-            elif op == "multiply":
-                frac = f + self.known[layer["inputs"][1]][1]
-            elif op == "reshape":
-                shape, frac = tuple(layer["shape"]), f
-            elif op == "slice":
-                shape, frac = (layer["stop"] - layer["start"], *shape[1:]), f
-            elif op == "add":
-                frac = f
+            need(all(0 <= i < len(self.known) for i in layer["inputs"]))
+            if layer["op"] == "lookup":
+                self.tables[k] = tensors[f"{name}.table.{layer['table']}"].flat
+            if layer["op"] in ("linear", "conv2d", "conv_transpose2d", "affine"):
+                w, bias = tensors[f"{name}.{k}.weight"], tensors[f"{name}.{k}.bias"].flat
+                self.weights[k], self.columns[k] = (w, bias), w.channels()
+                need(len(self.columns[k]) == len(bias))
+                known = self.multiplied(k, layer, *self.known[layer["inputs"][0]])
             else:
-                frac = layer["frac"]
-                if op == "lookup":
-                    self.tables[k] = tensors[f"{name}.table.{layer['table']}"].flat
-            need(layer["bound"] >> 53 == 0)
-            self.known.append((shape, frac, layer["bound"]))
+                known = self.result(k, layer, [self.known[i] for i in layer["inputs"]])
+            need(layer.get("bound", known[2]) == known[2] and known[2] >> 53 == 0)
+            self.known.append(known)
+
+    def multiplied(self, k: int, layer: Json, shape: tuple[int, ...], f: int, bound: int) -> Known:
+        """Shape, frac and bound of the result of a layer with a weight."""
+        (w, bias), op = self.weights[k], layer["op"]
+        size = w.shape
+        sums = [sum(map(abs, column)) for column in self.columns[k]]
+        if op == "linear":
+            need(shape == (size[0],))
+            shape = (size[1],)
+        elif op == "affine":
+            need(shape[0] == len(bias))
+        elif op == "conv2d":
+            groups, *kernel, C, width = size
+            need(shape[0] == groups * C)
+            steps = zip(shape[1:], layer["padding"], layer["dilation"], kernel, layer["stride"])
+            shape = (groups * width, *((n + 2 * p - d * (side - 1) - 1) // s + 1 for n, p, d, side, s in steps))
+        else:
+            groups, C, *kernel, width = size
+            need(shape[0] == groups * C)
+            steps = zip(shape[1:], layer["stride"], kernel, layer["output_padding"], layer["padding"])
+            shape = (groups * width, *((n - 1) * s + side + o - 2 * p for n, s, side, o, p in steps))
+            (high, wide), (s0, s1) = kernel, layer["stride"]
+            sums = [
+                max(
+                    sum(abs(v) for i, v in enumerate(column) if (i // wide % high % s0, i % wide % s1) == (a, b))
+                    for a in range(s0) for b in range(s1)
+                )
+                for column in self.columns[k]
+            ]  # fmt: skip
+        reach = [total * bound + abs(b) for total, b in zip(sums, bias)]
+        if shifts := layer.get("shifts"):
+            need(len(shifts) == len(reach) and max(reach) >> 24 == 0)
+            reach = list(map(rhu, reach, shifts))
+        return shape, f + layer["frac"], max(reach)
+
+    def result(self, k: int, layer: Json, given: list[Known]) -> Known:
+        """Shape, frac and bound of the result of a layer without one."""
+        (shape, f, bound), op = given[0], layer["op"]
+        if op == "scale":
+            return shape, f + layer["bits"], bound << layer["bits"]
+        if op == "reshape":
+            need(prod(layer["shape"]) == prod(shape))
+            return tuple(layer["shape"]), f, bound
+        if op == "slice":
+            need(0 <= layer["start"] < layer["stop"] <= shape[0])
+            return (layer["stop"] - layer["start"], *shape[1:]), f, bound
+        if op in ("add", "multiply"):
+            _, (other, g, more) = given
+            need(other == shape and (op == "multiply" or g == f))
+            return (shape, f, bound + more) if op == "add" else (shape, f + g, bound * more)
+        if op == "round":
+            e = rhu(bound, f - layer["frac"])
+            return shape, layer["frac"], max(abs(clamp(v, layer["low"], layer["high"])) for v in (e, -e))
+        need(op == "lookup")
+        table, low, e = self.tables[k], layer["low"], rhu(bound, f - layer["index_frac"])
+        top = low + len(table) - 1
+        need(low <= e and top >= -e)
+        reach = max(map(abs, table[clamp(-e, low, top) - low : clamp(e, low, top) - low + 1]))
+        if layer["identity_above"] and e > top:
+            reach = max(reach, rhu(bound, f - layer["frac"]))
+        return shape, layer["frac"], reach
 
     def run(self, *inputs: list[int]) -> tuple[list[list[int]], list[list[int]]]:
         """All values, and the outputs."""
@@ -782,7 +867,7 @@ class Refiner:
         noise = [ndtri(((word >> 12) + 0.5) * 2.0**-52) for word in philox(steps * D)]
         self.noise = [noise[k * D : (k + 1) * D] for k in range(steps)]
         # What is walked backwards: divisions by 2^c and rows, or a value and the slope at it.
-        self.chain: list[tuple[Any, list[tuple[int, ...]] | None, Callable[[int], int] | None]] = []
+        self.chain: list[tuple[Any, list[Sequence[int]] | None, Callable[[int], int] | None]] = []
         self.exponent, bound = 0, 4096
         value = self.decoder.outputs[0]["value"]
         while value > 0:
@@ -994,8 +1079,7 @@ class PixelVAE(VAE):
         return OnePicture(self.pixels, [clamp(v, -1023, 1023) for v in features])
 
 
-def make_model(data: bytes, header: Json) -> VAE | Pixels:
-    meta, networks = load(data)
+def make_model(meta: Json, networks: dict[str, Network], header: Json) -> VAE | Pixels:
     if meta.get("class") == "pixels":
         need(header["coder"] == "simple" and "refinement" not in header)
         need(header["block_size"] <= 2048)
@@ -1005,10 +1089,545 @@ def make_model(data: bytes, header: Json) -> VAE | Pixels:
     return (PixelVAE if "class" in meta else VAE)(meta, networks, header)
 
 
+# Section 15
+
+PACKED = b"\x93mcm\x03"
+PACKED_DICTIONARY = (
+    b'"stride":[1,1],"weight":[1,3,3,32,32]},{"bits":13,"op":"scale"},{"inputs":[8,7],"op":"add"},{"op":"reshape","s'
+    b'hape":[1,28,28]},{"op":"slice","start":0,"stop":1},{"frac":22,"op":"affine"{"dilation":[1,1],"frac":13,"op":"c'
+    b'onv2d","padding":[1,1],{"frac":13,"op":"conv_transpose2d","output_padding":[0,0],"identity_above":true,"identi'
+    b'ty_above":false,"index_frac":10,"low":-4096,"op":"lookup","table":0},"tables":{"0":8192}},"shifts":1,{"meta":{'
+    b'"observation":"bernoulli","shape":[28,28]},"networks":{"decoder":{"inputs":[{"bound":1024,"frac":8,"encoder":{'
+    b'"inputs":[{"bound":1,"frac":0,"shape":[784]}],"layers":[{"frac":13,"op":"linear","weight":[784,200]},"outputs"'
+    b':[{"frac":12,"kind":"linear","value":5},{"meta":{"class":"pixel VAE","inputs":[[-1],[1],[0]],"observation":"ca'
+    b'tegorical","observation_options":{"symbols":2},"radius":2,"shape":[0,0,3]},"networks":{"head3":{"meta":{"class'
+    b'":"pixels","observation":"logistic","observation_options":{"M":5,"symbols":256,"unit":0},"radius":3,"shape":[0'
+    b',0]},"networks":{"head0":{"inputs":[{"bound":1023,"frac":0,"shape":[30]}],"layers":[{"frac":17,"op":"linear","'
+    b'weight":[30,32]},{"frac":8,"high":32512,"low":0,"op":"round"},{"frac":12,"op":"linear","weight":[32,32]},{"fra'
+    b'c":8,"high":32512,"low":0,"op":"round"},{"frac":12,"op":"linear","weight":[32,15]}],"outputs":[{"frac":8,"kind'
+    b'":"linear","value":5}]},"head1":{"inputs":[{"bound":1023,"frac":0,"shape":[31]}],"layers":[{"frac":17,"op":"li'
+    b'near","weight":[31,32]}'
+)
+
+
+class Unpacking:
+    """A packed model that is being read."""
+
+    def __init__(self, data: bytes) -> None:
+        file = Bytes(data[len(PACKED) :])
+        self.description: Json = json.loads(inflated(file.take(file.leb128(5)), 65536, PACKED_DICTIONARY))
+        need(self.description.keys() == {"meta", "networks"})
+        head = file.integer(5)
+        self.lane = Lane(head, list(file.data[file.at :]), 0, {"lprec": 32, "bprec": 8})
+        self.left = (1 << 20) + 64 * len(data)
+        self.tables: list[Sequence[int]] = []
+
+    def model(self) -> tuple[Json, dict[str, Network]]:
+        networks = {name: self.network(name, spec) for name, spec in sorted(self.description["networks"].items())}
+        need(not self.lane.words and self.lane.head == 1 << 32)
+        return self.description["meta"], networks
+
+    def network(self, name: str, spec: Json) -> Network:
+        tensors: dict[str, Tensor] = {}
+        for k, layer in enumerate(spec["layers"]):
+            need("bound" not in layer)
+            layer.setdefault("inputs", [len(spec["inputs"]) + k - 1])
+            if layer["op"] in ("linear", "conv2d", "conv_transpose2d", "affine"):
+                shape = layer["weight"]
+                n = shape[-1] * (shape[0] if len(shape) == 5 else 1)
+                tensors[f"{name}.{k}.weight"] = Tensor(shape, self.weight(shape))
+                tensors[f"{name}.{k}.bias"] = Tensor((n,), self.matrix(n, 1))
+                if layer.get("shifts") is not None:
+                    layer["shifts"] = self.vector(n)
+        for number, n in sorted((int(number), n) for number, n in spec.get("tables", {}).items()):
+            tensors[f"{name}.table.{number}"] = Tensor((n,), self.table(n))
+        return Network(name, spec, tensors)
+
+    def weight(self, shape: list[int]) -> list[int]:
+        need(all(type(n) is int and n >= 1 for n in shape) and len(shape) in (1, 2, 5))
+        if len(shape) < 5:
+            return self.matrix(shape[0], prod(shape[1:]))
+        A, B, C, D, E = shape
+        found = self.matrix(B * C * D, A * E)
+        return [found[(row * A + a) * E + e] for a in range(A) for row in range(B * C * D) for e in range(E)]
+
+    def table(self, n: int) -> Sequence[int]:
+        need(type(n) is int and n >= 1)
+        if same := self.number():
+            need(same <= len(self.tables) and len(self.tables[same - 1]) == n)
+            return self.tables[same - 1]
+        d = self.number()
+        found = self.matrix(n, 1) if d <= 2 else []
+        need(found and max(map(abs, found)) * n**d < 1 << 62)
+        for _ in range(d):
+            found = list(accumulate(found))
+        self.tables.append(found)
+        return found
+
+    def spend(self, elements: int) -> None:
+        self.left -= elements
+        need(self.left >= 0)
+
+    def bits(self, n: int, count: int = 1) -> list[int]:
+        values = [0] * count
+        for at in range(0, n, 16):
+            c = min(16, n - at)
+            part = Uniform(1 << c, c)
+            values = [value | self.lane.pop(part) << at for value in values]
+        return values
+
+    def number(self) -> int:
+        length = self.lane.pop(LENGTHS)
+        return 1 << length - 1 | self.bits(length - 1)[0] if length else 0
+
+    def signed(self) -> int:
+        v = self.number()
+        return -(v + 1) // 2 if v % 2 else v // 2
+
+    def symbols(self, n: int, M: int, a: int, b: int) -> list[int]:
+        low = max(0, (a - 16) // 4 - 5, M.bit_length() - 11)
+        H = rhu(M, low)
+        self.spend(2 * H + 1)
+        t = [log2(k) - ((a - 16) / 4 - low) for k in range(1, H + 1)]
+        w = [int(exp(-exp(t_k * (LN2 * (b / 8)))) * 2.0**30) for t_k in t]
+        F = categorical([*reversed(w), 1 << 30, *w], 20)
+        u = [self.lane.pop(F) - H for _ in range(n)]
+        return [(v << low) - (1 << low >> 1) + r for v, r in zip(u, self.bits(low, n))]
+
+    def vector(self, n: int) -> list[int]:
+        self.spend(n)
+        m, M = self.signed(), self.number()
+        need(abs(m) >> 55 == 0 and M >> 55 == 0)
+        if M == 0:
+            return [m] * n
+        a = self.number()
+        need(a < 128)
+        return [m + v for v in self.symbols(n, M, a, 8)]
+
+    def matrix(self, rows: int, columns: int) -> list[int]:
+        """Its elements in C order."""
+        self.spend(rows * columns)
+        p, q = self.vector(rows), self.vector(columns)
+        need(min(p) >= 0 and min(q) >= 0 and max(p) + max(q) <= 53)
+        found, M = [0] * (rows * columns), self.number()
+        if M == 0:
+            return found
+        rho, gamma, c, b = self.vector(rows), self.vector(columns), self.signed(), self.number()
+        need(1 <= b <= 63)
+        classes: dict[int, list[int]] = {}
+        for i in range(rows):
+            for j in range(columns):
+                classes.setdefault(clamp(c + rho[i] + gamma[j], 0, 127), []).append(i * columns + j)
+        for a, places in sorted(classes.items()):
+            for place, value in zip(places, self.symbols(len(places), M, a, b)):
+                found[place] = value
+        need(max(map(abs, found)) << max(p) + max(q) < 1 << 62)
+        return [value << p[at // columns] + q[at % columns] for at, value in enumerate(found)]
+
+
+LENGTHS = Table([0] + [7 + k for k in range(1, 58)], 6)
+
+
+# Section 16
+
+BITS = {0: 1, 1: 8, 2: 16, 3: 8}
+TYPES = ("bool", "uint8", "uint16", "bytes")
+
+
+def packed_row(samples: Item, bits: int, order: str = ">") -> bytes:
+    """Samples as bytes, the first one in the highest bits; of 16 bits in the order of struct."""
+    if bits == 16:
+        return struct.pack(f"{order}{len(samples)}H", *samples)
+    if bits == 8:
+        return bytes(samples)
+    each = 8 // bits
+    row = bytearray(-(-len(samples) // each))
+    for i, sample in enumerate(samples):
+        row[i // each] |= sample << 8 - bits * (1 + i % each)
+    return bytes(row)
+
+
+class Kind(NamedTuple):
+    type: int
+    shape: tuple[int, ...]
+    table: list[int] | None
+
+    def size(self) -> int:
+        """The bytes of an item."""
+        return -(-prod(self.shape) * BITS[self.type] // 8)
+
+    def unpacked(self, data: bytes) -> Sequence[Any]:
+        """The items that these bytes are: of bytes these bytes."""
+        if self.type == 3:
+            return data
+        size, n = self.size(), prod(self.shape)
+        parts = [data[at : at + size] for at in range(0, len(data), size)]
+        if self.type == 0:
+            need(not any(part[-1] & (1 << -n % 8) - 1 for part in parts))
+            return [[part[i // 8] >> 7 - i % 8 & 1 for i in range(n)] for part in parts]
+        return parts if self.type == 1 else [struct.unpack(f"<{n}H", part) for part in parts]
+
+    def packed(self, items: Sequence[Any]) -> bytes:
+        if self.type == 3:
+            return bytes(items)
+        return b"".join(packed_row(item, BITS[self.type], "<") for item in items)
+
+
+class Form(NamedTuple):
+    kind: int
+    n: int
+    way: int
+    wrapper: int
+
+
+class Block(NamedTuple):
+    length: int
+    items: int
+    model: int
+    crc: int
+    digest: bytes
+
+
+class Collection:
+    """A file of version 2: what its index says, and the items of its entries."""
+
+    def __init__(self, blob: bytes, *models: bytes) -> None:
+        self.blob, self.given = blob, models
+        need(blob[:5] == b"\x89mcb\x02")
+        end = Bytes(blob[:-10:-1])
+        size, deflated = divmod(end.leb128(), 2)
+        begin = len(blob) - end.at - 4 - size
+        need(begin >= 5)
+        packed = blob[begin : begin + size]
+        need(zlib.crc32(blob[:5] + packed) == int.from_bytes(blob[begin + size : begin + size + 4], "little"))
+        self.read_index(Bytes(inflated(packed, 1 << 27) if deflated else packed))
+        payloads = sum(block.length for block in self.blocks)
+        need(5 + payloads + sum(length for _, length, _ in self.models) == begin)
+        self.embedded_at = list(accumulate((length for _, length, _ in self.models), initial=5 + payloads))
+        self.codec, self.loaded = cache(self.make_codec), cache(self.load_model)
+
+    def read_index(self, index: Bytes) -> None:
+        def rows() -> range:
+            return range(index.leb128())
+
+        self.models = [(index.take(8), index.leb128(), index.text()) for _ in rows()]
+        tables = [self.read_table(index) for _ in rows()]
+        self.kinds = [self.read_kind(index, tables) for _ in rows()]
+        self.wrappers = [index.text() for _ in rows()]
+        self.forms = [Form(*(index.leb128() for _ in range(4))) for _ in rows()]
+        need(all(form.kind < len(self.kinds) and form.wrapper <= len(self.wrappers) for form in self.forms))
+        count = index.leb128()
+        need(count <= 1 << 22)
+        form_of, self.sources = self.read_runs(index, count), self.read_runs(index, count)
+        need(all(number < len(self.forms) for number in form_of))
+        self.entries = [self.forms[number] for number in form_of]
+        for i, source in enumerate(self.sources):
+            need(source <= i and (source == 0 or self.sources[i - source] == 0))
+            need(self.entries[i - source][:2] == self.entries[i][:2])
+        self.names = list(self.read_names(index, count))
+        self.blocks = [
+            Block(index.leb128(), index.leb128(), index.leb128(), index.integer(4), index.take(4)) for _ in rows()
+        ]
+        need(index.at == len(index.data))
+        need(all(block.length <= 1 << 30 and block.items >= 1 for block in self.blocks))
+        need(all(block.model <= len(self.models) for block in self.blocks))
+
+    @staticmethod
+    def read_table(index: Bytes) -> list[int]:
+        K = index.leb128()
+        need(2 <= K <= 1 << 16)
+        values = list(accumulate(index.leb128() for _ in range(K)))
+        need(all(a < b for a, b in zip(values, values[1:])) and values[-1] < 1 << 16)
+        return values
+
+    @staticmethod
+    def read_kind(index: Bytes, tables: list[list[int]]) -> Kind:
+        kind = index.leb128()
+        need(kind <= 3)
+        if kind == 3:
+            return Kind(3, (), None)
+        h, w, C, table = (index.leb128() for _ in range(4))
+        need(h >= 1 and w >= 1 and C <= 1 << 16 and h * w * max(C, 1) <= 1 << 30 and table <= len(tables))
+        return Kind(kind, (h, w, C) if C else (h, w), tables[table - 1] if table else None)
+
+    @staticmethod
+    def read_runs(index: Bytes, count: int) -> list[int]:
+        runs = [(index.leb128(), index.leb128()) for _ in range(index.leb128())]
+        need(not runs or sum(length for length, _ in runs) == count)
+        return [value for length, value in runs for _ in range(length)] if runs else [0] * count
+
+    @staticmethod
+    def read_names(index: Bytes, count: int) -> Iterator[bytes]:
+        name = b""
+        for _ in range(count):
+            if v := index.leb128():
+                need(v - 1 <= len(name))
+                name = name[: v - 1] + index.text()
+            else:
+                last = re.search(rb"(?<![0-9])[0-9]{1,18}(?=[^0-9]*\Z)", name)
+                need(last)
+                assert last
+                name = name[: last.start()] + b"%0*d" % (len(last[0]), int(last[0]) + 1) + name[last.end() :]
+            need(len(name) < 1 << 16)
+            yield name
+
+    def groups(self) -> list[list[tuple[int, int]]]:
+        """Of each block (number of the kind, number of items) of its groups."""
+        left, found = [0] * len(self.kinds), []
+        for form, source in zip(self.entries, self.sources):
+            left[form.kind] += 0 if source else form.n
+        kind = 0
+        for block in self.blocks:
+            missing, group = block.items, []
+            while missing:
+                while kind < len(left) and left[kind] == 0:
+                    kind += 1
+                need(kind < len(left))
+                n = min(missing, left[kind])
+                group.append((kind, n))
+                missing, left[kind] = missing - n, left[kind] - n
+            samples = sum(n * prod(self.kinds[k].shape) for k, n in group)
+            if {self.kinds[k].type for k, _ in group} == {3}:
+                need(block.model == 0 and samples <= 1 << 20)
+            else:
+                need(all(self.kinds[k].type < 3 for k, _ in group) and block.items <= 2048)
+                need(block.items == 1 or samples <= 1 << 20)
+            found.append(group)
+        need(not any(left))
+        return found
+
+    def items(self) -> list[Sequence[Any]]:
+        """Of each entry its items, or if it has bytes these."""
+        own: list[Any] = [bytearray() if kind.type == 3 else [] for kind in self.kinds]
+        at = 5
+        for block, groups in zip(self.blocks, self.groups()):
+            payload = self.blob[at : at + block.length]
+            at += block.length
+            need(zlib.crc32(payload) == block.crc)
+            found = (self.coded if block.model else self.stored)(payload, block, groups)
+            for (kind, _), items in zip(groups, found):
+                own[kind] += items
+        done, entries = [0] * len(self.kinds), list[Sequence[Any]]()
+        for i, (form, source) in enumerate(zip(self.entries, self.sources)):
+            if source:
+                entries.append(entries[i - source])
+                continue
+            first = done[form.kind]
+            done[form.kind] += form.n
+            entries.append(own[form.kind][first : done[form.kind]])
+        return entries
+
+    def check(self, begin: bytes, block: Block, groups: list[tuple[int, int]], found: list[Sequence[Any]]) -> None:
+        data = b"".join(self.kinds[kind].packed(items) for (kind, _), items in zip(groups, found))
+        need(sha256(data).digest()[:8] == begin + block.digest)
+
+    def stored(self, payload: bytes, block: Block, groups: list[tuple[int, int]]) -> list[Sequence[Any]]:
+        sizes = [n * self.kinds[kind].size() for kind, n in groups]
+        data = Bytes(inflated(payload[4:], sum(sizes)))
+        found = [self.kinds[kind].unpacked(data.take(size)) for (kind, _), size in zip(groups, sizes)]
+        self.check(payload[:4], block, groups, found)
+        return found
+
+    def coded(self, payload: bytes, block: Block, groups: list[tuple[int, int]]) -> list[Sequence[Any]]:
+        codecs = [self.codec(block.model, kind) for kind, _ in groups]
+        any_one, source, most = codecs[0], Bytes(payload), codecs[0].header["lanes"]
+        (size, head_size), L = any_one.sizes, min(most, max(n for _, n in groups))
+        drawn = [0 if any_one.without_latents else source.leb128() for _ in range(L)]
+        words = [source.leb128() for _ in range(L - 1)]
+        heads = [source.integer(head_size) for _ in range(L)]
+        rest, odd = divmod(len(payload) - source.at - size * sum(words), size)
+        need(rest >= 0 and not odd)
+        lanes = [
+            Lane(head, [source.integer(size) for _ in range(n)], first, any_one.p)
+            for head, n, first in zip(heads, [*words, rest], drawn)
+        ]
+        steps = [codec.steps(n, min(most, n)) for codec, (_, n) in zip(codecs, groups)]
+        found: list[Sequence[Any]] = []
+        for codec, (kind, n), first in reversed(list(zip(codecs, groups, accumulate(steps, initial=0)))):
+            pictures, table = codec.pop(lanes[: min(most, n)], n, first), self.kinds[kind].table
+            if table:
+                need(max(map(max, pictures)) < len(table))
+                pictures = [[table[k] for k in picture] for picture in pictures]
+            need(max(map(max, pictures)) <= codec.most)
+            found.insert(0, pictures)
+        for lane in lanes:
+            lane.end()
+            need(len(lane.words) == lane.drawn)
+        data = b"".join(self.kinds[kind].packed(pictures) for (kind, _), pictures in zip(groups, found))
+        begin = sha256(data).digest()[:4]
+        whole = 1 << any_one.p["lprec"]
+        need(lanes[0].head == whole + int.from_bytes(begin, "little") % whole)
+        self.check(begin, block, groups, found)
+        return found
+
+    def load_model(self, number: int) -> tuple[Json, dict[str, Network]]:
+        (model_id, length, _), at = self.models[number - 1], self.embedded_at[number - 1]
+        return load(model_of(model_id, self.blob[at : at + length], self.given))
+
+    def make_codec(self, number: int, kind: int) -> Codec:
+        (meta, networks), text = self.loaded(number), self.models[number - 1][2]
+        settings: Json = json.loads(text) if text else {}
+        need(settings.keys() <= {"coder", "options", "precisions", "lanes", "ramp", "refinement"})
+        precisions = {
+            "lprec": 32, "bprec": 32, "log_num_bucket": 8, "prior_mprec": 8, "prop_mprec": 16, "index_mprec": 24,
+            **settings.get("precisions", {}),
+        }  # fmt: skip
+        observation = Observation(meta)
+        wanted = 16 if observation.name == "bernoulli" else min(30, (observation.K - 1).bit_length() + 14)
+        precisions.setdefault("cond_mprec", min(wanted, precisions["lprec"]))
+        header = {"coder": "simple", "options": {}, "lanes": 1, "ramp": 0, "block_size": 1} | settings
+        header |= {
+            "precisions": precisions,
+            "shape": list(self.kinds[kind].shape),
+            "dtype": TYPES[self.kinds[kind].type],
+        }
+        return Codec(header, meta, networks)
+
+
+# Section 17
+
+PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+
+
+def png(rows: list[Item], width: int, depth: int, colour: int, chunks: list[tuple[bytes, bytes]]) -> bytes:
+    """A PNG of these rows; the chunk IDAT stands for them."""
+    header = struct.pack(">IIBBBBB", width, len(rows), depth, colour, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + packed_row(row, depth) for row in rows), 9)
+    found = b"\x89PNG\r\n\x1a\n"
+    for kind, content in [(b"IHDR", header), *chunks, (b"IEND", b"")]:
+        body = kind + (data if kind == b"IDAT" else content)
+        found += struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return found
+
+
+def rows_of(item: Item, height: int) -> list[Item]:
+    width = len(item) // height
+    return [item[y * width : (y + 1) * width] for y in range(height)]
+
+
+def wrapped_png(item: Item, shape: tuple[int, ...], wrapper: bytes) -> bytes:
+    W, chunks = Bytes(wrapper), []
+    depth, colour = W.integer(1), W.integer(1)
+    while W.at < len(wrapper):
+        chunks.append((W.take(4), W.take(W.integer(4))))
+        need(chunks[-1][0].isalpha() and chunks[-1][0] not in (b"IHDR", b"IEND"))
+    need([content for kind, content in chunks if kind == b"IDAT"] == [b""])
+    need(PNG_CHANNELS.get(colour) == (*shape, 1)[2])
+    need(depth in {0: (1, 2, 4, 8, 16), 3: (1, 2, 4, 8)}.get(colour, (8, 16)) and max(item) >> depth == 0)
+    return png(rows_of(item, shape[0]), shape[1], depth, colour, chunks)
+
+
+def framed(items: Sequence[Item], shape: tuple[int, ...], wrapper: bytes) -> bytes:
+    W = Bytes(wrapper)
+    bits, flags, align = W.integer(1), W.integer(1), W.integer(1)
+    need(bits in (1, 8, 16) and flags <= 15 and 1 <= align <= 8 and max(map(max, items)) >> bits == 0)
+    pieces = [(W.leb128(), W.leb128()) for _ in range(W.leb128())]
+    (h, w, C), samples = (*shape, 1)[:3], bytearray()
+    channels = [2, 1, 0, *range(3, C)] if flags & 8 and C >= 3 else list(range(C))
+    for item in items:
+        for plane in [[c] for c in channels] if flags & 4 else [channels]:
+            for row in rows_of(item, h)[:: -1 if flags & 2 else 1]:
+                line = packed_row([row[x * C + c] for x in range(w) for c in plane], bits, ">" if flags & 1 else "<")
+                samples += line + bytes(-len(line) % align)
+    need(sum(literal for literal, _ in pieces) == len(wrapper) - W.at and sum(n for _, n in pieces) == len(samples))
+    rest = Bytes(bytes(samples))
+    return b"".join(W.take(literal) + rest.take(n) for literal, n in pieces)
+
+
+def npy(items: Sequence[Item], shape: Sequence[int], dtype: str) -> bytes:
+    """A file of numpy's (version 1.0) of an array of these items."""
+    code, bits = {"bool": ("|b1", 8), "uint8": ("|u1", 8), "uint16": ("<u2", 16)}[dtype]
+    need(max(map(max, items)) <= {"bool": 1, "uint8": 255, "uint16": 65535}[dtype])
+    head = f"{{'descr': '{code}', 'fortran_order': False, 'shape': {(len(items), *shape)}, }}"
+    head += " " * (-(len(head) + 11) % 64) + "\n"
+    data = b"".join(packed_row(item, bits, "<") for item in items)
+    return b"\x93NUMPY\1\0" + struct.pack("<H", len(head)) + head.encode() + data
+
+
+def restored(form: Form, kind: Kind, wrapper: bytes, items: Sequence[Any]) -> bytes:
+    """The file of an entry; of an array, which is none, one of numpy's."""
+    if form.way == 0:
+        need(kind.type == 3 and not wrapper)
+        return bytes(items)
+    need(kind.type < 3 and len(items) >= 1)
+    if form.way == 1:
+        need(len(items) == 1)
+        return wrapped_png(items[0], kind.shape, wrapper)
+    need(form.way in (2, 3))
+    return framed(items, kind.shape, wrapper) if form.way == 2 else npy(items, kind.shape, wrapper.decode())
+
+
+def files_of(blob: bytes, *models: bytes) -> list[tuple[bytes, bytes]]:
+    """Name and bytes of all that a file restores to; a name that ends in a slash is an empty folder."""
+    if blob[4:5] == b"\1":
+        header, images = read(blob, *models)
+        shape, bits = header["shape"], 16 if header["dtype"] == "uint16" else 8
+        unpacked = [struct.unpack(f"<{prod(shape)}{'H' if bits == 16 else 'B'}", image) for image in images]
+        if not 2 <= len(shape) <= 3 or (*shape, 1)[2] > 4:
+            return [(b"images.npy", npy(unpacked, shape, header["dtype"]))]
+        depth, colour = bits, {1: 0, 2: 4, 3: 2, 4: 6}[(*shape, 1)[2]]
+        if header["dtype"] == "bool" and colour == 0:
+            depth = 1
+        return [
+            (b"%d.png" % i, png(rows_of(image, shape[0]), shape[1], depth, colour, [(b"IDAT", b"")]))
+            for i, image in enumerate(unpacked)
+        ]
+    found, held = [], Collection(blob, *models)
+    for number, (name, form, items) in enumerate(zip(held.names, held.entries, held.items())):
+        wrapper = held.wrappers[form.wrapper - 1] if form.wrapper else b""
+        found.append(
+            (b"%d.npy" % number if form.way == 3 else name, restored(form, held.kinds[form.kind], wrapper, items))
+        )
+    return found
+
+
+def write(folder: Path, files: list[tuple[bytes, bytes]]) -> None:
+    """Write files into a folder that does not exist."""
+    for name, data in files:
+        parts = name.removesuffix(b"/").split(b"/")
+        safe = not any(part in (b"", b".", b"..") for part in parts) and b"\0" not in name
+        need(safe and (os.sep == "/" or not re.search(rb"[\\:]", name)), f"the name {name!r} leads out of the folder")
+        need(not name.endswith(b"/") or not data)
+    need(len({name for name, _ in files}) == len(files), "two files have one name")
+    folder.mkdir()
+    for name, data in files:
+        path = os.path.join(os.fsencode(folder), name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if not name.endswith(b"/"):
+            with open(path, "xb") as file:
+                file.write(data)
+
+
+def contents(blob: bytes, *models: bytes) -> Iterator[str]:
+    """What a file holds, in lines."""
+    if blob[4:5] == b"\1":
+        header, images = read(blob, *models)
+        yield f"{len(images)} {header['shape']} {sha256(b''.join(images)).hexdigest()}"
+        return
+    held = Collection(blob)
+    for name, form in zip(held.names, held.entries):
+        kind, text = held.kinds[form.kind], name.decode("utf-8", "backslashreplace")
+        size = " x ".join(map(str, (form.n, *kind.shape)))
+        yield f"{text if text.isprintable() else repr(text)}  {size} {TYPES[kind.type]}"
+
+
 def main() -> None:
-    blob, *model = (Path(name).read_bytes() for name in sys.argv[1:])
-    header, images = read(blob, *model)
-    print(len(images), header["shape"], sha256(b"".join(images)).hexdigest())
+    parser = argparse.ArgumentParser(description="Read a .mcb file: without -o, say what it holds.")
+    parser.add_argument("file", type=Path, metavar="FILE.mcb")
+    parser.add_argument("models", type=Path, metavar="MODEL", nargs="*", help="frozen models that are not embedded")
+    parser.add_argument("-o", dest="folder", type=Path, metavar="FOLDER", help="write all into this folder, a new one")
+    given = parser.parse_intermixed_args()
+    try:
+        blob, *models = (path.read_bytes() for path in (given.file, *given.models))
+        if given.folder is None:
+            print(*contents(blob, *models), sep="\n")
+        else:
+            need(not given.folder.exists(), f"{given.folder} exists: give the name of a new folder")
+            write(given.folder, files_of(blob, *models))
+    except (Damaged, OSError) as error:
+        sys.exit(f"error: {error}")
+    except Exception as error:  # whatever else damage makes of numbers, texts and lists
+        sys.exit(f"error: the file or the model is damaged ({type(error).__name__}: {error})")
 
 
 if __name__ == "__main__":
