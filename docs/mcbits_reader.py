@@ -816,7 +816,7 @@ class VAE:
         precisions, refinement = header["precisions"], header.get("refinement")
         self.observation, self.shape = Observation(meta), meta["shape"]
         self.p, self.dims = precisions, prod(self.shape)
-        need(prod(header["shape"]) == self.dims)
+        need(header["shape"] in (list(self.shape), [self.dims]))
         need(self.observation.name == "bernoulli" or not refinement)
         self.encoder, self.decoder = networks["encoder"], networks["decoder"]
         self.latents = prod(self.decoder.inputs[0]["shape"])
