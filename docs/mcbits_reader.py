@@ -963,7 +963,7 @@ class Pixels:
 
     def __init__(self, meta: Json, networks: dict[str, Network], header: Json, shape: list[int]) -> None:
         self.observation, self.R, self.r = Observation(meta), meta["radius"], header["precisions"]["cond_mprec"]
-        need(2 <= len(shape) <= 3 and len(shape) == len(meta["shape"]) and 2 <= self.R <= 16)
+        need(2 <= len(shape) <= 3 and 2 <= len(meta["shape"]) <= 3 and 2 <= self.R <= 16)
         self.h, self.w, self.C = (*shape, 1)[:3]
         need(self.C in ORDER and (*meta["shape"], 1)[2] == self.C)
         self.heads = [networks[f"head{c}"] for c in range(self.C)]
@@ -1315,7 +1315,9 @@ class Collection:
         self.kinds = [self.read_kind(index, tables) for _ in rows()]
         self.wrappers = [index.text() for _ in rows()]
         self.forms = [Form(*(index.leb128() for _ in range(4))) for _ in rows()]
-        need(all(form.kind < len(self.kinds) and form.wrapper <= len(self.wrappers) for form in self.forms))
+        for form in self.forms:
+            need(form.kind < len(self.kinds) and form.wrapper <= len(self.wrappers) and form.n < 1 << 48)
+            need(form.way <= 3 and (form.way == 0) == (self.kinds[form.kind].type == 3))
         count = index.leb128()
         need(count <= 1 << 22)
         form_of, self.sources = self.read_runs(index, count), self.read_runs(index, count)
@@ -1446,7 +1448,7 @@ class Collection:
         for codec, (kind, n), first in reversed(list(zip(codecs, groups, accumulate(steps, initial=0)))):
             pictures, table = codec.pop(lanes[: min(most, n)], n, first), self.kinds[kind].table
             if table:
-                need(max(map(max, pictures)) < len(table))
+                need(max(map(max, pictures)) < len(table) and table[-1] <= codec.most)
                 pictures = [[table[k] for k in picture] for picture in pictures]
             need(max(map(max, pictures)) <= codec.most)
             found.insert(0, pictures)
@@ -1547,13 +1549,12 @@ def npy(items: Sequence[Item], shape: Sequence[int], dtype: str) -> bytes:
 def restored(form: Form, kind: Kind, wrapper: bytes, items: Sequence[Any]) -> bytes:
     """The file of an entry; of an array, which is none, one of numpy's."""
     if form.way == 0:
-        need(kind.type == 3 and not wrapper)
+        need(not wrapper)
         return bytes(items)
-    need(kind.type < 3 and len(items) >= 1)
+    need(len(items) >= 1)
     if form.way == 1:
         need(len(items) == 1)
         return wrapped_png(items[0], kind.shape, wrapper)
-    need(form.way in (2, 3))
     return framed(items, kind.shape, wrapper) if form.way == 2 else npy(items, kind.shape, wrapper.decode())
 
 

@@ -235,12 +235,12 @@ NARROW = {"lprec": 16, "bprec": 8, "cond_mprec": 14, "prior_mprec": 5, "log_num_
         ("dense", {**FEW, "refinement": {"lr": 0.01, "steps": 2}}, [(2, 8, 8)]),
         ("dense", {"coder": "bb-cis", "options": {"num_particles": 2}, "precisions": NARROW}, [(3, 8, 8)]),
         ("pixel-vae", {**FEW, "lanes": 2}, [(3, *MODELS["pixel-vae"].shape)]),
-        ("grey", {"lanes": 3, "precisions": {"lprec": 24, "bprec": 16, "cond_mprec": 20}}, [(4, 5, 6), (2, 7, 3)]),
+        ("grey", {"lanes": 3, "precisions": {"lprec": 24, "bprec": 16, "cond_mprec": 20}}, [(4, 5, 6), (2, 7, 3), (1, 6, 4, 1)]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_every_coder_and_setting_is_read(name: str, settings: dict[str, Any], shapes: list[tuple[int, ...]]) -> None:
     symbols = MODELS[name].num_symbols
     blob = pictures_with(MODELS[name], settings, shapes, symbols)
-    assert ways_and_models(blob)[1] == {1}
+    assert 0 not in ways_and_models(blob)[1]
     agree(blob)

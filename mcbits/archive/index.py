@@ -166,6 +166,8 @@ class Index:
             form = Form(*(source.number() for _ in range(4)))
             if form.kind >= len(index.kinds) or form.wrapper > len(index.wrappers) or form.count >= 1 << 48:
                 raise FormatError(_DAMAGED)
+            if (form.way == 0) != (index.kinds[form.kind].type == "bytes"):
+                raise FormatError(_DAMAGED)
             index.forms.append(form)
         entries = source.count(1)
         if entries > MAX_ENTRIES:
@@ -408,7 +410,7 @@ def _read_names(source: _Source, size: int) -> list[bytes]:
             before = b"%b%0*d%b" % (head, width, number + 1, rest)
         else:
             same = source.number() - 1
-            if same > len(before):
+            if not 0 <= same <= len(before):
                 raise FormatError(_DAMAGED)
             before, parts = before[:same] + source.sized(), None
             if len(before) >= 1 << 16:

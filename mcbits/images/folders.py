@@ -102,6 +102,8 @@ class FolderWriter:
 def write_entry(file: BinaryIO, way: int, wrapper: bytes, parts: Iterable[NDArray[Any]]) -> None:
     """Write the file of an entry, whose items come in parts."""
     if way == FILE:
+        if wrapper:
+            raise FormatError("a file that is kept as it is has no wrapper")
         for part in parts:
             file.write(np.ascontiguousarray(part, np.uint8).data)
     else:

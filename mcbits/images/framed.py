@@ -309,7 +309,7 @@ def _leb128(value: int) -> bytes:
 
 def _read_leb128(data: bytes, at: int) -> tuple[int, int]:
     value = 0
-    for shift in range(0, 56, 7):
+    for shift in range(0, 63, 7):
         if at >= len(data):
             break
         value |= (data[at] & 127) << shift

@@ -129,7 +129,8 @@ def _png_wrapper(wrapper: bytes) -> tuple[int, int, list[tuple[bytes, bytes]]]:
         chunks.append((kind, wrapper[at + 8 : at + 8 + size]))
         at += 8 + size
     names = [kind for kind, _ in chunks]
-    good = len(wrapper) >= 2 and at == len(wrapper) and names.count(b"IDAT") == 1
+    samples = [content for kind, content in chunks if kind == b"IDAT"]
+    good = len(wrapper) >= 2 and at == len(wrapper) and samples == [b""]
     if not good or not all(kind.isalpha() and kind not in (b"IHDR", b"IEND") for kind in names):
         raise FormatError("the wrapper of a PNG is damaged")
     return wrapper[0], wrapper[1], chunks
