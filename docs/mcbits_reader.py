@@ -33,6 +33,8 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 Json = dict[str, Any]
 Known = tuple[tuple[int, ...], int, int]
 Item = Sequence[int]
+Groups = list[tuple[int, int]]  # of a block, for each group the number of its kind and how many items it has
+Decoded = tuple[list[Sequence[Any]], Callable[[bytes], bool]]  # its items, and whether a digest begins with these bytes
 Number = TypeVar("Number", int, float)
 
 # Section 1
@@ -1331,8 +1333,8 @@ class Collection:
             Block(index.leb128(), index.leb128(), index.leb128(), index.integer(4), index.take(4)) for _ in rows()
         ]
         need(index.at == len(index.data))
-        need(all(block.length <= 1 << 30 and block.items >= 1 for block in self.blocks))
-        need(all(block.model <= len(self.models) for block in self.blocks))
+        for block in self.blocks:
+            need(block.length <= 1 << 30 and block.items >= 1 and block.model <= len(self.models))
 
     @staticmethod
     def read_table(index: Bytes) -> list[int]:
@@ -1367,14 +1369,14 @@ class Collection:
                 name = name[: v - 1] + index.text()
             else:
                 last = re.search(rb"(?<![0-9])[0-9]{1,18}(?=[^0-9]*\Z)", name)
-                need(last)
-                assert last
+                if last is None:
+                    raise Damaged("the last number of a name is missing")
                 name = name[: last.start()] + b"%0*d" % (len(last[0]), int(last[0]) + 1) + name[last.end() :]
             need(len(name) < 1 << 16)
             yield name
 
-    def groups(self) -> list[list[tuple[int, int]]]:
-        """Of each block (number of the kind, number of items) of its groups."""
+    def groups(self) -> list[Groups]:
+        """The groups of each block."""
         left, found = [0] * len(self.kinds), []
         for form, source in zip(self.entries, self.sources):
             left[form.kind] += 0 if source else form.n
@@ -1406,9 +1408,12 @@ class Collection:
             payload = self.blob[at : at + block.length]
             at += block.length
             need(zlib.crc32(payload) == block.crc)
-            found = (self.coded if block.model else self.stored)(payload, block, groups)
+            found, known = self.coded(payload, block.model, groups) if block.model else self.stored(payload, groups)
             for (kind, _), items in zip(groups, found):
                 own[kind] += items
+            data = b"".join(self.kinds[kind].packed(items) for (kind, _), items in zip(groups, found))
+            digest = sha256(data).digest()
+            need(known(digest[:4]) and digest[4:8] == block.digest)
         done, entries = [0] * len(self.kinds), list[Sequence[Any]]()
         for i, (form, source) in enumerate(zip(self.entries, self.sources)):
             if source:
@@ -1419,19 +1424,14 @@ class Collection:
             entries.append(own[form.kind][first : done[form.kind]])
         return entries
 
-    def check(self, begin: bytes, block: Block, groups: list[tuple[int, int]], found: list[Sequence[Any]]) -> None:
-        data = b"".join(self.kinds[kind].packed(items) for (kind, _), items in zip(groups, found))
-        need(sha256(data).digest()[:8] == begin + block.digest)
-
-    def stored(self, payload: bytes, block: Block, groups: list[tuple[int, int]]) -> list[Sequence[Any]]:
+    def stored(self, payload: bytes, groups: Groups) -> Decoded:
         sizes = [n * self.kinds[kind].size() for kind, n in groups]
         data = Bytes(inflated(payload[4:], sum(sizes)))
         found = [self.kinds[kind].unpacked(data.take(size)) for (kind, _), size in zip(groups, sizes)]
-        self.check(payload[:4], block, groups, found)
-        return found
+        return found, lambda begin: begin == payload[:4]
 
-    def coded(self, payload: bytes, block: Block, groups: list[tuple[int, int]]) -> list[Sequence[Any]]:
-        codecs = [self.codec(block.model, kind) for kind, _ in groups]
+    def coded(self, payload: bytes, model: int, groups: Groups) -> Decoded:
+        codecs = [self.codec(model, kind) for kind, _ in groups]
         any_one, source, most = codecs[0], Bytes(payload), codecs[0].header["lanes"]
         (size, head_size), L = any_one.sizes, min(most, max(n for _, n in groups))
         drawn = [0 if any_one.without_latents else source.leb128() for _ in range(L)]
@@ -1455,12 +1455,8 @@ class Collection:
         for lane in lanes:
             lane.end()
             need(len(lane.words) == lane.drawn)
-        data = b"".join(self.kinds[kind].packed(pictures) for (kind, _), pictures in zip(groups, found))
-        begin = sha256(data).digest()[:4]
-        whole = 1 << any_one.p["lprec"]
-        need(lanes[0].head == whole + int.from_bytes(begin, "little") % whole)
-        self.check(begin, block, groups, found)
-        return found
+        head, whole = lanes[0].head, 1 << any_one.p["lprec"]
+        return found, lambda begin: head == whole + int.from_bytes(begin, "little") % whole
 
     def load_model(self, number: int) -> tuple[Json, dict[str, Network]]:
         (model_id, length, _), at = self.models[number - 1], self.embedded_at[number - 1]
@@ -1488,38 +1484,31 @@ class Collection:
 
 # Section 17
 
-PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-
-
-def png(rows: list[Item], width: int, depth: int, colour: int, chunks: list[tuple[bytes, bytes]]) -> bytes:
-    """A PNG of these rows; the chunk IDAT stands for them."""
-    header = struct.pack(">IIBBBBB", width, len(rows), depth, colour, 0, 0, 0)
-    data = zlib.compress(b"".join(b"\0" + packed_row(row, depth) for row in rows), 9)
-    found = b"\x89PNG\r\n\x1a\n"
-    for kind, content in [(b"IHDR", header), *chunks, (b"IEND", b"")]:
-        body = kind + (data if kind == b"IDAT" else content)
-        found += struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-    return found
-
 
 def rows_of(item: Item, height: int) -> list[Item]:
     width = len(item) // height
     return [item[y * width : (y + 1) * width] for y in range(height)]
 
 
-def wrapped_png(item: Item, shape: tuple[int, ...], wrapper: bytes) -> bytes:
+def png(item: Item, shape: Sequence[int], wrapper: bytes) -> bytes:
     W, chunks = Bytes(wrapper), []
     depth, colour = W.integer(1), W.integer(1)
     while W.at < len(wrapper):
         chunks.append((W.take(4), W.take(W.integer(4))))
         need(chunks[-1][0].isalpha() and chunks[-1][0] not in (b"IHDR", b"IEND"))
     need([content for kind, content in chunks if kind == b"IDAT"] == [b""])
-    need(PNG_CHANNELS.get(colour) == (*shape, 1)[2])
+    need({0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(colour) == (*shape, 1)[2])
     need(depth in {0: (1, 2, 4, 8, 16), 3: (1, 2, 4, 8)}.get(colour, (8, 16)) and max(item) >> depth == 0)
-    return png(rows_of(item, shape[0]), shape[1], depth, colour, chunks)
+    header = struct.pack(">IIBBBBB", shape[1], shape[0], depth, colour, 0, 0, 0)
+    samples = zlib.compress(b"".join(b"\0" + packed_row(row, depth) for row in rows_of(item, shape[0])), 9)
+    found = b"\x89PNG\r\n\x1a\n"
+    for kind, content in [(b"IHDR", header), *chunks, (b"IEND", b"")]:
+        body = kind + (samples if kind == b"IDAT" else content)
+        found += struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return found
 
 
-def framed(items: Sequence[Item], shape: tuple[int, ...], wrapper: bytes) -> bytes:
+def framed(items: Sequence[Item], shape: Sequence[int], wrapper: bytes) -> bytes:
     W = Bytes(wrapper)
     bits, flags, align = W.integer(1), W.integer(1), W.integer(1)
     need(bits in (1, 8, 16) and flags <= 15 and 1 <= align <= 8 and max(map(max, items)) >> bits == 0)
@@ -1546,40 +1535,35 @@ def npy(items: Sequence[Item], shape: Sequence[int], dtype: str) -> bytes:
     return b"\x93NUMPY\1\0" + struct.pack("<H", len(head)) + head.encode() + data
 
 
-def restored(form: Form, kind: Kind, wrapper: bytes, items: Sequence[Any]) -> bytes:
+def restored(way: int, shape: Sequence[int], wrapper: bytes, items: Sequence[Any]) -> bytes:
     """The file of an entry; of an array, which is none, one of numpy's."""
-    if form.way == 0:
+    if way == 0:
         need(not wrapper)
         return bytes(items)
-    need(len(items) >= 1)
-    if form.way == 1:
-        need(len(items) == 1)
-        return wrapped_png(items[0], kind.shape, wrapper)
-    return framed(items, kind.shape, wrapper) if form.way == 2 else npy(items, kind.shape, wrapper.decode())
+    need(len(items) == 1 or (way > 1 and items))
+    if way == 1:
+        return png(items[0], shape, wrapper)
+    return framed(items, shape, wrapper) if way == 2 else npy(items, shape, wrapper.decode())
 
 
 def files_of(blob: bytes, *models: bytes) -> list[tuple[bytes, bytes]]:
     """Name and bytes of all that a file restores to; a name that ends in a slash is an empty folder."""
-    if blob[4:5] == b"\1":
-        header, images = read(blob, *models)
-        shape, bits = header["shape"], 16 if header["dtype"] == "uint16" else 8
-        unpacked = [struct.unpack(f"<{prod(shape)}{'H' if bits == 16 else 'B'}", image) for image in images]
-        if not 2 <= len(shape) <= 3 or (*shape, 1)[2] > 4:
-            return [(b"images.npy", npy(unpacked, shape, header["dtype"]))]
-        depth, colour = bits, {1: 0, 2: 4, 3: 2, 4: 6}[(*shape, 1)[2]]
-        if header["dtype"] == "bool" and colour == 0:
-            depth = 1
-        return [
-            (b"%d.png" % i, png(rows_of(image, shape[0]), shape[1], depth, colour, [(b"IDAT", b"")]))
-            for i, image in enumerate(unpacked)
-        ]
-    found, held = [], Collection(blob, *models)
-    for number, (name, form, items) in enumerate(zip(held.names, held.entries, held.items())):
-        wrapper = held.wrappers[form.wrapper - 1] if form.wrapper else b""
-        found.append(
-            (b"%d.npy" % number if form.way == 3 else name, restored(form, held.kinds[form.kind], wrapper, items))
-        )
-    return found
+    if blob[4:5] == b"\2":
+        held, found = Collection(blob, *models), list[tuple[bytes, bytes]]()
+        for name, form, items in zip(held.names, held.entries, held.items()):
+            wrapper = [b"", *held.wrappers][form.wrapper]
+            data = restored(form.way, held.kinds[form.kind].shape, wrapper, items)
+            found.append((b"%d.npy" % len(found) if form.way == 3 else name, data))
+        return found
+    header, images = read(blob, *models)
+    shape, dtype = header["shape"], header["dtype"]
+    unpacked = [struct.unpack(f"<{prod(shape)}{'H' if dtype == 'uint16' else 'B'}", image) for image in images]
+    colour = {1: 0, 2: 4, 3: 2, 4: 6}.get((*shape, 1)[2]) if 2 <= len(shape) <= 3 else None
+    if colour is None:
+        return [(b"images.npy", npy(unpacked, shape, dtype))]
+    depth = 16 if dtype == "uint16" else 1 if dtype == "bool" and colour == 0 else 8
+    wrapper = bytes([depth, colour]) + b"IDAT" + bytes(4)
+    return [(b"%d.png" % i, png(image, shape, wrapper)) for i, image in enumerate(unpacked)]
 
 
 def write(folder: Path, files: list[tuple[bytes, bytes]]) -> None:

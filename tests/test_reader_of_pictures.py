@@ -17,33 +17,35 @@ import mcbits_reader as reader
 import numpy as np
 import pytest
 from builders import frozen_pixels, smooth_pictures
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
 from mcbits import compress
 from mcbits.archive import writing
 from mcbits.archive.collection import Collection
-from mcbits.archive.gathering import Family
 from mcbits.archive.picture_blocks import Settings
 from mcbits.archive.pictures import compress_pictures, knowing, of_array
 from mcbits.archive.writing import Chosen, write_pictures
+from mcbits.errors import FormatError
 from mcbits.exact import packing
 from mcbits.exact.model_io import ModelFile
 from mcbits.images.folders import entries
 from mcbits.images.png import write_png
-from mcbits.images.wrappers import FILE, FRAMED, PNG, Unwrapped, unwrap
+from mcbits.images.wrappers import FILE, FRAMED, PNG, Unwrapped, rewrap, unwrap
 from mcbits.latents.frozen import FrozenModel
 
 READER = Path(reader.__file__)
 MODELS = corpus.models()
 PIXELS = [
+    MODELS["palette"],
+    MODELS["coins"],
     MODELS["grey"],
     frozen_pixels(2),
     frozen_pixels(3),
     frozen_pixels(4),
     frozen_pixels(symbols=1 << 16, unit=5),
-    MODELS["coins"],
-    MODELS["palette"],
 ]
 SHAPE = (5, 6)
 
@@ -93,6 +95,7 @@ def plain_files() -> dict[bytes, bytes]:
     grey, bits = x[..., 0].copy(), smooth(*SHAPE, symbols=2)
     pages = [Image.fromarray(grey + i) for i in range(3)]
     planes = np.moveaxis(x, 2, 0).tobytes()
+    begin = struct.pack(f"<4sI{len(planes)}s", b"II*\0", 8 + len(planes), planes)
     tags = {256: 6, 257: 5, 258: 8, 259: 1, 262: 2, 273: 8, 277: 3, 278: 5, 279: len(planes), 284: 2}
     rows = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
     return {
@@ -110,7 +113,7 @@ def plain_files() -> dict[bytes, bytes]:
         b"stack.npy": npy(np.stack([grey, grey + 1])),
         b"bits.tif": saved(Image.fromarray(bits.astype(bool)), "TIFF", description="a page"),
         b"pages.tif": saved(pages[0], "TIFF", save_all=True, append_images=pages[1:]),
-        b"planes.tif": b"II*\0" + struct.pack("<I", 8 + len(planes)) + planes + struct.pack("<H", len(tags)) + rows + bytes(4),
+        b"planes.tif": begin + struct.pack("<H", len(tags)) + rows + bytes(4),
     }
 
 
@@ -152,10 +155,10 @@ def opened(data: bytes) -> Unwrapped:
     return unwrap(np.frombuffer(data, np.uint8))
 
 
-def same(restored: dict[bytes, bytes], given: dict[bytes, bytes]) -> None:
+def same(restored: dict[bytes, bytes], files: dict[bytes, bytes]) -> None:
     """Files are the same: PNGs in samples, chunks and their order, others in every byte."""
-    assert restored.keys() == given.keys()
-    for name, data in given.items():
+    assert restored.keys() == files.keys()
+    for name, data in files.items():
         before, after = opened(data), opened(restored[name])
         if before.way == PNG:
             assert after.wrapper == before.wrapper
@@ -169,8 +172,8 @@ def always_coded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A block that a model codes is never stored, though that would be smaller."""
     before = writing._Writer._coded
 
-    def coded(self: Any, *given: Any) -> Any:
-        return replace(found := before(self, *given), stored=bytes(len(found.payload) + (1 << 20)))
+    def coded(self: Any, *arguments: Any) -> Any:
+        return replace(found := before(self, *arguments), stored=bytes(len(found.payload) + (1 << 20)))
 
     monkeypatch.setattr(writing._Writer, "_coded", coded)
 
@@ -182,32 +185,32 @@ def ways_and_models(blob: bytes) -> tuple[set[int], set[int]]:
 
 @pytest.mark.usefixtures("always_coded")
 def test_a_folder_of_every_kind_comes_back_in_every_file(tmp_path: Path) -> None:
-    given = {**pngs(), **plain_files(), **others()}
-    with entries(folder_of(tmp_path / "in", given)) as found:
+    files = {**pngs(), **plain_files(), **others()}
+    with entries(folder_of(tmp_path / "in", files)) as found:
         compress_pictures(found, tmp_path / "x.mcb", knowing(PIXELS, embed=True))
     blob = (tmp_path / "x.mcb").read_bytes()
     ways, models = ways_and_models(blob)
     assert ways == {FILE, PNG, FRAMED} and models == set(range(len(models))) and len(models) > 6
     done = run(tmp_path / "x.mcb", "-o", tmp_path / "out")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    same(files_below(tmp_path / "out"), {**given, b"an empty/folder/": b""})
+    same(files_below(tmp_path / "out"), {**files, b"an empty/folder/": b""})
 
 
 def test_stored_blocks_come_back_in_every_file(tmp_path: Path) -> None:
-    given = {**pngs(), **plain_files(), **others()}
-    with entries(folder_of(tmp_path / "in", given)) as found:
+    files = {**pngs(), **plain_files(), **others()}
+    with entries(folder_of(tmp_path / "in", files)) as found:
         compress_pictures(found, tmp_path / "x.mcb", lambda *_: None)
     blob = (tmp_path / "x.mcb").read_bytes()
     assert ways_and_models(blob)[1] == {0}
-    same(dict(reader.files_of(blob)), {**given, b"an empty/folder/": b""})
+    same(dict(reader.files_of(blob)), {**files, b"an empty/folder/": b""})
 
 
-def pictures_with(model: FrozenModel, settings: dict[str, Any], shapes: list[tuple[int, ...]], symbols: int) -> bytes:
+def pictures_with(model: FrozenModel, coding: dict[str, Any], shapes: list[tuple[int, ...]], symbols: int) -> bytes:
     """A file of arrays of these shapes (n, h, w, ...) that a model codes."""
     arrays = [smooth(*shape, symbols=symbols, seed=sum(shape)) for shape in shapes]
     items = [entry for array in arrays for entry in of_array(array)]
     out = io.BytesIO()
-    write_pictures(out, items, lambda *_: Chosen(model, Settings.of(settings)))
+    write_pictures(out, items, lambda *_: Chosen(model, Settings.of(coding)))
     return out.getvalue()
 
 
@@ -222,25 +225,191 @@ def agree(blob: bytes, *models: bytes) -> None:
 
 
 FEW = {"coder": "bb-is", "options": {"num_particles": 3}}
-NARROW = {"lprec": 16, "bprec": 8, "cond_mprec": 14, "prior_mprec": 5, "log_num_bucket": 4, "prop_mprec": 12, "index_mprec": 10}
+NARROW = {
+    "lprec": 16,
+    "bprec": 8,
+    "cond_mprec": 14,
+    "prior_mprec": 5,
+    "log_num_bucket": 4,
+    "prop_mprec": 12,
+    "index_mprec": 10,
+}
 
 
 @pytest.mark.usefixtures("always_coded")
 @pytest.mark.parametrize(
-    "name, settings, shapes",
+    "name, coding, shapes",
     [
         ("dense", {}, [(5, 8, 8)]),
         ("dense", {"coder": "bb-elbo", "lanes": 3}, [(7, 8, 8)]),
         ("dense", {**FEW, "ramp": 200, "lanes": 2}, [(5, 8, 8)]),
         ("dense", {**FEW, "refinement": {"lr": 0.01, "steps": 2}}, [(2, 8, 8)]),
         ("dense", {"coder": "bb-cis", "options": {"num_particles": 2}, "precisions": NARROW}, [(3, 8, 8)]),
-        ("pixel-vae", {**FEW, "lanes": 2}, [(3, *MODELS["pixel-vae"].shape)]),
-        ("grey", {"lanes": 3, "precisions": {"lprec": 24, "bprec": 16, "cond_mprec": 20}}, [(4, 5, 6), (2, 7, 3), (1, 6, 4, 1)]),
+        ("pixel-vae", {**FEW, "lanes": 2}, [(3, 5, 6)]),
+        ("coins", {"lanes": 2}, [(3, 5, 6, 2)]),
+        ("palette", {}, [(1, 6, 4, 1), (2, 6, 4)]),
+        ("categorical", {"coder": "stochastic"}, [(3, 3, 4)]),
+        (
+            "grey",
+            {"lanes": 3, "precisions": {"lprec": 24, "bprec": 16, "cond_mprec": 20}},
+            [(4, 5, 6), (2, 7, 3), (1, 6, 4, 1)],
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_every_coder_and_setting_is_read(name: str, settings: dict[str, Any], shapes: list[tuple[int, ...]]) -> None:
+def test_every_coder_and_setting_is_read(name: str, coding: dict[str, Any], shapes: list[tuple[int, ...]]) -> None:
     symbols = MODELS[name].num_symbols
-    blob = pictures_with(MODELS[name], settings, shapes, symbols)
+    blob = pictures_with(MODELS[name], coding, shapes, symbols)
     assert 0 not in ways_and_models(blob)[1]
     agree(blob)
+
+
+@pytest.mark.usefixtures("always_coded")
+def test_several_blocks_and_kinds_and_tables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "MAX_PICTURES", 3)
+    sparse = (smooth(4, 30, 30, symbols=5).astype(np.uint16) * 1000).astype(np.uint16)
+    pair = np.where(smooth(2, 5, 6, symbols=2), 200, 7).astype(np.uint8)
+    arrays = [sparse, pair, smooth(4, 6, 5), smooth(3, 5, 6), smooth(4, 6, 5)]
+    out = io.BytesIO()
+    write_pictures(out, [entry for array in arrays for entry in of_array(array)], knowing(PIXELS, embed=True))
+    held = reader.Collection(out.getvalue())
+    assert sum(kind.table is not None for kind in held.kinds) == 2 and any(held.sources)
+    assert len(held.blocks) > len(held.kinds) and max(map(len, held.groups())) == 2
+    assert {block.model for block in held.blocks} == {1, 2, 3}
+    agree(out.getvalue())
+
+
+@pytest.mark.usefixtures("always_coded")
+def test_a_model_kept_outside_is_found_by_its_id() -> None:
+    out, model = io.BytesIO(), MODELS["grey"]
+    write_pictures(out, of_array(smooth(2, 5, 6)), knowing([model], embed=False))
+    agree(out.getvalue(), model.data)
+    held = reader.Collection(out.getvalue(), MODELS["rgb"].data, model.data)
+    assert [list(item) for items in held.items() for item in items] == smooth(2, 5, 6).reshape(2, -1).tolist()
+    with pytest.raises(reader.Damaged, match="needs the model whose id begins with"):
+        reader.Collection(out.getvalue(), MODELS["rgb"].data).items()
+
+
+def integers_of(networks: dict[str, reader.Network]) -> dict[str, Any]:
+    """All that a network computes with."""
+    return {
+        name: (
+            network.known,
+            {k: (list(w.shape), list(w.flat), list(bias)) for k, (w, bias) in network.weights.items()},
+            {k: list(table) for k, table in network.tables.items()},
+            [layer.get("shifts") for layer in network.layers],
+        )
+        for name, network in networks.items()
+    }
+
+
+@pytest.mark.parametrize("name", [*MODELS, "networks"])
+def test_a_packed_model_is_read_with_all_its_integers(name: str) -> None:
+    stored = corpus.lzma.decompress(corpus.NETWORKS.read_bytes()) if name == "networks" else corpus.model_bytes(name)
+    file = ModelFile(stored)
+    (meta, networks), (packed_meta, packed) = reader.load(stored), reader.load(packing.pack(file.networks(), file.meta))
+    assert meta == packed_meta and integers_of(networks) == integers_of(packed)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16"])
+def test_arrays_become_npy_files_of_their_type(tmp_path: Path, dtype: str) -> None:
+    arrays = [smooth(3, 5, 6, symbols=2).astype(dtype), smooth(1, 5, 6, 3, symbols=2).astype(dtype)]
+    items = [entry for array in arrays for entry in of_array(array)]
+    compress_pictures(items, tmp_path / "x.mcb", lambda *_: None)
+    assert run(tmp_path / "x.mcb", "-o", tmp_path / "out").returncode == 0
+    for i, array in enumerate(arrays):
+        found = np.load(tmp_path / "out" / f"{i}.npy")
+        assert found.dtype == array.dtype
+        np.testing.assert_array_equal(found, array)
+
+
+@pytest.mark.parametrize(
+    "name, images",
+    [("grey", smooth(2, 5, 6)), ("rgba", smooth(2, 5, 6, 4)), ("grey", smooth(2, 5, 6, symbols=2).astype(bool))],
+    ids=["grey", "rgba", "bool"],
+)
+def test_images_of_version_1_become_pngs_with_a_packed_model(tmp_path: Path, name: str, images: NDArray[Any]) -> None:
+    model = MODELS[name].packed()
+    (tmp_path / "x.mcb").write_bytes(compress(images, model))
+    (tmp_path / "model").write_bytes(model.data)
+    done = run(tmp_path / "x.mcb", "-o", tmp_path / "out", tmp_path / "model")
+    assert (done.returncode, done.stderr) == (0, "")
+    for i, picture in enumerate(images):
+        np.testing.assert_array_equal(opened((tmp_path / "out" / f"{i}.png").read_bytes()).pixels[0], picture)
+    assert run(tmp_path / "x.mcb", tmp_path / "model").stdout.startswith(f"2 {list(images.shape[1:])} ")
+
+
+def test_the_command_lists_names_and_sizes_without_a_model(tmp_path: Path) -> None:
+    files = {b"a.png": png(smooth(*SHAPE, 3), 8, 2), b"b\n.txt": b"text", b"\xff": b""}
+    with entries(folder_of(tmp_path / "in", files)) as found:
+        compress_pictures(found, tmp_path / "x.mcb", lambda *_: None)
+    lines = ["a.png  1 x 5 x 6 x 3 uint8", "an empty/folder/  0 bytes", r"'b\n.txt'  4 bytes", r"\xff  0 bytes"]
+    assert run(tmp_path / "x.mcb").stdout.splitlines() == lines
+
+
+def test_a_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
+    compress_pictures(of_array(smooth(1, 5, 6)), tmp_path / "x.mcb", lambda *_: None)
+    (tmp_path / "out").mkdir()
+    done = run(tmp_path / "x.mcb", "-o", tmp_path / "out")
+    assert done.returncode == 1 and "exists" in done.stderr and not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize("name", [b"", b"/a", b"a//b", b"..", b"a/../b", b"a/.", b"a\0", b"/", b"./a"])
+def test_names_that_lead_out_are_refused_by_the_reader(tmp_path: Path, name: bytes) -> None:
+    with pytest.raises(reader.Damaged, match="leads out"):
+        reader.write(tmp_path / "out", [(b"good", b""), (name, b"")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_reader_writes_no_file_twice(tmp_path: Path) -> None:
+    with pytest.raises(reader.Damaged, match="one name"):
+        reader.write(tmp_path / "out", [(b"a", b"1"), (b"a", b"2")])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("always_coded")
+def test_the_reader_believes_no_flipped_bit_of_a_collection() -> None:
+    blob = pictures_with(MODELS["grey"], {"lanes": 2}, [(3, 3, 4)], 256)
+    for bit in range(0, 8 * len(blob), 3):
+        damaged = bytearray(blob)
+        damaged[bit // 8] ^= 1 << bit % 8
+        with pytest.raises((reader.Damaged, zlib.error)):
+            reader.Collection(bytes(damaged)).items()
+
+
+def test_the_dictionary_of_packed_models_is_that_of_the_reader() -> None:
+    assert reader.PACKED_DICTIONARY == packing.DICTIONARY
+
+
+def chunks(data: bytes) -> list[bytes]:
+    """The chunks of a PNG, each with its checksum, but those of the samples as one that is empty."""
+    found, at = [], 8
+    while at < len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        chunk = data[at:end] if data[at + 4 : at + 8] != b"IDAT" else b""
+        found += [chunk] if chunk or found[-1] else []
+        at = end
+    return found
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_the_reader_takes_the_wrappers_that_mcbits_takes(data: st.DataObject) -> None:
+    got = opened(data.draw(st.sampled_from([*pngs().values(), *plain_files().values()])))
+    wrapper = bytearray(got.wrapper)
+    for _ in range(data.draw(st.integers(0, 2))):
+        wrapper[data.draw(st.integers(0, min(30, len(wrapper)) - 1))] = data.draw(st.integers(0, 255))
+    out, items = io.BytesIO(), [picture.ravel().tolist() for picture in got.pixels]
+    try:
+        rewrap(out, got.pixels, got.way, bytes(wrapper))
+    except FormatError:
+        with pytest.raises(reader.Damaged):
+            reader.restored(got.way, got.pixels.shape[1:], bytes(wrapper), items)
+        return
+    found = reader.restored(got.way, got.pixels.shape[1:], bytes(wrapper), items)
+    if got.way == FRAMED:
+        assert found == out.getvalue()
+    else:
+        assert chunks(found) == chunks(out.getvalue())
+        before, after = opened(out.getvalue()), opened(found)
+        assert before.way == after.way == FILE or np.array_equal(before.pixels, after.pixels)
