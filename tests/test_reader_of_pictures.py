@@ -25,6 +25,7 @@ from PIL import Image
 from mcbits import compress
 from mcbits.archive import writing
 from mcbits.archive.collection import Collection
+from mcbits.archive.index import START, Form, Index, Kind
 from mcbits.archive.picture_blocks import Settings
 from mcbits.archive.pictures import compress_pictures, knowing, of_array
 from mcbits.archive.writing import Chosen, write_pictures
@@ -413,3 +414,11 @@ def test_the_reader_takes_the_wrappers_that_mcbits_takes(data: st.DataObject) ->
         assert chunks(found) == chunks(out.getvalue())
         before, after = opened(out.getvalue()), opened(found)
         assert before.way == after.way == FILE or np.array_equal(before.pixels, after.pixels)
+
+
+@given(st.lists(st.text("a/.0189\n\xff", max_size=22).map(lambda text: text.encode("latin-1")), max_size=20))
+def test_names_of_any_bytes_and_numbers_are_read(names: list[bytes]) -> None:
+    names += [b"%b%03d.png" % (name, i) for name in names for i in (8, 9, 10, 999, 1000)]
+    index = Index(kinds=[Kind("bytes")], forms=[Form(0, 0, FILE, 0)], names=names)
+    index.entry_forms, index.sources = [0] * len(names), [0] * len(names)
+    assert reader.Collection(START + index.pack()).names == names
