@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from mcbits.archive.format import MAX_BLOCK, open_file
 from mcbits.archive.index import ID_BYTES, START, Index, Kind, read_index
-from mcbits.archive.models import Model, model_of_id
+from mcbits.archive.models import Model, loaded, model_of_id
 from mcbits.archive.picture_blocks import Group, PictureCodec, Settings, read_block
+from mcbits.archive.ready_made import ready_made, ready_made_of_id
 from mcbits.errors import FormatError, ModelError, UsageError
 from mcbits.latents.frozen import load_frozen
 from mcbits.plugins.registry import registry
@@ -94,6 +95,15 @@ class Collection(Sequence[NDArray[Any]]):
             yield part
             begin, number = begin + len(part), number - len(part)
 
+    def first(self, entry: int) -> int:
+        """Return the number of the first picture of an entry."""
+        return int(self._pictures[entry])
+
+    def in_order(self, entries: Sequence[int]) -> list[int]:
+        """Return entries in an order in which each block is decoded once."""
+        sources = self.contents.sources
+        return sorted(entries, key=lambda entry: int(self._begins[entry - sources[entry]]))
+
     def bits(self, entry: int) -> float:
         """Return what an entry takes in the file: its share, by samples, of the payloads of its blocks, in bits."""
         source = self.contents.sources[entry]
@@ -124,8 +134,9 @@ class Collection(Sequence[NDArray[Any]]):
 
     @property
     def needs(self) -> list[bytes]:
-        """The beginnings of the SHA-256 of models that the file does not hold."""
-        return [model.id for model in self.contents.models if not model.length]
+        """The beginnings of the SHA-256 of models that neither the file holds nor mcbits and its plugins have."""
+        ready = [bytes.fromhex(each.model_id)[:ID_BYTES] for each in ready_made()]
+        return [model.id for model in self.contents.models if not model.length and model.id not in ready]
 
     def _is_bytes(self, entry: int) -> bool:
         return self.contents.kinds[self.contents.form(entry).kind].type == "bytes"
@@ -214,6 +225,8 @@ class Collection(Sequence[NDArray[Any]]):
             row = self.contents.models[number]
             if row.length:
                 frozen = load_frozen(self._model_data(number), self._backend or "numpy")
+            elif ready := ready_made_of_id(row.id.hex()):
+                frozen = loaded(ready, self._backend)
             elif self._given is None:
                 raise ModelError(f"the file needs the model whose id begins with {row.id.hex()}: give it with --model")
             else:
@@ -225,13 +238,15 @@ class Collection(Sequence[NDArray[Any]]):
         return self._codecs[number]
 
 
-def open_pictures(source: str | Path, model: Model | None = None, *, backend: str | None = None) -> Collection:
+def open_pictures(
+    source: str | Path | BinaryIO, model: Model | None = None, *, backend: str | None = None
+) -> Collection:
     """Return the pictures of a .mcb file of version 2 as a sequence, of which only what is asked for is decoded.
 
     model: where models are that the file does not hold: a frozen model, a path of it, or a folder that holds it.
     Raises FormatError for damage, DataError if the file cannot be opened.
     """
-    file = open_file(source)
+    file = open_file(source) if isinstance(source, str | Path) else source
     try:
         return Collection(file, model, backend)
     except BaseException:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:  # reading only a header must not import numpy
     from mcbits._rans import Stack
 
 MAGIC = b"\x89mcb"
-VERSION = 1
+VERSION, PICTURES = 1, 2
 END = 0xFFFFFFFF
 MAX_HEADER = 1 << 16
 MAX_BLOCK = 1 << 30
@@ -137,7 +137,7 @@ def read_header(file: BinaryIO) -> Header:
         raise FormatError("this is no .mcb file")
     version, length = struct.unpack("<BH", start[4:])
     if version != VERSION:
-        raise FormatError(f"format version {version} is not known: this mcbits reads version {VERSION}")
+        raise FormatError(f"format version {version} is not known: expected {VERSION} here")
     packed = _take(file, length)
     tail = _take(file, 36)
     model_length = struct.unpack("<I", tail[32:])[0]
@@ -205,6 +205,17 @@ def read_ahead(file: BinaryIO) -> End | None:
 def claimed_by_block(payload: bytes) -> int:
     """Return the number of images that a payload claims. Raises FormatError if it has no such number."""
     return read_leb128(BytesIO(payload[:9]))
+
+
+def version_of(file: BinaryIO) -> int:
+    """Return the format version of a file, 1 or 2, and leave it at its start. Raises FormatError for any other."""
+    start = _take(file, 5)
+    file.seek(0)
+    if start[:4] != MAGIC:
+        raise FormatError("this is no .mcb file")
+    if start[4] not in (VERSION, PICTURES):
+        raise FormatError(f"format version {start[4]} is not known: this mcbits reads versions 1 and 2")
+    return start[4]
 
 
 def info(source: str | Path) -> dict[str, Any]:

@@ -22,14 +22,14 @@ from itertools import groupby
 from math import prod
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from mcbits.archive.format import MAGIC, write_leb128
+from mcbits.archive.format import MAGIC, PICTURES, write_leb128
 from mcbits.errors import FormatError
 
 if TYPE_CHECKING:  # reading only an index must not import numpy
     from collections.abc import Sequence
 
-VERSION = 2
-START = MAGIC + bytes([VERSION])
+
+START = MAGIC + bytes([PICTURES])
 MAX_INDEX = 1 << 27
 MAX_ENTRIES = 1 << 22
 MAX_ITEM = 1 << 30

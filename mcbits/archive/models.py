@@ -1,9 +1,13 @@
 """A file names its model by id: a frozen model that has coded something stays where that id finds it."""
 
+from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from mcbits.errors import ModelError
+from mcbits.archive.format import MAGIC, open_file, read_header, version_of
+from mcbits.archive.index import ID_BYTES, START, read_index
+from mcbits.errors import FormatError, ModelError
 from mcbits.exact.model_io import ModelFile
 from mcbits.latents.frozen import FrozenModel, load_frozen
 from mcbits.plugins import Lazy
@@ -29,6 +33,11 @@ def load_model(path: str | Path, backend: str = "numpy") -> FrozenModel:
     path = Path(path)
     if not path.exists():
         raise ModelError(f"{path} does not exist: give a run directory, its train_config.yml, or a frozen model file")
+    if _is_archive(path):
+        models = models_of(path, backend)
+        if len(models) != 1:
+            raise ModelError(f"{path} holds {len(models)} models, expected one")
+        return models[0]
     if path.is_file() and path.name != "train_config.yml":
         return load_frozen(path, backend)
     directory = path if path.is_dir() else path.parent
@@ -41,6 +50,33 @@ def load_model(path: str | Path, backend: str = "numpy") -> FrozenModel:
         raise ModelError(f'{path} is not frozen yet, which needs torch: pip install "mcbits[train]"') from None
     model: FrozenModel = load_float(path).freeze(backend)
     return model
+
+
+def models_of(path: str | Path, backend: str = "numpy") -> list[FrozenModel]:
+    """Return the models that a .mcb file holds; of any other path the one model. Raises as `load_model`."""
+    path = Path(path)
+    if not _is_archive(path):
+        return [load_model(path, backend)]
+    with open_file(path) as file:
+        if version_of(file) == 1:
+            header = read_header(file)
+            return [load_frozen(header.model, backend)] if header.model else []
+        index, found = read_index(file), []
+        file.seek(len(START) + sum(block.length for block in index.blocks))
+        for row in index.models:
+            data = file.read(row.length)
+            if row.length and sha256(data).digest()[:ID_BYTES] != row.id:
+                raise FormatError(f"a model in {path} is damaged")
+            if row.length:
+                found.append(load_frozen(data, backend))
+        return found
+
+
+def _is_archive(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with open_file(path) as file:
+        return file.read(len(MAGIC)) == MAGIC
 
 
 def describe(path: str | Path) -> dict[str, Any]:
@@ -82,6 +118,15 @@ def model_of_id(model_id: str, where: Model, backend: str | None = None) -> Froz
                 continue
             if found.model_id.startswith(model_id):
                 return load_frozen(file, backend or "numpy")
+        for file in sorted(Path(where).rglob("*.mcb")):
+            with suppress(FormatError, ModelError):
+                if found_in := _of_id(models_of(file, backend or "numpy"), model_id):
+                    return found_in
+    elif not isinstance(where, FrozenModel) and _is_archive(Path(where)):
+        models = models_of(where, backend or "numpy")
+        if found_in := _of_id(models, model_id):
+            return found_in
+        raise ModelError(f"the file needs model {model_id[:16]}..., and {where} does not hold it: give one that does")
     model = loaded(where, backend)
     if not model.model_id.startswith(model_id):
         place = "" if isinstance(where, FrozenModel) else f" {where}"
@@ -90,6 +135,10 @@ def model_of_id(model_id: str, where: Model, backend: str | None = None) -> Froz
             "give that one, or a folder that holds it"
         )
     return model
+
+
+def _of_id(models: list[FrozenModel], model_id: str) -> FrozenModel | None:
+    return next((model for model in models if model.model_id.startswith(model_id)), None)
 
 
 def model_file(path: str | Path, frozen: FrozenModel) -> Path:

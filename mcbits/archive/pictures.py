@@ -1,9 +1,7 @@
-"""Pictures and files go to a .mcb file of version 2 and back: all of them, those asked for, or none."""
+"""Pictures and files go to a .mcb file of version 2, which is compared with them before it gets its name."""
 
 from __future__ import annotations
 
-import fnmatch
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -14,15 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcbits.archive.collection import Collection, open_pictures
+from mcbits.archive.collection import open_pictures
 from mcbits.archive.gathering import Entry, Family
 from mcbits.archive.models import Model
-from mcbits.archive.picture_blocks import Settings, plain_size
+from mcbits.archive.picture_blocks import Settings
 from mcbits.archive.writing import Chosen, ModelOf, Written, write_pictures
-from mcbits.errors import DataError, SizeError, UsageError
+from mcbits.errors import DataError, UsageError
 from mcbits.files import whole_or_nothing
-from mcbits.images.formats import as_images, write_images
-from mcbits.images.wrappers import ARRAY, FILE, Unwrapped
+from mcbits.images.formats import as_images
+from mcbits.images.wrappers import ARRAY, Unwrapped
 from mcbits.latents.frozen import FrozenModel
 from mcbits.plugins import Lazy
 from mcbits.plugins.registry import registry
@@ -139,58 +137,3 @@ def compress_pictures(
             with open_pictures(draft, given) as pictures:
                 pictures.verify()
         return Job(written, encoded - begin, time.perf_counter() - encoded if verify else 0.0)
-
-
-def chosen(pictures: Collection, patterns: Sequence[str]) -> list[int]:
-    """Return the entries whose names match one of the patterns (as a shell's), all without a pattern.
-
-    Raises UsageError for a pattern that matches nothing.
-    """
-    names = [os.fsdecode(name) for name in pictures.contents.names]
-    if not patterns:
-        return list(range(len(names)))
-    taken: set[int] = set()
-    for pattern in patterns:
-        found = [i for i, name in enumerate(names) if name == pattern or fnmatch.fnmatchcase(name, pattern)]
-        if not found:
-            raise UsageError(f"the file holds nothing named {pattern}: see mcbits list")
-        taken.update(found)
-    return sorted(taken)
-
-
-def check_size(pictures: Collection, entries: Sequence[int], max_size: int | None) -> None:
-    """Raise SizeError if entries restore to more bytes than `max_size`."""
-    contents = pictures.contents
-    size = sum(plain_size(contents.kinds[form.kind]) * form.count for form in map(contents.form, entries))
-    if max_size is not None and size > max_size:
-        raise SizeError(f"the file holds {size:,} bytes, and {max_size:,} are allowed: raise max_size")
-
-
-def as_array(pictures: Collection, max_size: int | None = None) -> NDArray[Any]:
-    """Return all pictures as one array (n, h, w) or (n, h, w, channels), of the type that they were given in.
-
-    Raises DataError if they differ in size or type, or if some entries are no pictures; SizeError as `check_size`.
-    """
-    contents = pictures.contents
-    entries = range(len(contents.names))
-    check_size(pictures, entries, max_size)
-    forms = {contents.form(entry) for entry in entries}
-    shapes = {(contents.kinds[form.kind].shape, _type(pictures, form.kind, form.way, form.wrapper)) for form in forms}
-    if len(shapes) != 1 or any(form.way == FILE for form in forms):
-        raise DataError("the file holds pictures of several sizes or types, or other files: restore it to a folder")
-    ((_, dtype),) = shapes
-    return np.concatenate([part for entry in entries for part in pictures.items(entry)]).astype(dtype, copy=False)
-
-
-def _type(pictures: Collection, kind: int, way: int, wrapper: int) -> str:
-    contents = pictures.contents
-    if way == ARRAY and wrapper and (name := contents.wrappers[wrapper - 1]) in (b"bool", b"uint8", b"uint16"):
-        return name.decode()
-    return "uint16" if contents.kinds[kind].type == "uint16" else "uint8"
-
-
-def restore_array(pictures: Collection, destination: str | Path, max_size: int | None) -> tuple[int, ...]:
-    """Write all pictures as one array, as `write_images` does, and return its shape."""
-    images = as_array(pictures, max_size)
-    write_images(destination, images)
-    return images.shape

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from mcbits.errors import DataError, FormatError
 from mcbits.files import whole_or_nothing
+from mcbits.images.png import write_png
 from mcbits.images.wrappers import FILE, Unwrapped, rewrap, unwrap
 
 _LARGE = 1 << 20
@@ -87,16 +88,25 @@ class FolderWriter:
 
     def add(self, name: bytes, way: int, wrapper: bytes, parts: Iterable[NDArray[Any]]) -> None:
         """Restore an entry, whose items come in parts. Raises FormatError for a bad name, DataError if it is taken."""
-        target = os.path.join(self._folder, checked_name(name))
         if name.endswith(b"/"):
-            os.makedirs(target, exist_ok=True)
+            os.makedirs(os.path.join(self._folder, checked_name(name)), exist_ok=True)
             return
+        with self._new(name) as file:
+            write_entry(file, way, wrapper, parts)
+
+    def add_picture(self, name: bytes, picture: NDArray[Any], depth: int) -> None:
+        """Write a picture that was no file as a PNG of `depth` bits; errors as `add`, FormatError if it cannot be."""
+        colour = {0: 0, 1: 0, 2: 4, 3: 2, 4: 6}.get(picture.shape[2] if picture.ndim == 3 else 0, 0)
+        with self._new(name) as file:
+            write_png(file, picture, depth, colour, [(b"IDAT", b"")])
+
+    def _new(self, name: bytes) -> BinaryIO:
+        target = os.path.join(self._folder, checked_name(name))
         if name in self._taken or os.path.lexists(target):
             raise DataError(f"{os.fsdecode(name)} occurs twice, or differs in case only from another name")
         self._taken.add(name)
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        with open(target, "xb") as file:
-            write_entry(file, way, wrapper, parts)
+        return open(target, "xb")
 
 
 def write_entry(file: BinaryIO, way: int, wrapper: bytes, parts: Iterable[NDArray[Any]]) -> None:

@@ -1,6 +1,10 @@
 """The built-in plugin registers the classes of mcbits through the same hooks as any plugin, without importing them."""
 
+from pathlib import Path
+
 from mcbits.plugins.hooks import Lazy, hookimpl
+
+READY = Path(__file__).parent.parent / "archive" / "ready"
 
 
 @hookimpl
@@ -59,3 +63,8 @@ def mcbits_datasets() -> list[Lazy]:
         Lazy("mcbits.datasets.mnist:MNIST", "MNIST"),
         Lazy("mcbits.datasets.digits:Digits", "digits"),
     ]
+
+
+@hookimpl
+def mcbits_ready_made_models() -> list[Path]:
+    return [READY / f"{name}.mcm" for name in ("grey", "rgb", "rgba", "bilevel")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pluggy
@@ -66,6 +67,15 @@ def mcbits_observation_models() -> Iterable[type | Lazy]:
 @hookspec
 def mcbits_datasets() -> Iterable[type | Lazy]:
     """Return datasets: classes with `name`, `splits` and `load(datadir, split, download=True) -> Dataset`."""
+    return ()
+
+
+@hookspec
+def mcbits_ready_made_models() -> Iterable[Path]:
+    """Return files of frozen models that code pictures without a training: a `PixelModel` that is frozen and packed.
+
+    Files name such a model by its id, so it must stay as it is for as long as they are to be decoded.
+    """
     return ()
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, PackageNotFoundError, distributions, entry_points, version
+from pathlib import Path
 from typing import Any, Literal, final
 
 import pluggy
@@ -139,6 +140,17 @@ class Registry:
                 found.append(entry.resolve())
             except PluginError as error:
                 self._failures[entry.plugin] = str(error)
+        return found
+
+    def ready_made(self) -> list[tuple[str, Path]]:
+        """Return the plugin and the file of every ready-made model, those of mcbits first."""
+        found = []
+        for implementation in reversed(self.hook.mcbits_ready_made_models.get_hookimpls()):
+            name = implementation.plugin_name
+            try:
+                found += [(name, Path(path)) for path in implementation.function()]
+            except (Exception, SystemExit) as error:
+                self._fail(name, error)
         return found
 
     def describe(self) -> list[PluginInfo]:
