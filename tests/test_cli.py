@@ -538,6 +538,14 @@ def test_habits_of_other_tools_work(run):
     assert "<bool>" not in run("compress", "--help")[1]
 
 
+def test_a_tilde_after_an_equals_sign_is_the_home_directory(run, trained, source, coded, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").symlink_to(trained)
+    assert run("decompress", coded, "--model=~/run", "--output=~/restored.npy")[0] == 0
+    assert (tmp_path / "restored.npy").exists() and not (tmp_path / "~").exists()
+
+
 def test_an_error_is_json_where_json_is_asked_for(run):
     code, out, err = run("info", "none.mcb", "--json")
     assert code == 1 and "none.mcb" in json.loads(out)["error"] and json.loads(out)["error"] in err

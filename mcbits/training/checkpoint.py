@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from mcbits.config import load_yaml
 from mcbits.errors import McbitsError, ModelError
 from mcbits.models.base import Model, find_model
 
@@ -91,7 +92,7 @@ def _read_published(directory: Path) -> Model:
         raise ModelError(f"{directory} holds no model.safetensors or model.pt; let mcbits train end an epoch")
     config = directory / "train_config.yml"
     try:
-        name = str(yaml.safe_load(config.read_text())["model"])
+        name = str(load_yaml(config.read_text())["model"])
     except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{config} names no model; it needs a line such as model: BinaryVAE") from error
     try:
