@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mcbits.config import load_yaml
 from mcbits.errors import McbitsError, ModelError
+from mcbits.exact.settings import own_settings
 from mcbits.models.base import Model, find_model
 
 
@@ -55,6 +56,7 @@ def dump_float(model: Model) -> bytes:
     return dump_tensors(model.state_dict(), {"model": model.name, "config": model.get_config()})
 
 
+@own_settings()
 def load_float(path: str | Path) -> Model:
     """Return the model (torch) of a run directory or of a published checkpoint, on the CPU, in eval mode.
 
