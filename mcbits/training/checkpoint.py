@@ -80,7 +80,7 @@ def _read_float(weights: Path) -> Model:
     try:
         cls = find_model(meta["model"])
         model: Model = cls(**{**meta["config"], "shape": tuple(meta["config"]["shape"])})
-        model.load_state_dict(tensors)
+        model.load_state_dict(_unwrapped(tensors))
     except McbitsError:
         raise
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -103,5 +103,12 @@ def _read_published(directory: Path) -> Model:
         raise ModelError(f"{weights} is damaged or is no checkpoint of tensors") from error
     if not isinstance(state_dict, dict) or not all(isinstance(v, Tensor) for v in state_dict.values()):
         raise ModelError(f"{weights} is no checkpoint of tensors (a state dict)")
-    model: Model = find_model(name).from_published(state_dict)
+    model: Model = find_model(name).from_published(_unwrapped(state_dict))
     return model
+
+
+def _unwrapped(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors under the names of the model itself, where DataParallel or torch.compile had wrapped it."""
+    while state_dict and all(name.startswith(("module.", "_orig_mod.")) for name in state_dict):
+        state_dict = {name.partition(".")[2]: tensor for name, tensor in state_dict.items()}
+    return {name.replace("._orig_mod.", "."): tensor for name, tensor in state_dict.items()}  # a part was compiled
