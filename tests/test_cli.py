@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -393,6 +394,29 @@ def test_out_of_memory_is_one_line_that_says_what_to_lower(fails, error, monkeyp
     assert "out of memory" in said
     assert "num_particles" in said
     assert "bug" not in said
+
+
+WITHOUT_TORCH = """
+import sys
+class Nothing:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] == "torch":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Nothing())
+from mcbits.cli import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("command", ["demo", "train --dataset digits", "evaluate --train_config RUN", "info RUN"])
+def test_without_torch_one_line_says_how_to_install_it(command, trained, tmp_path):
+    unfrozen = shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("codec*"))
+    arguments = [str(unfrozen) if each == "RUN" else each for each in command.split()]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-c", WITHOUT_TORCH, *arguments]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode in (1, 2) and "needs torch, which is not installed: pip install torch" in done.stderr
+    assert done.stderr.count("\n") == 1 and "bug" not in done.stderr
 
 
 def test_what_a_file_claims_cannot_steer_the_terminal(run, coded, tmp_path):

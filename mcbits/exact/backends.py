@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mcbits.errors import PlatformError, UsageError
+from mcbits.errors import PlatformError, UsageError, lacking
 from mcbits.exact.fixed import SIGNIFICAND_BITS
 from mcbits.exact.settings import exact_products
 
@@ -45,7 +45,7 @@ class TorchBackend:
         try:
             import torch
         except ImportError:
-            raise UsageError("backend 'torch' needs torch; install mcbits[train] or use backend 'numpy'") from None
+            raise UsageError(f"backend 'torch' needs {lacking('torch')}, or use backend 'numpy'") from None
         self._torch = torch
         try:
             self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
