@@ -329,6 +329,17 @@ def test_demo_restores_what_every_coder_wrote_in_another_process(run, monkeypatc
     assert {"gzip -9", "bz2 -9", "PNG", "WebP lossless"} <= {other["name"] for other in document["baselines"]}
 
 
+def test_the_other_process_of_the_demo_imports_nothing_from_where_it_runs(trained, tmp_path, monkeypatch):
+    from mcbits.cli.demo import _code
+
+    run = shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "mcbits").mkdir()
+    for name in ("token.py", "signal.py", "mcbits/__init__.py"):
+        (tmp_path / name).write_text("raise RuntimeError('the wrong module')")
+    monkeypatch.chdir(tmp_path)
+    assert _code(CompressConfig.load(None, {"train_config": run, "num_compress": 5}))["coder"] == "bb-is"
+
+
 def test_debug_shows_the_traceback(run):
     code, _, err = run("info", "none.mcb", "--debug")
     assert code == 1
