@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, field
@@ -14,6 +15,7 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     InstanceOf,
@@ -41,6 +43,15 @@ def _one_directory(name: str) -> str:
 
 
 _Name = Annotated[str, AfterValidator(_one_directory)]
+
+
+def _at_home(path: Any) -> Any:
+    """Return the path with a leading `~` as the home directory: a shell sees none in YAML and after `--option=`."""
+    return type(path)(os.path.expanduser(path)) if isinstance(path, str | Path) else path
+
+
+_Folder = Annotated[Path, BeforeValidator(_at_home)]
+_Dataset = Annotated[str, BeforeValidator(_at_home)]
 
 
 def _is_own(dataset: str) -> bool:
@@ -102,11 +113,11 @@ class TrainConfig(Config):
 
     without_effect = {"workers": "all data lies on the device"}
 
-    logdir: Path = Field(default=Path("runs"), description="where run directories are made")
+    logdir: _Folder = Field(default=Path("runs"), description="where run directories are made")
     seed: int = Field(default=42, ge=0, description="seed of weights, binarisation, batches and particles")
     gpu: int = Field(default=0, ge=-1, description="CUDA device; -1, or no such device: the CPU")
-    datadir: Path = Field(default=Path("data"), description="where the dataset's files are, or are downloaded to")
-    dataset: str = Field(
+    datadir: _Folder = Field(default=Path("data"), description="where the dataset's files are, or are downloaded to")
+    dataset: _Dataset = Field(
         default="EMNIST",
         description="dataset (see `mcbits plugins`), or the path of your own pictures: a folder or an array in a file",
     )
@@ -184,11 +195,17 @@ class TrainConfig(Config):
 class EvaluateConfig(Config):
     """The options of `mcbits evaluate`: a model, test images, and a coder whose bound gives the ideal rate."""
 
-    train_config: Path | None = Field(default=None, description="the model: a run directory or its train_config.yml")
+    train_config: Annotated[Path | None, BeforeValidator(_at_home)] = Field(
+        default=None, description="the model: a run directory or its train_config.yml"
+    )
     seed: int = Field(default=42, ge=0, description="seed of the choice of images, binarisation and initial bits")
     gpu: int = Field(default=0, ge=-1, description="CUDA device of the float network; -1, or no such device: the CPU")
-    datadir: Path = Field(default=Path("data"), description="where the dataset's files are (by default as in training)")
-    dataset: str = Field(default="EMNIST", description="dataset to take test images of (by default as in training)")
+    datadir: _Folder = Field(
+        default=Path("data"), description="where the dataset's files are (by default as in training)"
+    )
+    dataset: _Dataset = Field(
+        default="EMNIST", description="dataset to take test images of (by default as in training)"
+    )
     split: str = Field(default="mnist", description="the dataset's split (by default as in training)")
     binarize: bool = Field(default=True, description="draw every grey pixel as 0 or 1 (by default as in training)")
     num_compress: int = Field(default=0, ge=0, description="how many test images, chosen by the seed; 0 for all")
@@ -212,7 +229,7 @@ class EvaluateConfig(Config):
         layers = _Layers.read(path, overrides)
         ignorable = layers.values.keys() - {_key(key) for key in overrides or {}}
         if (train_config := layers.values.get("train_config")) is not None:
-            train_config = layers.convert(Path, "train_config", train_config)
+            train_config = layers.convert(Path, "train_config", _at_home(train_config))
             layers.inherit(train_config, ("datadir", "dataset", "split", "binarize"))
         if REFINE not in cls.shared_options() and layers.convert(bool, REFINE, layers.values.get(REFINE, False)):
             raise UsageError(f"evaluate does not refine q(z|x): leave out {REFINE}, or compress with it")
@@ -245,7 +262,7 @@ class CompressConfig(EvaluateConfig):
         "batch_compute": "all particles are always evaluated at once",
     }
 
-    logdir: Path = Field(default=Path("runs"), description="where result directories are made")
+    logdir: _Folder = Field(default=Path("runs"), description="where result directories are made")
     gpu: int = Field(default=0, ge=-1, description="of the paper's configs; no effect: see backend")
     batch_compute: bool = Field(
         default=True,
@@ -351,6 +368,8 @@ class _Layers:
         return layers
 
     def add(self, layer: Mapping[str, Any], source: str) -> None:
+        if twice := _twice(map(_key, layer)):
+            raise UsageError(f"{twice} is given twice ({source}), once with - and once with _: leave one out")
         for key, value in layer.items():
             self.values[_key(key)] = value
             self.sources[_key(key)] = source
@@ -431,9 +450,28 @@ def _dump_yaml(content: dict[str, Any]) -> str:
     return text
 
 
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # it is not typed
+    """A loader to which a key that is given twice is an error; PyYAML takes the last one in silence."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        if twice := _twice(key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"):
+            raise yaml.constructor.ConstructorError(None, None, f"{twice} is given twice: leave one out")
+        return super().construct_mapping(node, deep)
+
+
+def _twice(keys: Iterable[Any]) -> str:
+    """Return a key that is there twice, else no text."""
+    return next((key for key, times in Counter(map(str, keys)).items() if times > 1), "")
+
+
+def load_yaml(text: str) -> Any:
+    """Return what YAML text holds. Raises YAMLError, also for a key that is given twice, and ValueError."""
+    return yaml.load(text, _Loader)
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"config file {path} does not exist") from None
     except RecursionError:

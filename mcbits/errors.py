@@ -1,5 +1,23 @@
 """Every exception that mcbits raises on bad input is an McbitsError; its text says in one line what is wrong."""
 
+_PACKAGES = {
+    "torch": "torch",
+    "sklearn": "scikit-learn",
+    "matplotlib": "matplotlib",
+    "pillow_jxl": "pillow-jxl-plugin",
+    "zstandard": "zstandard",
+}
+"""The modules that only some jobs need, and the packages that have them."""
+
+
+def lacking(module: str) -> str:
+    """Return the end of a line that says that a module is missing and how to install it; "" for no optional module.
+
+    Named after its package and not as an extra of mcbits, since pip finds the package beside a checkout as well.
+    """
+    package = _PACKAGES.get(module.partition(".")[0])
+    return f"{package}, which is not installed: pip install {package}" if package else ""
+
 
 class McbitsError(Exception):
     """The base of all errors of mcbits. `exit_code` is the exit code of the command line."""

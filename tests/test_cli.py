@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -328,6 +329,17 @@ def test_demo_restores_what_every_coder_wrote_in_another_process(run, monkeypatc
     assert {"gzip -9", "bz2 -9", "PNG", "WebP lossless"} <= {other["name"] for other in document["baselines"]}
 
 
+def test_the_other_process_of_the_demo_imports_nothing_from_where_it_runs(trained, tmp_path, monkeypatch):
+    from mcbits.cli.demo import _code
+
+    run = shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "mcbits").mkdir()
+    for name in ("token.py", "signal.py", "mcbits/__init__.py"):
+        (tmp_path / name).write_text("raise RuntimeError('the wrong module')")
+    monkeypatch.chdir(tmp_path)
+    assert _code(CompressConfig.load(None, {"train_config": run, "num_compress": 5}))["coder"] == "bb-is"
+
+
 def test_debug_shows_the_traceback(run):
     code, _, err = run("info", "none.mcb", "--debug")
     assert code == 1
@@ -393,6 +405,29 @@ def test_out_of_memory_is_one_line_that_says_what_to_lower(fails, error, monkeyp
     assert "out of memory" in said
     assert "num_particles" in said
     assert "bug" not in said
+
+
+WITHOUT_TORCH = """
+import sys
+class Nothing:
+    def find_spec(self, name, *_):
+        if name.partition(".")[0] == "torch":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Nothing())
+from mcbits.cli import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("command", ["demo", "train --dataset digits", "evaluate --train_config RUN", "info RUN"])
+def test_without_torch_one_line_says_how_to_install_it(command, trained, tmp_path):
+    unfrozen = shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("codec*"))
+    arguments = [str(unfrozen) if each == "RUN" else each for each in command.split()]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-c", WITHOUT_TORCH, *arguments]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode in (1, 2) and "needs torch, which is not installed: pip install torch" in done.stderr
+    assert done.stderr.count("\n") == 1 and "bug" not in done.stderr
 
 
 def test_what_a_file_claims_cannot_steer_the_terminal(run, coded, tmp_path):
@@ -536,6 +571,14 @@ def test_habits_of_other_tools_work(run):
     assert run("-V")[1] == run("--version")[1]
     assert run("help", "no-command")[0] == 2
     assert "<bool>" not in run("compress", "--help")[1]
+
+
+def test_a_tilde_after_an_equals_sign_is_the_home_directory(run, trained, source, coded, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").symlink_to(trained)
+    assert run("decompress", coded, "--model=~/run", "--output=~/restored.npy")[0] == 0
+    assert (tmp_path / "restored.npy").exists() and not (tmp_path / "~").exists()
 
 
 def test_an_error_is_json_where_json_is_asked_for(run):

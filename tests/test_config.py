@@ -171,3 +171,21 @@ def test_an_option_of_other_coders_is_named_with_those_that_have_it():
     with pytest.raises(UsageError, match="^bb-elbo has no num_particles: .*bb-is or bb-cis") as error:
         CompressConfig.load(None, {"coder": "bb-elbo", "num_particles": "5"})
     assert len(str(error.value)) < 120
+
+
+@pytest.mark.parametrize("text", ["lr: 0.1\nepochs: 3\nlr: 0.2\n", "batch-size: 2\nbatch_size: 3\n"])
+def test_a_key_given_twice_is_a_usage_error_that_names_it(tmp_path, text):
+    with pytest.raises(UsageError, match="(lr|batch_size) is given twice"):
+        TrainConfig.load(write(tmp_path / "c.yml", text))
+
+
+def test_a_tilde_stands_for_the_home_directory_in_every_path(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "train_config.yml").write_text("dataset: digits\n")
+    given = {"logdir": "~/runs", "datadir": "~", "dataset": "~/scans"}
+    path = write(tmp_path / "c.yml", yaml.safe_dump(given))
+    for config in (TrainConfig.load(path), TrainConfig(**given), CompressConfig.load(None, given)):
+        assert (config.logdir, config.datadir) == (tmp_path / "runs", tmp_path)
+        assert config.dataset == str(tmp_path / "scans")
+    assert CompressConfig.load(None, {"train_config": "~/run"}).train_config == tmp_path / "run"

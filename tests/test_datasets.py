@@ -618,7 +618,7 @@ def test_the_digits_are_divided_the_same_way_everywhere() -> None:
 
 def test_without_scikit_learn_the_line_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(DataError, match=r"pip install \"mcbits\[demo\]\""):
+    with pytest.raises(DataError, match="pip install scikit-learn"):
         Digits.load()
 
 

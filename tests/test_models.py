@@ -15,7 +15,7 @@ from mcbits.distributions.coupling import shifts
 from mcbits.errors import ModelError
 from mcbits.models.binary_vae import BinaryVAE
 from mcbits.observations.bernoulli import BernoulliObservation
-from mcbits.training.checkpoint import dump_float, load_float
+from mcbits.training.checkpoint import dump_float, dump_tensors, load_float
 
 
 def small_model() -> BinaryVAE:
@@ -129,6 +129,22 @@ def test_published_checkpoint_loads_wherever_its_config_says_it_was(tmp_path: Pa
     assert (model.shape, model.latent_dim) == ((28, 28), 6)
     assert torch.equal(model.encoder.log_scale.weight, state_dict["enc_fc32.weight"])
     assert torch.equal(model.decoder[4].bias, state_dict["dec_fc3.bias"])
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+def test_weights_load_as_data_parallel_and_compile_name_them(tmp_path: Path, prefix: str) -> None:
+    state_dict = published_state_dict()
+    torch.save({f"{prefix}{name}": tensor for name, tensor in state_dict.items()}, tmp_path / "model.pt")
+    (tmp_path / "train_config.yml").write_text("model: BinaryVAE\n")
+    assert torch.equal(load_float(tmp_path).decoder[4].bias, state_dict["dec_fc3.bias"])
+    model = small_model()
+    compiled = {name.replace("decoder.", "decoder._orig_mod."): tensor for name, tensor in model.state_dict().items()}
+    tensors = {f"{prefix}{name}": tensor for name, tensor in compiled.items()}
+    (tmp_path / "model.safetensors").write_bytes(
+        dump_tensors(tensors, {"model": model.name, "config": model.get_config()})
+    )
+    loaded = load_float(tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(loaded.parameters(), model.parameters(), strict=True))
 
 
 class Payload:

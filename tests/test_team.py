@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+from mcbits.core import threads
+
 SHARED = """
 import hashlib, os, sys, threading
 import numpy as np
@@ -60,3 +62,15 @@ def test_any_number_of_threads_callers_and_forks_gives_the_same():
         for threads in ("1", "2", "4")
     }
     assert len(outputs) == 1
+
+
+def test_as_many_threads_as_the_first_number_of_a_list(monkeypatch):
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    for text, number in (("3,1", 3), (" 2 ", 2), ("1,1", 1)):
+        monkeypatch.setenv("OMP_NUM_THREADS", text)
+        assert threads._default() == number
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    number = threads._default()
+    for text in ("", "0", ",2", "all"):
+        monkeypatch.setenv("OMP_NUM_THREADS", text)
+        assert threads._default() == number

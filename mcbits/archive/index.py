@@ -17,7 +17,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from math import prod
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -231,6 +231,30 @@ class Index:
             if items or not groups:
                 raise FormatError(_DAMAGED)
             yield groups
+
+
+def joined(first: Index, second: Index) -> Index:
+    """Return the index of a file that goes on: the entries of `first`, then those of `second`, models only once."""
+    whole, places = Index(models=list(first.models)), []
+    known = [(model.id, model.settings) for model in first.models]
+    for model in second.models:
+        if (model.id, model.settings) not in known:
+            known.append((model.id, model.settings))
+            whole.models.append(model)
+        places.append(known.index((model.id, model.settings)) + 1)
+    tables, kinds, wrappers, forms = (len(each) for each in (first.levels, first.kinds, first.wrappers, first.forms))
+    whole.levels, whole.wrappers = first.levels + second.levels, first.wrappers + second.wrappers
+    whole.kinds = first.kinds + [replace(k, levels=k.levels + tables if k.levels else 0) for k in second.kinds]
+    whole.forms = first.forms + [
+        replace(form, kind=form.kind + kinds, wrapper=form.wrapper + wrappers if form.wrapper else 0)
+        for form in second.forms
+    ]
+    whole.names, whole.sources = first.names + second.names, first.sources + second.sources
+    whole.entry_forms = first.entry_forms + [number + forms for number in second.entry_forms]
+    whole.blocks = first.blocks + [
+        replace(block, model=places[block.model - 1] if block.model else 0) for block in second.blocks
+    ]
+    return whole
 
 
 def read_index(file: BinaryIO) -> Index:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mcbits.archive.format import MAGIC, open_file, read_header, version_of
 from mcbits.archive.index import ID_BYTES, START, read_index
-from mcbits.errors import FormatError, ModelError
+from mcbits.errors import FormatError, ModelError, lacking
 from mcbits.exact.model_io import ModelFile
 from mcbits.latents.frozen import FrozenModel, load_frozen
 from mcbits.plugins import Lazy
@@ -46,8 +46,10 @@ def load_model(path: str | Path, backend: str = "numpy") -> FrozenModel:
     try:
         # By name, as plugins are found: freezing needs torch, which nothing here may import.
         load_float = Lazy("mcbits.training.checkpoint:load_float").load()
-    except ModuleNotFoundError:
-        raise ModelError(f'{path} is not frozen yet, which needs torch: pip install "mcbits[train]"') from None
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ModelError(f"{path} is not frozen yet, and to freeze it needs {lacking('torch')}") from None
     model: FrozenModel = load_float(path).freeze(backend)
     return model
 

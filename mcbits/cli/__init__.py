@@ -19,7 +19,7 @@ from mcbits import __doc__ as summary
 from mcbits import __version__
 from mcbits.cli.flags import FLAG, Commands, OptionalBooleans, spelt
 from mcbits.cli.output import as_json, printable
-from mcbits.errors import McbitsError
+from mcbits.errors import McbitsError, lacking
 
 COMMANDS = {
     "train": "Train a model, or continue a run that was interrupted.",
@@ -144,6 +144,8 @@ def _line(error: Exception) -> str:
         text = str(error)
     elif isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    elif isinstance(error, ModuleNotFoundError) and lacking(error.name or ""):
+        text = f"this needs {lacking(error.name or '')}"
     elif _is_out_of_memory(error):
         text = "out of memory: lower num_particles, lanes, batch_size or workers"
     else:

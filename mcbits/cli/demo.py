@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json as json_module
+import os
 import subprocess
 import sys
 import tempfile
@@ -72,8 +73,14 @@ def _code(config: CompressConfig) -> dict[str, Any]:
     run = Path(str(config.train_config))
     file, restored = run / f"{config.coder}.mcb", run / f"{config.coder}.npy"
     cost = compress_file(images, file, load_model(run), config.options)
-    command = [sys.executable, "-m", "mcbits", "decompress", str(file), "-o", str(restored)]
-    process = subprocess.run([*command, "--model", str(run), "--json", "--quiet"], capture_output=True, text=True)
+    # With -P, since the working directory may hold modules of other names; the places of ours are handed on.
+    command = [sys.executable, "-P", "-m", "mcbits", "decompress", str(file), "-o", str(restored)]
+    process = subprocess.run(
+        [*command, "--model", str(run), "--json", "--quiet"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+        capture_output=True,
+        text=True,
+    )
     if process.returncode:
         raise DataError(f"{config.coder}: decompressing failed: {process.stderr}")
     if _sha256(np.load(restored)) != _sha256(images):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -114,7 +115,10 @@ class Commands(TyperGroup):
 
 
 class OptionalBooleans(TyperCommand):
-    """A command of typer whose boolean options take true or false; without a value they mean true."""
+    """A command of typer whose boolean options take true or false; without a value they mean true.
+
+    `~` means the home directory after `=` as well.
+    """
 
     def get_help_option(self, ctx: Any) -> Any:
         return _without_value(super().get_help_option(ctx))
@@ -127,6 +131,9 @@ class OptionalBooleans(TyperCommand):
         for i, arg in enumerate(args[:end]):
             if f"--{spelt(arg[2:])}" in booleans and args[i + 1 : i + 2] not in (["true"], ["false"]):
                 args[i] = f"{arg}=true"
+            name, equals, value = arg.partition("=")
+            if arg.startswith("--") and (value == "~" or value.startswith("~/")):  # where a shell sees no path
+                args[i] = f"{name}{equals}{os.path.expanduser(value)}"
         parsed: list[str] = super().parse_args(ctx, args)
         return parsed
 

@@ -16,8 +16,10 @@ cdef extern from "threads.h" nogil:
 
 def _default():
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-        if os.environ.get(name, "").isdecimal():
-            return int(os.environ[name])
+        # OpenMP has a list of numbers, one for each level of nested loops; OpenBLAS reads the first as well.
+        first = os.environ.get(name, "").partition(",")[0].strip()
+        if first.isdecimal() and int(first):
+            return int(first)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from mcbits.datasets.base import Dataset
-from mcbits.errors import DataError
+from mcbits.errors import DataError, lacking
 
 _NUM_TEST = 360
 _SEED = 42
@@ -30,7 +30,7 @@ class Digits:
         try:
             from sklearn.datasets import load_digits
         except ImportError as error:
-            raise DataError('the digits come with scikit-learn: pip install "mcbits[demo]"') from error
+            raise DataError(f"the digits need {lacking('sklearn')}") from error
         images = load_digits().images.astype(np.uint8)
         # Sort by raw words: numpy guarantees that these never change, but not so for Generator.permutation.
         order = np.argsort(np.random.PCG64(_SEED).random_raw(len(images)), kind="stable")

@@ -1,16 +1,14 @@
 """A backend multiplies integer-valued matrices. It is used only after it has computed a known product exactly."""
 
-import threading
 from collections.abc import Hashable
 from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
 
-from mcbits.errors import PlatformError, UsageError
+from mcbits.errors import PlatformError, UsageError, lacking
 from mcbits.exact.fixed import SIGNIFICAND_BITS
-
-_PRECISION = threading.Lock()
+from mcbits.exact.settings import exact_products
 
 
 class Backend(Hashable, Protocol):
@@ -47,7 +45,7 @@ class TorchBackend:
         try:
             import torch
         except ImportError:
-            raise UsageError("backend 'torch' needs torch; install mcbits[train] or use backend 'numpy'") from None
+            raise UsageError(f"backend 'torch' needs {lacking('torch')}, or use backend 'numpy'") from None
         self._torch = torch
         try:
             self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -62,14 +60,8 @@ class TorchBackend:
 
     def product(self, a: np.ndarray, weight: Any, out: np.ndarray) -> np.ndarray:
         left = self._torch.from_numpy(a).to(self.device)
-        # The precision is a global setting of torch that training may have changed. So only one thread at a time.
-        with _PRECISION:
-            before = self._torch.get_float32_matmul_precision()
-            self._torch.set_float32_matmul_precision("highest")
-            try:
-                result = left @ weight
-            finally:
-                self._torch.set_float32_matmul_precision(before)
+        with exact_products(self.device.type):
+            result = left @ weight
         np.copyto(out, result.cpu().numpy())
         return out
 

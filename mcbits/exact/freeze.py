@@ -16,6 +16,7 @@ from mcbits.exact.layers import Add, AnyLayer, Lookup, Multiply, Reshape, Round,
 from mcbits.exact.network import FrozenNetwork, Output
 from mcbits.exact.products import Affine, AnyProduct, Conv2d, ConvTranspose2d, Linear
 from mcbits.exact.rules import CURVES, RULES, SCALED, Call, Traced, tails_fit
+from mcbits.exact.settings import own_settings
 from mcbits.exact.traced import check_call, check_outputs, evaluating, one_line, rule_of, trace
 from mcbits.exact.weights import Floats, narrow_product, product
 from mcbits.plugins.registry import registry
@@ -37,6 +38,7 @@ BATCH = object()
 """Stands for x.shape[0] while tracing, since a frozen network works for every batch size."""
 
 
+@own_settings()
 def freeze(
     module: nn.Module,
     inputs: Sequence[FixedPoint],

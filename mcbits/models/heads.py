@@ -17,6 +17,7 @@ from mcbits.errors import UsageError
 from mcbits.exact.fixed import ACTIVATION_FRAC, FixedPoint
 from mcbits.exact.freeze import freeze
 from mcbits.exact.network import FrozenNetwork
+from mcbits.exact.settings import own_settings
 from mcbits.models.contexts import Context
 from mcbits.models.mixtures import mixture_log_prob
 from mcbits.observations.bernoulli import BernoulliObservation
@@ -160,6 +161,7 @@ class Head(nn.Module):
             self.reach[layer] = torch.maximum(self.reach[layer], values.detach().amax(1))
         return values
 
+    @own_settings()
     def freeze(self) -> dict[str, FrozenNetwork]:
         """Return the networks in integers, by name: head0, head1, ..."""
         bound = max(int(np.abs(self.table()).max()), MOST if self.features else 128)

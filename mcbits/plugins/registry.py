@@ -13,7 +13,7 @@ from typing import Any, Literal, final
 
 import pluggy
 
-from mcbits.errors import PluginError, UnknownNameError
+from mcbits.errors import PluginError, UnknownNameError, lacking
 from mcbits.plugins import builtins, hooks
 from mcbits.plugins.hooks import Lazy
 
@@ -72,7 +72,7 @@ class _Entry:
         except (Exception, SystemExit) as error:
             _let_termination_pass(error)
             if isinstance(error, ModuleNotFoundError) and error.name == "torch":
-                raise PluginError(f'{self.label} needs torch: pip install "mcbits[train]"') from error
+                raise PluginError(f"{self.label} needs {lacking('torch')}") from error
             raise PluginError(f"{self.label} of plugin {self.plugin} fails: {_one_line(error)}") from error
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mcbits.errors import DataError
+from mcbits.errors import DataError, lacking
 from mcbits.images.formats import as_images
 from mcbits.plugins.registry import registry
 
@@ -72,12 +72,11 @@ def baselines(images: NDArray[Any]) -> list[Baseline]:
 
 def left_out(results: list[Baseline]) -> dict[str, str]:
     """Return {name: reason} of the compressors without a figure in `results`, which `baselines` returned."""
-    extra = 'its package is missing: pip install "mcbits[baselines]"'
     reasons = {"JBIG2": "no Python package is known to encode it"}
     if find_spec("zstandard") is None:
-        reasons["zstd -22"] = extra
+        reasons["zstd -22"] = f"it needs {lacking('zstandard')}"
     if find_spec("pillow_jxl") is None:
-        reasons["JPEG XL lossless"] = extra
+        reasons["JPEG XL lossless"] = f"it needs {lacking('pillow_jxl')}"
     for name in ("PNG", "WebP lossless", "JPEG XL lossless"):
         reasons.setdefault(name, "the images are not 8-bit (h, w) or (h, w, 3) of a size that it takes")
     found = {result.name for result in results}

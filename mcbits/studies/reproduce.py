@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from mcbits.archive.jobs import compress_file
 from mcbits.archive.models import load_model
 from mcbits.bounds.base import find_bound
-from mcbits.config import CompressConfig
+from mcbits.config import CompressConfig, load_yaml
 from mcbits.datasets.selection import test_images
 from mcbits.errors import DataError, ModelError, PluginError, UsageError
 from mcbits.files import whole_or_nothing
@@ -81,7 +81,7 @@ class Table(_Spec):
     def load(cls, path: Path) -> Self:
         """Return the table of a YAML file. Raises UsageError if the file cannot be read or is not a table."""
         try:
-            return cls.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+            return cls.model_validate(load_yaml(path.read_text(encoding="utf-8")))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))

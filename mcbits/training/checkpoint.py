@@ -11,7 +11,9 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from mcbits.config import load_yaml
 from mcbits.errors import McbitsError, ModelError
+from mcbits.exact.settings import own_settings
 from mcbits.models.base import Model, find_model
 
 
@@ -54,6 +56,7 @@ def dump_float(model: Model) -> bytes:
     return dump_tensors(model.state_dict(), {"model": model.name, "config": model.get_config()})
 
 
+@own_settings()
 def load_float(path: str | Path) -> Model:
     """Return the model (torch) of a run directory or of a published checkpoint, on the CPU, in eval mode.
 
@@ -77,7 +80,7 @@ def _read_float(weights: Path) -> Model:
     try:
         cls = find_model(meta["model"])
         model: Model = cls(**{**meta["config"], "shape": tuple(meta["config"]["shape"])})
-        model.load_state_dict(tensors)
+        model.load_state_dict(_unwrapped(tensors))
     except McbitsError:
         raise
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -91,7 +94,7 @@ def _read_published(directory: Path) -> Model:
         raise ModelError(f"{directory} holds no model.safetensors or model.pt; let mcbits train end an epoch")
     config = directory / "train_config.yml"
     try:
-        name = str(yaml.safe_load(config.read_text())["model"])
+        name = str(load_yaml(config.read_text())["model"])
     except (OSError, yaml.YAMLError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{config} names no model; it needs a line such as model: BinaryVAE") from error
     try:
@@ -100,5 +103,12 @@ def _read_published(directory: Path) -> Model:
         raise ModelError(f"{weights} is damaged or is no checkpoint of tensors") from error
     if not isinstance(state_dict, dict) or not all(isinstance(v, Tensor) for v in state_dict.values()):
         raise ModelError(f"{weights} is no checkpoint of tensors (a state dict)")
-    model: Model = find_model(name).from_published(state_dict)
+    model: Model = find_model(name).from_published(_unwrapped(state_dict))
     return model
+
+
+def _unwrapped(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors under the names of the model itself, where DataParallel or torch.compile had wrapped it."""
+    while state_dict and all(name.startswith(("module.", "_orig_mod.")) for name in state_dict):
+        state_dict = {name.partition(".")[2]: tensor for name, tensor in state_dict.items()}
+    return {name.replace("._orig_mod.", "."): tensor for name, tensor in state_dict.items()}  # a part was compiled

@@ -10,6 +10,7 @@ import numpy as np
 
 from mcbits.bounds.base import find_bound
 from mcbits.errors import DataError
+from mcbits.exact.settings import own_settings
 from mcbits.latents.sequences import symbols
 from mcbits.plugins.registry import registry
 
@@ -110,7 +111,8 @@ def ideal_rates(
     rates, units = np.empty(len(images)), model.units(images)
     done = 0
     model.eval()
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.inference_mode():
+    forked = torch.random.fork_rng([device] if device.type == "cuda" else [])
+    with forked, own_settings(device.type), torch.inference_mode():
         torch.manual_seed(seed)
         for x in images.split(batch_size or max(1, MAX_ROWS // num_particles)):
             nats = (

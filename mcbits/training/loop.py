@@ -32,6 +32,7 @@ from mcbits.bounds.base import find_bound
 from mcbits.datasets.base import Dataset, Images, find_dataset
 from mcbits.datasets.binarize import binarize
 from mcbits.errors import DataError, McbitsError, ModelError, UsageError
+from mcbits.exact.settings import own_settings
 from mcbits.files import CANNOT, remove_drafts, sync_open, write, writing
 from mcbits.latents.sequences import symbols
 from mcbits.models.base import find_model
@@ -72,7 +73,7 @@ def train(config: TrainConfig) -> Path:
     dataset = find_dataset(config.dataset).load(config.datadir, split=config.split)
     device = choose_device(config.gpu)
     run = Path(config.logdir) / config.exp_name
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), single_threaded():
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), single_threaded(device.type):
         torch.manual_seed(config.seed)
         model = model_class(shape=_shape(dataset, config), latent_dim=config.latent_dim, **_options(dataset, config))
         _check_symbols(dataset, model, config)
@@ -367,15 +368,16 @@ def _drop_metrics_after(epoch: int, path: Path) -> None:
 
 
 @contextmanager
-def single_threaded() -> Iterator[None]:
-    """Let torch compute with one thread during a `with` block."""
+def single_threaded(device: str = "cpu") -> Iterator[None]:
+    """Let torch compute with one thread, and with the settings it starts with, during a `with` block."""
     # A step takes milliseconds, too short to share. If another process is busy, two threads of torch wait for each
     # other 30 times as long as one thread computes. With one thread the order of sums is also the same for any number
     # of cores.
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with own_settings(device):
+            yield
     finally:
         torch.set_num_threads(threads)
 

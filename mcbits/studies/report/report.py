@@ -16,7 +16,7 @@ from mcbits.archive.options import CodingOptions
 from mcbits.config import CompressConfig
 from mcbits.datasets.base import find_dataset
 from mcbits.datasets.selection import stored_images, test_images
-from mcbits.errors import McbitsError, UsageError
+from mcbits.errors import McbitsError, UsageError, lacking
 from mcbits.files import whole_or_nothing
 from mcbits.studies.baselines import Baseline, baselines
 from mcbits.studies.report import measure
@@ -45,7 +45,7 @@ def write_report(source: Path, output: Path, datadir: Path | None = None) -> lis
     try:
         from matplotlib import style
     except ModuleNotFoundError:
-        raise UsageError('pictures need matplotlib: pip install "mcbits[plots]"') from None
+        raise UsageError(f"pictures need {lacking('matplotlib')}") from None
     report = _Report(source, output, datadir)
     output.mkdir(parents=True, exist_ok=True)
     with style.context("default"):  # not what the user's matplotlibrc asks of other plots
