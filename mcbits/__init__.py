@@ -4,13 +4,14 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mcbits.archive.collection import open_pictures as open
     from mcbits.archive.jobs import compress, decompress
     from mcbits.archive.models import load_model
     from mcbits.training.fit import fit
 
     __version__: str
 
-__all__ = ["compress", "decompress", "fit", "get_include", "load_model"]
+__all__ = ["compress", "decompress", "fit", "get_include", "load_model", "open"]
 
 
 def get_include() -> str:
@@ -24,6 +25,10 @@ def __getattr__(name: str) -> Any:
         from importlib import import_module
 
         return import_module("mcbits.training.fit").fit
+    if name == "open":
+        from mcbits.archive.collection import open_pictures
+
+        return open_pictures
     if name in __all__:
         from mcbits.archive import jobs, models
 

@@ -26,6 +26,7 @@ from mcbits import compress
 from mcbits.archive import writing
 from mcbits.archive.collection import Collection
 from mcbits.archive.index import START, Form, Index, Kind
+from mcbits.archive.options import CodingOptions
 from mcbits.archive.picture_blocks import Settings
 from mcbits.archive.pictures import compress_pictures, knowing, of_array
 from mcbits.archive.writing import Chosen, write_pictures
@@ -188,7 +189,7 @@ def ways_and_models(blob: bytes) -> tuple[set[int], set[int]]:
 def test_a_folder_of_every_kind_comes_back_in_every_file(tmp_path: Path) -> None:
     files = {**pngs(), **plain_files(), **others()}
     with entries(folder_of(tmp_path / "in", files)) as found:
-        compress_pictures(found, tmp_path / "x.mcb", knowing(PIXELS, embed=True))
+        compress_pictures(found, tmp_path / "x.mcb", knowing(PIXELS, CodingOptions.of(embed_model=True)))
     blob = (tmp_path / "x.mcb").read_bytes()
     ways, models = ways_and_models(blob)
     assert ways == {FILE, PNG, FRAMED} and models == set(range(len(models))) and len(models) > 6
@@ -272,7 +273,11 @@ def test_several_blocks_and_kinds_and_tables_are_read(monkeypatch: pytest.Monkey
     pair = np.where(smooth(2, 5, 6, symbols=2), 200, 7).astype(np.uint8)
     arrays = [sparse, pair, smooth(4, 6, 5), smooth(3, 5, 6), smooth(4, 6, 5)]
     out = io.BytesIO()
-    write_pictures(out, [entry for array in arrays for entry in of_array(array)], knowing(PIXELS, embed=True))
+    write_pictures(
+        out,
+        [entry for array in arrays for entry in of_array(array)],
+        knowing(PIXELS, CodingOptions.of(embed_model=True)),
+    )
     held = reader.Collection(out.getvalue())
     assert sum(kind.table is not None for kind in held.kinds) == 2 and any(held.sources)
     assert len(held.blocks) > len(held.kinds) and max(map(len, held.groups())) == 2
@@ -283,7 +288,7 @@ def test_several_blocks_and_kinds_and_tables_are_read(monkeypatch: pytest.Monkey
 @pytest.mark.usefixtures("always_coded")
 def test_a_model_kept_outside_is_found_by_its_id() -> None:
     out, model = io.BytesIO(), MODELS["grey"]
-    write_pictures(out, of_array(smooth(2, 5, 6)), knowing([model], embed=False))
+    write_pictures(out, of_array(smooth(2, 5, 6)), knowing([model], CodingOptions.of(embed_model=False)))
     agree(out.getvalue(), model.data)
     held = reader.Collection(out.getvalue(), MODELS["rgb"].data, model.data)
     assert [list(item) for items in held.items() for item in items] == smooth(2, 5, 6).reshape(2, -1).tolist()

@@ -8,12 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mcbits.archive.collection import open_pictures
 from mcbits.archive.decoding import decode
 from mcbits.archive.encoding import Cost, Encoding, Images
-from mcbits.archive.format import info, open_file
+from mcbits.archive.format import PICTURES, info, open_file, version_of
+from mcbits.archive.index import START
 from mcbits.archive.models import Model, loaded
 from mcbits.archive.options import CodingOptions
+from mcbits.archive.pictures import learning, of_array, packed
+from mcbits.archive.restoring import as_array, restore_array
+from mcbits.archive.summary import info_of_pictures
 from mcbits.coders.base import Coder
+from mcbits.errors import UsageError
 from mcbits.files import whole_or_nothing
 from mcbits.images.formats import image_format, write_images, write_npy
 
@@ -23,14 +29,18 @@ MAX_SIZE = 4_000_000_000
 
 def compress(
     images: Images,
-    model: Model,
+    model: Model | None = None,
     coder: str | Coder = "bb-is",
     *,
     backend: str | None = None,
     verify: bool = True,
     **options: Any,
 ) -> bytes:
-    """Compress images (n, *shape), uint8 or bool, and return the bytes of a .mcb file.
+    """Compress images (n, *shape), bool, uint8 or uint16, and return the bytes of a .mcb file.
+
+    Without a model, one learns from the images and is stored with them: images (n, h, w) or (n, h, w, channels), or a
+    list of pictures (h, w) or (h, w, channels) of several sizes. options: `effort` 1 to 9, by default 5, which takes a
+    minute; `seconds`; `seed`. With a model:
 
     options: by the names of the command line: those of the coder (num_particles), the precisions (prop_mprec), `seed`,
     `lanes`, `ramp`, `workers`, `embed_model`. With `iterative_post_improvement`, each q(z|x) is refined by gradient
@@ -48,6 +58,8 @@ def compress(
     Traceback (most recent call last):
     mcbits.errors.UsageError: bb-is has no option num_partikels: did you mean num_particles?
     """
+    if model is None:
+        return packed(of_array(images), learning(**_learning_options(options)), verify)
     chosen, file = CodingOptions.of(coder, decode_check=verify, **options), BytesIO()
     job = Encoding(images, loaded(model, backend), chosen)
     job.write(file)
@@ -55,6 +67,12 @@ def compress(
         file.seek(0)
         job.verify(file)
     return file.getvalue()
+
+
+def _learning_options(given: dict[str, Any]) -> dict[str, Any]:
+    if unknown := sorted(given.keys() - {"effort", "seconds", "seed"}):
+        raise UsageError(f"{unknown[0]} is an option of coding with a model: give the model, or leave it out")
+    return {"effort": 5, **given}
 
 
 def decompress(
@@ -71,6 +89,8 @@ def decompress(
     >>> decompress(Path("tests/golden/bb-is-embedded-model.mcb").read_bytes()).shape
     (20, 8, 8)
     """
+    if blob[: len(START)] == START:
+        return as_array(open_pictures(BytesIO(blob), model, backend=backend), max_size)
     return np.concatenate(list(decode(BytesIO(blob), model, backend=backend, workers=workers, max_size=max_size)))
 
 
@@ -105,6 +125,8 @@ def decompress_file(
     Raises as `decompress` does, and DataError if the file cannot be opened.
     """
     with open_file(source) as file:
+        if version_of(file) == PICTURES:
+            return as_array(open_pictures(file, model, backend=backend), max_size)
         return np.concatenate(list(decode(file, model, backend=backend, workers=workers, max_size=max_size)))
 
 
@@ -123,6 +145,8 @@ def restore(
     Raises as `decompress_file` and `write_images` do.
     """
     with open_file(source) as file:
+        if version_of(file) == PICTURES:
+            return restore_array(open_pictures(file, model, backend=backend), destination, max_size)
         blocks = decode(file, model, backend=backend, workers=workers, max_size=max_size)
         if image_format(destination) == "npy":
             return write_npy(destination, blocks)
@@ -136,6 +160,13 @@ def verify(source: str | Path, model: Model | None = None) -> dict[str, Any]:
 
     Return what `info` returns, and "decoded": whether the file was decoded. Raises as `info` and `decode` do.
     """
+    with open_file(source) as file:
+        version = version_of(file)
+    if version == PICTURES:
+        with open_pictures(source, model) as pictures:
+            decoded = model is not None or not pictures.needs
+            pictures.verify(decoded)
+        return {**info_of_pictures(source), "decoded": decoded}
     found = info(source)
     decoded = model is not None or found["embedded_model_bytes"] > 0
     if decoded:

@@ -85,7 +85,7 @@ def learning(effort: int, seconds: float | None = None, seed: int = 42) -> Model
             raise
         if effort > 1:
             registry().hook.mcbits_notice(
-                message="ready-made models are used: to learn from your pictures, " + lacking("torch", "train")
+                message=f"ready-made models are used: to learn from the pictures needs {lacking('torch')}"
             )
 
     def model_of(family: Family, held: list[NDArray[Any]], share: float) -> Chosen | None:

@@ -63,6 +63,42 @@ class Replacing:
         typer.confirm(f"replace {path}?", abort=True, err=True)
 
 
+@dataclass(frozen=True)
+class Reading:
+    """How what is compressed is read, and whether it is compared afterwards.
+
+    follow: take what symbolic links lead to. metadata: keep what does not change how a picture looks.
+    """
+
+    follow: bool
+    metadata: bool
+    verify: bool
+
+
+def with_reading(command: Command) -> Command:
+    """Give a command --follow, --no_metadata and --no_verify, which become its argument `reading`."""
+    flags = {
+        "follow": "Take what symbolic links lead to.",
+        "no_metadata": "Leave out texts and EXIF of PNGs; what changes how a picture looks is kept.",
+        "no_verify": "Do not decode and compare what was written.",
+    }
+    parameters = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=False,
+            annotation=Annotated[bool, typer.Option(f"--{name}", help=text, metavar=FLAG)],
+        )
+        for name, text in flags.items()
+    ]
+    return expanded(
+        command,
+        "reading",
+        parameters,
+        lambda given: Reading(given["follow"], not given["no_metadata"], not given["no_verify"]),
+    )
+
+
 def with_replacing(command: Command) -> Command:
     """Give a command -f and -n, which become its argument `replacing`."""
     flags = {"force": ("-f", "Replace an .mcb file."), "no_clobber": ("-n", "Replace nothing, and do not ask.")}

@@ -10,6 +10,7 @@ import typer
 from mcbits.archive.format import MAGIC
 from mcbits.cli.flags import Flags, with_flags
 from mcbits.cli.output import printable, show_each
+from mcbits.cli.streams import as_file
 
 Paths = Annotated[
     list[Path], typer.Argument(metavar="FILE.mcb ...", help="Compressed files; models and run directories, too.")
@@ -19,10 +20,23 @@ Paths = Annotated[
 @with_flags
 def info(files: Paths, *, flags: Flags) -> None:
     """Show what .mcb files hold and what they need, or what a model codes."""
-    from mcbits.archive.format import info
+    show_each(files, _document, _text, flags.json)
+
+
+def _document(path: Path) -> dict[str, Any]:
+    from mcbits.archive.format import PICTURES, info, open_file, version_of
     from mcbits.archive.models import describe
 
-    show_each(files, lambda path: describe(path) if _is_model(path) else info(path), _text, flags.json)
+    if _is_model(path):
+        return describe(path)
+    with as_file(path) as source:
+        with open_file(source) as file:
+            version = version_of(file)
+        if version == PICTURES:
+            from mcbits.archive.summary import info_of_pictures
+
+            return info_of_pictures(source)
+        return info(source)
 
 
 def _is_model(path: Path) -> bool:
@@ -33,7 +47,10 @@ def _is_model(path: Path) -> bool:
 
 
 def _text(path: Path, document: dict[str, Any]) -> str:
-    lines = _model_lines(document) if "model_bytes" in document else _file_lines(document)
+    if "kinds" in document:
+        lines = _picture_lines(document)
+    else:
+        lines = _model_lines(document) if "model_bytes" in document else _file_lines(document)
     width = max(map(len, lines)) + 4
     shown = [printable(str(path))]
     for key, text in lines.items():
@@ -51,6 +68,25 @@ def _model_lines(document: dict[str, Any]) -> dict[str, str]:
         "size": f"{document['model_bytes']:,} bytes",
         "id": document["model_id"],
     }
+
+
+def _picture_lines(document: dict[str, Any]) -> dict[str, str]:
+    raw, size = document["raw_bytes"], document["file_bytes"]
+    kinds = sorted(document["kinds"].items(), key=lambda item: -item[1])
+    shown = [f"{count:,} of {kind}" for kind, count in kinds[:4]] + (["..."] if len(kinds) > 4 else [])
+    lines = {
+        "holds": f"{document['entries']:,} files, {document['num_images']:,} pictures",
+        "pictures": ", ".join(shown) or "none",
+        "size": f"{size:,} bytes" + (f", {size / raw:.1%} of {raw:,} bytes of samples" if raw else ""),
+        "blocks": f"{document['blocks']:,}",
+    }
+    if document["stored"]:
+        lines["other files"] = f"{document['stored']:,}, kept as they are"
+    for number, model in enumerate(document["models"], 1):
+        inside = f"in the file, {model['embedded_model_bytes']:,} bytes"
+        outside = f"ready-made: {model['ready_made']}" if model["ready_made"] else "not in the file: keep it"
+        lines[f"model {number}"] = f"{model['model_id']}, {inside if model['embedded_model_bytes'] else outside}"
+    return lines
 
 
 def _file_lines(document: dict[str, Any]) -> dict[str, str]:

@@ -35,6 +35,10 @@ class Entry:
     def __init__(self, name: bytes, source: Any, read: Callable[[Any], NDArray[np.uint8]]) -> None:
         self.restored_name, self._source, self._read = name, source, read
 
+    def below(self, folder: bytes) -> Entry:
+        """Return the same file, which comes back below a folder, whose name ends in a slash."""
+        return Entry(folder + self.restored_name, self._source, self._read)
+
     def unwrap(self, metadata: bool = True) -> Unwrapped:
         """Read the file. Raises DataError, which names it, if it cannot be read."""
         try:
@@ -64,7 +68,7 @@ def entries(path: Path, follow: bool = False) -> Iterator[list[Entry]]:
 def _entries(path: Path, follow: bool, scope: ExitStack) -> list[Entry]:
     if path.is_dir():
         return list(_below(os.fsencode(path), b"", follow, frozenset()))
-    if zipfile.is_zipfile(path) and not _is_array(path):
+    if zipfile.is_zipfile(path) and not is_npz(path):
         return _zip_entries(path, scope)
     if tarfile.is_tarfile(path):
         return _tar_entries(path, scope)
@@ -162,7 +166,7 @@ def _below(folder: bytes, prefix: bytes, follow: bool, above: frozenset[tuple[in
         yield Entry(prefix, None, _nothing)
 
 
-def _is_array(path: Path) -> bool:
+def is_npz(path: Path) -> bool:
     """Return whether a zip holds arrays of numpy, as .npz does."""
     with zipfile.ZipFile(path) as archive:
         return all(name.endswith(".npy") for name in archive.namelist())
