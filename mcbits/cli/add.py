@@ -1,4 +1,4 @@
-"""`mcbits add` copies the blocks of a file and puts new ones after them; the old file stays until the new one is whole."""
+"""`mcbits add` copies the blocks of a file and puts new ones after them; until all is checked the old file stays."""
 
 from pathlib import Path
 from typing import Annotated
