@@ -114,6 +114,7 @@ def _run(args: list[str]) -> int:
 
 
 def _load(name: str) -> Callable[..., Any]:
+    name = {"list": "listing"}.get(name, name)  # a module of that name would hide the type
     command: Callable[..., Any] = getattr(import_module(f"mcbits.cli.{name}"), name)
     return command
 

@@ -79,9 +79,7 @@ def compress(
     if output is not None and str(output) != STANDARD:
         check_target(output)
         replacing.check(output)
-        if inputs and any(
-            os.path.exists(each) and os.path.samefile(each, output) for each in inputs if output.exists()
-        ):
+        if output.exists() and any(os.path.exists(each) and os.path.samefile(each, output) for each in inputs or ()):
             raise UsageError(f"{output} is what is to be compressed: choose another name for the file to write")
 
     from mcbits.archive.models import models_of
@@ -201,9 +199,8 @@ def _pictures(
     if written.model_bytes:
         share = f"the file holds its model, {written.model_bytes:,} bytes"
         if written.saved > 0:
-            share += (
-                f", which pays from {-(-written.model_bytes * written.pictures // written.saved):,} such pictures on"
-            )
+            least = -(-written.model_bytes * written.pictures // written.saved)
+            share += f", which pays from {least:,} such pictures on"
         lines.append(share)
     lines.append(
         f"keep {needed} as well: the file cannot be decoded without it"

@@ -104,10 +104,11 @@ def _restored(
     alone = name and not name.endswith("/") and (patterns or len(contents.names) == 1)
     if output is None and alone:
         output = os.path.basename(name) if patterns else str(stem.parent / os.path.basename(name))
-    if output is not None and len(wanted) == len(contents.names) and _is_array_name(output):
-        if array or Path(name).suffix != Path(output).suffix:
-            _check(output)
-            return {"output": output, "shape": restore_array(pictures, output, limit)}
+    everything = len(wanted) == len(contents.names)
+    another = output is not None and (array or Path(name).suffix != Path(output).suffix)
+    if output is not None and everything and another and _is_array_name(output):
+        _check(output)
+        return {"output": output, "shape": restore_array(pictures, output, limit)}
     if output == STANDARD:
         if not alone:
             raise UsageError("standard output takes one file: name it, or give -o FOLDER")

@@ -1,5 +1,7 @@
 """`mcbits models` lists the ready-made models, which code pictures without a training."""
 
+from typing import Any
+
 from mcbits.cli.flags import Flags, with_flags
 from mcbits.cli.output import show
 
@@ -9,7 +11,7 @@ def models(flags: Flags) -> None:
     """List the ready-made models of mcbits and of plugins."""
     from mcbits.archive.ready_made import ready_made
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for each in ready_made():
         model = each.load()
         rows.append(

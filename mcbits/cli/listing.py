@@ -6,13 +6,13 @@ from mcbits.cli.streams import as_file
 
 
 @with_flags
-def list(file: File, *, flags: Flags) -> None:
+def listing(file: File, *, flags: Flags) -> None:
     """List what a .mcb file of pictures holds: names, sizes, and the bytes that each takes."""
     from mcbits.archive.collection import open_pictures
-    from mcbits.archive.summary import listing
+    from mcbits.archive.summary import listing as rows_of
 
     with as_file(file) as path, open_pictures(path) as pictures:
-        rows = listing(pictures)
+        rows = rows_of(pictures)
     width = max(len(row["kind"]) for row in rows)
     lines = []
     for row in rows:
