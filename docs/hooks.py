@@ -7,13 +7,12 @@ import inspect
 import os
 import re
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from typer.models import ArgumentInfo, OptionInfo
 
-from mcbits.cli import COMMANDS
+from mcbits.cli import COMMANDS, command_of
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = "https://github.com/mcbits/mcbits"
@@ -79,7 +78,7 @@ def commands() -> str:
         "stderr. Exit codes are 0, 1 for bad input, 2 for bad options, 130 after Ctrl-C.\n",
     ]
     for name in COMMANDS:
-        parts += _command(name, getattr(import_module(f"mcbits.cli.{name}"), name))
+        parts += _command(name, command_of(name))
     return "\n".join(parts)
 
 

@@ -106,14 +106,15 @@ def _run(args: list[str]) -> int:
     app.callback(help=summary, context_settings={"help_option_names": ["-h", "--help"]})(_options)
     settings = {"token_normalize_func": spelt, "help_option_names": ["-h", "--help"]}
     if name:
-        app.command(name, cls=OptionalBooleans, context_settings=settings)(_load(name))
+        app.command(name, cls=OptionalBooleans, context_settings=settings)(command_of(name))
     else:
         for each, text in COMMANDS.items():
             app.command(each, help=text)(_only_listed)
     return app(args, prog_name="mcbits", standalone_mode=False) or 0
 
 
-def _load(name: str) -> Callable[..., Any]:
+def command_of(name: str) -> Callable[..., Any]:
+    """Import and return the function of a command."""
     name = {"list": "listing"}.get(name, name)  # a module of that name would hide the type
     command: Callable[..., Any] = getattr(import_module(f"mcbits.cli.{name}"), name)
     return command

@@ -13,6 +13,7 @@ from mcbits.cli.output import on_interrupt, printable, show
 from mcbits.cli.progress import progress
 from mcbits.cli.streams import STANDARD, as_file
 from mcbits.errors import UsageError
+from mcbits.files import check_target
 
 if TYPE_CHECKING:
     from mcbits.archive.collection import Collection
@@ -54,6 +55,8 @@ def decompress(
     from mcbits.archive.format import PICTURES, open_file, version_of
 
     limit = _bytes(max_size)
+    if output is not None and output != STANDARD:
+        check_target(output, folder=output.endswith("/") or os.path.isdir(output))
     with on_interrupt(lambda: "interrupted: nothing is written"), progress(flags.quiet), as_file(file) as source:
         start = time.perf_counter()
         with open_file(source) as opened:
@@ -93,7 +96,6 @@ def _restored(
 ) -> dict[str, Any]:
     """Restore entries of a file of version 2, and return what was written where."""
     from mcbits.archive.restoring import check_size, chosen, is_array, restore_array, restore_file, restore_folder
-    from mcbits.files import check_target
 
     wanted, contents = chosen(pictures, patterns), pictures.contents
     check_size(pictures, wanted, limit)
@@ -136,7 +138,6 @@ def _is_array_name(output: str) -> bool:
 
 def _check(output: str) -> None:
     """Refuse a target that cannot be written before the work, not after it."""
-    from mcbits.files import check_target
     from mcbits.images.formats import image_format
 
     check_target(output, folder=image_format(output) == "png")

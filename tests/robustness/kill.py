@@ -32,7 +32,7 @@ import torch
 import yaml
 
 from mcbits.archive.jobs import verify
-from mcbits.cli import COMMANDS, _load
+from mcbits.cli import COMMANDS, command_of
 from mcbits.cli import main as command_line
 from mcbits.config import TrainConfig
 from mcbits.datasets.digits import Digits
@@ -189,7 +189,7 @@ def main() -> int:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for command in COMMANDS:
-        _load(command)
+        command_of(command)
     wrong = []
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder))
