@@ -68,8 +68,8 @@ def write_pictures(
     base: the index of a file, and the file, which the new one goes on from: its blocks are copied.
     """
     found = gather(entries, metadata)
-    held = set(base[0].names) if base else set()
-    for name in (each for each in found.index.names if each and each in held):
+    there = set(base[0].names) if base else set()
+    for name in (each for each in found.index.names if each and each in there):
         raise DataError(f"the file holds {name.decode(errors='replace')} already: rename the new one")
     for name, note in found.notes:
         registry().hook.mcbits_notice(message=f"{name.decode(errors='replace')}: {note}")
