@@ -1,6 +1,7 @@
 """Every exception that mcbits raises on bad input is an McbitsError; its text says in one line what is wrong."""
 
 _PACKAGES = {
+    "imagecodecs": "imagecodecs",
     "torch": "torch",
     "sklearn": "scikit-learn",
     "matplotlib": "matplotlib",

@@ -1,6 +1,8 @@
 """`mcbits baselines` measures general-purpose and image compressors on the images that mcbits would code."""
 
+import os
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +15,7 @@ from mcbits.config import CompressConfig
 from mcbits.datasets import binarize as binarized
 from mcbits.datasets import white
 from mcbits.datasets.selection import test_images
-from mcbits.errors import UsageError
+from mcbits.errors import DataError, UsageError
 from mcbits.images import read_images
 
 
@@ -27,7 +29,7 @@ def baselines(
         str | None,
         typer.Argument(
             metavar="INPUT",
-            help=".npy, .npz, IDX(.gz) or a folder of PNGs and TIFFs; by default the dataset's test images.",
+            help="A folder of pictures, .npy, .npz or IDX(.gz); by default the dataset's test images.",
         ),
     ] = None,
     dataset: Annotated[
@@ -58,6 +60,9 @@ def baselines(
         for key, value in of_dataset.items():
             if value is not None:
                 raise UsageError(f"INPUT and --{key} exclude each other: leave one out")
+        if binarize is None and os.path.isdir(input):
+            _of_folder(Path(input), flags)
+            return
         images = read_images(input)
         if binarize is not None and config.binarize:
             images = binarized(images, white(images), config.seed)
@@ -72,6 +77,24 @@ def baselines(
         )
     else:
         _print_table(images, results, missing)
+
+
+def _of_folder(folder: Path, flags: Flags) -> None:
+    """Measure the pictures of a folder, of any kinds and sizes."""
+    from mcbits.images.folders import entries
+    from mcbits.studies.picture_baselines import baselines_of_pictures
+
+    with progress(flags.quiet), entries(folder) as found:
+        pictures = [picture for each in found for picture in each.unwrap().pixels if picture.ndim > 1]
+        if not pictures:
+            raise DataError(f"{folder} holds no pictures that mcbits reads")
+        results = baselines_of_pictures(pictures)
+    lines = [f"{len(pictures):,} pictures, {sum(each.nbytes for each in pictures):,} bytes of samples"]
+    lines += [
+        f"{each.file_bytes:>14,}  {each.file:8.4f} bits/dim  {each.name}, {each.layout}"
+        for each in sorted(results, key=lambda each: each.file_bytes)
+    ]
+    show({"pictures": len(pictures), "baselines": [asdict(each) for each in results]}, "\n".join(lines), flags.json)
 
 
 def _print_table(images: NDArray[Any], results: list[Any], missing: dict[str, str]) -> None:
